@@ -1,0 +1,194 @@
+/* base: what every other module stands on. Spans of bytes, intrusive lists, slabs that grow by
+ * segments and never move, the timer wheel, clocks, one-line messages, assertions that stay on.
+ *
+ * Nothing here takes locks; each object belongs to one thread unless its comment says otherwise.
+ */
+#ifndef BASE_BASE_H
+#define BASE_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* ---- assertions: always on, in release builds too ---- */
+
+_Noreturn void base_panic(const char *file, int line, const char *what);
+
+/* ensure(x): x is an invariant or a caller's duty; when it is false the program stops here. */
+#define ensure(x) (__builtin_expect(!(x), 0) ? base_panic(__FILE__, __LINE__, #x) : (void)0)
+
+#define container_of(pointer, type, member) \
+        ((type *)((char *)(pointer) - offsetof(type, member)))
+#define array_count(a) (sizeof(a) / sizeof((a)[0]))
+#define min_of(a, b) ((a) < (b) ? (a) : (b))
+#define max_of(a, b) ((a) > (b) ? (a) : (b))
+
+/* ---- spans: bytes that belong to somebody else, not NUL-terminated ---- */
+
+struct span {
+        const char *data;
+        size_t size;
+};
+
+#define SPAN(literal) ((struct span){ "" literal, sizeof(literal) - 1 })
+
+static inline struct span span_of(const char *string)
+{
+        return (struct span){ string, strlen(string) };
+}
+
+static inline bool span_equal(struct span a, struct span b)
+{
+        return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* ASCII letters compare without case (RFC 9110 5.1: field names; 8.3: media types). */
+bool span_equal_nocase(struct span a, struct span b);
+
+/* Without leading and trailing SP and HTAB (RFC 9110 5.6.3: OWS). */
+struct span span_trim(struct span s);
+
+/* Cuts *rest at the first `separator`: returns what stood before it and moves *rest behind it.
+ * With no separator left, returns all of *rest and leaves it {NULL, 0}. */
+struct span span_cut(struct span *rest, char separator);
+
+/* ---- text: a bounded writer; what does not fit is dropped and remembered ---- */
+
+struct text {
+        char *data;
+        size_t size;     /* bytes of room */
+        size_t used;
+        bool overflow;   /* something did not fit; used never passes size */
+};
+
+static inline struct text text_in(void *data, size_t size)
+{
+        return (struct text){ .data = data, .size = size };
+}
+
+void text_put(struct text *t, struct span s);
+void text_char(struct text *t, char c);
+void text_decimal(struct text *t, uint64_t value);
+void text_format(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- lists: doubly linked, circular, the head is a node ---- */
+
+struct list {
+        struct list *next, *prev;
+};
+
+static inline void list_init(struct list *head)
+{
+        head->next = head->prev = head;
+}
+
+static inline bool list_empty(const struct list *head)
+{
+        return head->next == head;
+}
+
+static inline void list_append(struct list *head, struct list *node)
+{
+        node->prev = head->prev;
+        node->next = head;
+        head->prev->next = node;
+        head->prev = node;
+}
+
+/* The node may be removed again without harm. */
+static inline void list_remove(struct list *node)
+{
+        node->prev->next = node->next;
+        node->next->prev = node->prev;
+        list_init(node);
+}
+
+/* ---- slab: objects of one size in segments that never move, with a hard cap ---- */
+
+struct slab {
+        size_t object_bytes;       /* rounded up to 8 */
+        uint32_t segment_objects;
+        uint32_t limit;            /* objects at most */
+        uint32_t made;             /* objects in all segments */
+        uint32_t used;             /* objects handed out */
+        uint32_t segment_count;
+        void **segments;
+        void *free;
+};
+
+/* Objects of `object_bytes`, `segment_objects` to a segment, at most `limit` in all.
+ * Allocates only the table of segments. 0 or -ENOMEM. */
+int slab_init(struct slab *slab, size_t object_bytes, uint32_t segment_objects, uint32_t limit);
+
+/* Frees every segment; all objects must have been given back. A zeroed slab is fine. */
+void slab_finish(struct slab *slab);
+
+/* An object with undefined content, aligned to 64 when its size is a multiple of 64;
+ * NULL at the limit or without memory. O(1). */
+void *slab_take(struct slab *slab);
+void slab_give(struct slab *slab, void *object);
+
+/* ---- the timer wheel: start and cancel in O(1), one tick is 1 ms ----
+ *
+ * Hierarchical (Varghese & Lauck 1987, scheme 6): five levels of 64 slots reach 2^30 ms, about
+ * twelve days; a later deadline is clamped to that. A timer fires at or after its deadline, never
+ * before. Embed `struct wheel_timer`; a zeroed one is idle. */
+
+enum { WHEEL_LEVELS = 5, WHEEL_SLOTS = 64 };
+
+struct wheel_timer {
+        struct wheel_timer *next, **link; /* link == NULL: idle */
+        uint64_t deadline_ms;
+};
+
+struct wheel {
+        uint64_t now_ms;   /* everything at or before has been collected */
+        uint32_t count;    /* timers running */
+        uint64_t occupied[WHEEL_LEVELS];
+        struct wheel_timer *slots[WHEEL_LEVELS][WHEEL_SLOTS];
+};
+
+void wheel_init(struct wheel *wheel, uint64_t now_ms);
+void wheel_start(struct wheel *wheel, struct wheel_timer *timer, uint64_t deadline_ms);
+/* An idle timer may be cancelled without harm. */
+void wheel_cancel(struct wheel *wheel, struct wheel_timer *timer);
+
+static inline bool wheel_running(const struct wheel_timer *timer)
+{
+        return timer->link != NULL;
+}
+
+/* Moves the wheel to now_ms and takes out one timer that is due; NULL when none is left.
+ * Call until NULL. Timers of different milliseconds come in order. */
+struct wheel_timer *wheel_expire(struct wheel *wheel, uint64_t now_ms);
+
+/* Milliseconds from now_ms until wheel_expire should next be called (a lower bound of the earliest
+ * deadline), 0 when something is due, -1 when no timer runs. */
+int64_t wheel_next_ms(const struct wheel *wheel, uint64_t now_ms);
+
+/* ---- clocks ---- */
+
+uint64_t clock_ms(void);          /* monotonic, since some start */
+uint64_t clock_us(void);
+int64_t clock_unix_seconds(void); /* wall clock */
+
+/* ---- one-line messages for people, on stderr, prefixed "berth: "; thread-safe ----
+ * For programs only: libberth never calls them. */
+
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void say_quiet(bool quiet);  /* true: say() prints nothing; complain() still does */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- hashing and randomness for tables and simulation, not for secrets ---- */
+
+/* Keyed by a per-process random seed so that nobody outside can choose colliding names. */
+uint64_t hash_bytes(const void *data, size_t size);
+
+struct random {
+        uint64_t state;
+};
+uint64_t random_next(struct random *random);                   /* splitmix64 */
+uint32_t random_below(struct random *random, uint32_t bound);  /* 0 .. bound-1; bound > 0 */
+
+#endif

@@ -1,0 +1,63 @@
+/* berth: one program, a table of sub-commands. */
+#include "serve/serve.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct command {
+        const char *name;
+        const char *summary;
+        int (*run)(int argc, char **argv);
+};
+
+static int help_command(int argc, char **argv);
+static int version_command(int argc, char **argv);
+
+static const struct command commands[] = {
+        { "serve", "serve a folder over HTTP", serve_command },
+        { "help", "this text; 'berth COMMAND --help' for one command's", help_command },
+        { "version", "the version", version_command },
+};
+
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+static void usage(FILE *out)
+{
+        fputs("Usage: berth COMMAND [OPTIONS]\n\n", out);
+        for (int i = 0; i < COMMAND_COUNT; i++)
+                fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+}
+
+static int help_command(int argc, char **argv)
+{
+        (void)argc;
+        (void)argv;
+        usage(stdout);
+        return 0;
+}
+
+static int version_command(int argc, char **argv)
+{
+        (void)argc;
+        (void)argv;
+        puts("berth " BERTH_VERSION);
+        return 0;
+}
+
+int main(int argc, char **argv)
+{
+        if (argc < 2) {
+                usage(stderr);
+                return 2;
+        }
+        const char *name = argv[1];
+        if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+                name = "help";
+        if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+                name = "version";
+        for (int i = 0; i < COMMAND_COUNT; i++)
+                if (strcmp(name, commands[i].name) == 0)
+                        return commands[i].run(argc - 1, argv + 1);
+        fprintf(stderr, "berth: '%s' is no command\nTry 'berth help'.\n", name);
+        return 2;
+}

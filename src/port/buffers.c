@@ -1,0 +1,62 @@
+/* The pool of receive buffers: one mapping of count x bytes, touched only as far as it is used; a stack of
+ * free numbers, so that the buffer last given back, still in the cache, goes out first. */
+#include "port/port_priv.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+int buffers_init(struct buffers *buffers, uint32_t count, uint32_t bytes)
+{
+        ensure(count > 0 && count <= 32768 && (count & (count - 1)) == 0 && bytes > 0);
+        *buffers = (struct buffers){ .bytes = bytes, .count = (uint16_t)count };
+        void *memory = mmap(NULL, (size_t)count * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory != MAP_FAILED)
+                buffers->memory = memory;
+        buffers->free = malloc(count * sizeof(*buffers->free));
+        buffers->lent = calloc(count, sizeof(*buffers->lent));
+        if (!buffers->memory || !buffers->free || !buffers->lent) {
+                buffers_finish(buffers);
+                return -ENOMEM;
+        }
+        for (uint32_t i = count; i-- > 0;)
+                buffers->free[buffers->free_count++] = (uint16_t)i;
+        return 0;
+}
+
+void buffers_finish(struct buffers *buffers)
+{
+        if (buffers->memory)
+                munmap(buffers->memory, (size_t)buffers->count * buffers->bytes);
+        free(buffers->free);
+        free(buffers->lent);
+        *buffers = (struct buffers){ 0 };
+}
+
+bool buffers_take(struct buffers *buffers, uint16_t *buffer)
+{
+        if (buffers->free_count == 0)
+                return false;
+        *buffer = buffers->free[buffers->free_count - 1];
+        buffers_note_taken(buffers, *buffer);
+        return true;
+}
+
+void buffers_give(struct buffers *buffers, uint16_t buffer)
+{
+        buffers_note_given(buffers, buffer);
+        buffers->free[buffers->free_count - 1] = buffer;
+}
+
+void buffers_note_taken(struct buffers *buffers, uint16_t buffer)
+{
+        ensure(buffer < buffers->count && buffers->free_count > 0 && !buffers->lent[buffer]);
+        buffers->lent[buffer] = true;
+        buffers->free_count--;
+}
+
+void buffers_note_given(struct buffers *buffers, uint16_t buffer)
+{
+        ensure(buffer < buffers->count && buffers->lent[buffer]); /* given back twice? */
+        buffers->lent[buffer] = false;
+        buffers->free_count++;
+}

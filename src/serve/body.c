@@ -1,0 +1,154 @@
+/* The steps that read: a request's head, and the body that a GET need not have but may. */
+#include "serve/serve_priv.h"
+
+#include <stdlib.h>
+
+static uint32_t head_room(const struct request *r)
+{
+        /* More than a head may have, so that the parser refuses before the room is used up. */
+        return r->long_head ? r->shard->server->options.limits.head_bytes + 64 : EARLY_BYTES;
+}
+
+/* A head that outgrows the request's own room moves. False when all long rooms are taken. */
+static bool grow_head(struct request *r)
+{
+        struct shard *shard = r->shard;
+        if (shard->long_heads >= MAX_LONG_HEADS)
+                return false;
+        r->long_head = malloc(shard->server->options.limits.head_bytes + 64);
+        if (!r->long_head)
+                return false;
+        shard->long_heads++;
+        memcpy(r->long_head, r->early, r->early_size);
+        return true;
+}
+
+/* Puts what there is of the first piece behind what came before and parses; then takes from the piece what belongs
+ * to the head. Result as http_parse_head's. */
+static int parse_piece(struct request *r)
+{
+        char *room = r->long_head ? r->long_head : r->early;
+        struct span piece = chain_first(r->shard, &r->input);
+        size_t take = min_of(piece.size, (size_t)(head_room(r) - r->early_size));
+        memcpy(room + r->early_size, piece.data, take);
+        size_t size = r->early_size + take;
+        int n = http_parse_head(&r->head, room, size, &r->shard->server->options.limits, &r->scanned);
+        if (n > 0)
+                take = (size_t)n - r->early_size;
+        r->early_size += (uint32_t)take;
+        chain_consume(r->shard, &r->input, take);
+        return n;
+}
+
+static enum next head_complete(struct request *r)
+{
+        struct server *server = r->shard->server;
+        r->head_seen = true;
+        r->keep_alive = r->head.keep_alive && !r->shard->draining;
+        r->body_left = r->head.content_length;
+        r->deadline = r->shard->now_seconds + BODY_SECONDS;
+        if (server->log.descriptor < 0)
+                return go(r, STEP_CONTINUE);
+        r->started_us = clock_us();
+        berth_peer_address(r->shard->port, &r->op, &r->conn->socket, &r->peer);
+        return wait_for(r, STEP_PEER);
+}
+
+/* The log wants to know who asked; a peer that has gone already is logged as "-". */
+enum next step_peer(struct request *r)
+{
+        if (r->op.result < 0)
+                r->peer.ss_family = AF_UNSPEC;
+        r->op.result = 0;
+        return go(r, STEP_CONTINUE);
+}
+
+static enum next refuse_head(struct request *r, int status)
+{
+        r->head_seen = r->head.method_name.data != NULL;
+        r->started_us = clock_us();
+        return respond_error(r, status, NULL);
+}
+
+enum next step_read_head(struct request *r)
+{
+        while (!chain_empty(&r->input)) {
+                if (r->early_size == head_room(r) && (r->long_head || !grow_head(r)))
+                        return respond_error(r, 503, "Retry-After: 1\r\n");
+                if (r->early_size == 0)
+                        r->head.method_name = (struct span){ NULL, 0 };
+                int n = parse_piece(r);
+                if (n < 0)
+                        return refuse_head(r, -n);
+                if (n > 0)
+                        return head_complete(r);
+        }
+        if (conn_input_ended(r->conn)) {
+                conn_end(r->conn, false);
+                return NEXT_GONE;
+        }
+        conn_receive(r->conn);
+        return wait_for_input(r, STEP_READ_HEAD);
+}
+
+/* RFC 9110 10.1.1: who asked gets its "100 Continue", unless the body is coming already or nobody wants it. */
+enum next step_continue(struct request *r)
+{
+        bool body = r->head.chunked || r->body_left > 0;
+        if (!body)
+                return go(r, STEP_ROUTE);
+        if (r->head.method == HTTP_METHOD_OTHER) {
+                r->keep_alive = false; /* refused; its body is never read */
+                return go(r, STEP_ROUTE);
+        }
+        http_chunked_init(&r->body);
+        if (r->body_left > MAX_SKIPPED_BODY)
+                return respond_error(r, 413, NULL);
+        if (!r->head.expect_continue || r->head.minor == 0 || !chain_empty(&r->input))
+                return go(r, STEP_SKIP_BODY);
+        static const char answer[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        berth_send(r->shard->port, &r->op, &r->conn->socket, answer, sizeof(answer) - 1, 0);
+        return wait_for_send(r, STEP_SKIP_BODY);
+}
+
+/* Takes body bytes off the first piece. 1: the body is complete, 0: go on, < 0: minus a status. */
+static int skip_piece(struct request *r)
+{
+        struct span piece = chain_first(r->shard, &r->input);
+        struct span ignored;
+        size_t used;
+        int result;
+        if (r->head.chunked) {
+                result = http_chunked_take(&r->body, piece.data, piece.size, &used, &ignored);
+        } else {
+                used = (size_t)min_of((uint64_t)piece.size, r->body_left);
+                r->body_left -= used;
+                result = r->body_left == 0;
+        }
+        chain_consume(r->shard, &r->input, used);
+        r->body_skipped += used;
+        if (result == 0 && r->body_skipped > MAX_SKIPPED_BODY)
+                return -413;
+        return result;
+}
+
+enum next step_skip_body(struct request *r)
+{
+        if (r->op.result < 0) { /* of the "100 Continue" */
+                conn_end(r->conn, false);
+                return NEXT_GONE;
+        }
+        while (!chain_empty(&r->input)) {
+                int result = skip_piece(r);
+                if (result < 0)
+                        return respond_error(r, -result, NULL);
+                if (result > 0)
+                        return go(r, STEP_ROUTE);
+        }
+        if (conn_input_ended(r->conn)) {
+                conn_end(r->conn, false);
+                return NEXT_GONE;
+        }
+        conn_receive(r->conn);
+        return wait_for_input(r, STEP_SKIP_BODY);
+}

@@ -1,0 +1,167 @@
+/* The steps of a folder: its index.html, or else a listing that is made on a worker thread, piece by piece. */
+#include "serve/serve_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+        CHUNK_BYTES = 32 << 10,
+        CHUNK_HEAD = 16,           /* room for the size line before the bytes, and CRLF behind */
+        CHUNK_TAIL = 2,
+};
+
+/* ---- index.html ---- */
+
+/* An explicit ?json asks for the listing even where there is an index. */
+enum next step_folder(struct request *r)
+{
+        static const char index[] = "index.html";
+        struct http_listing_query query;
+        http_parse_listing_query(&query, r->head.query);
+        if (query.json)
+                return go(r, STEP_LIST);
+        size_t size = r->path_size;
+        if (size > 0)
+                r->path[size++] = '/';
+        memcpy(r->path + size, index, sizeof(index));
+        size += sizeof(index) - 1;
+        r->file = store_find(r->shard->store, (struct span){ r->path, size }, 0);
+        r->opening.path = r->path;
+        r->opening.path_size = (uint16_t)size;
+        r->opening.result = 0;
+        if (r->file)
+                return go(r, STEP_INDEX_OPENED);
+        r->opening.tag = 0;
+        store_open(r->shard->store, &r->opening);
+        return wait_for(r, STEP_INDEX_OPENED);
+}
+
+enum next step_index_opened(struct request *r)
+{
+        int result = r->opening.result;
+        if (result == 0) {
+                if (!r->file)
+                        r->file = r->opening.file;
+                r->path_size = r->opening.path_size;
+                return go(r, r->shard->server->options.precompressed ? STEP_VARIANT : STEP_CONDITIONS);
+        }
+        r->path[r->path_size] = '\0';
+        if (result != -ENOENT && result != -EISDIR && result != -ENAMETOOLONG)
+                return respond_errno(r, result);
+        return go(r, STEP_LIST);
+}
+
+/* ---- the listing ---- */
+
+/* On a worker thread; the request waits, so what it reads here nobody changes. */
+static int64_t fill(struct berth_call *call)
+{
+        struct request *r = container_of(call, struct request, call);
+        const struct serve_options *options = &r->shard->server->options;
+        if (!r->listing) {
+                struct http_listing_query query;
+                http_parse_listing_query(&query, r->head.query);
+                struct store_list_options list = {
+                        .sort = (enum store_sort)query.sort,
+                        .descending = query.descending,
+                        .hidden = options->hidden,
+                        .links = options->links,
+                };
+                int error = listing_create(&r->listing, r->shard->server->root, r->path, &list, r->json);
+                if (error)
+                        return error;
+        }
+        return listing_fill(r->listing, r->chunk + CHUNK_HEAD, CHUNK_BYTES);
+}
+
+static enum next fill_more(struct request *r)
+{
+        r->call.call = fill;
+        berth_call(r->shard->port, &r->call);
+        return wait_for(r, STEP_LIST_FILLED);
+}
+
+enum next step_list(struct request *r)
+{
+        struct http_listing_query query;
+        if (!r->shard->server->options.listing)
+                return respond_error(r, 403, NULL);
+        if (r->shard->listings >= MAX_LISTINGS)
+                return respond_error(r, 503, "Retry-After: 1\r\n");
+        r->chunk = malloc(CHUNK_HEAD + CHUNK_BYTES + CHUNK_TAIL);
+        if (!r->chunk)
+                return respond_errno(r, -ENOMEM);
+        r->shard->listings++;
+        r->has_listing_slot = true;
+        http_parse_listing_query(&query, r->head.query);
+        r->json = query.json || http_accepts_json(&r->head);
+        return fill_more(r);
+}
+
+/* HTTP/1.0 has no chunks: there the end of the connection ends the page. */
+static struct text list_head(struct request *r)
+{
+        r->chunked = r->head.minor > 0;
+        if (!r->chunked)
+                r->keep_alive = false;
+        struct text out = respond_head(r, 200);
+        text_put(&out, r->json ? SPAN("Content-Type: application/json\r\n") : SPAN("Content-Type: text/html; charset=utf-8\r\n"));
+        text_put(&out, SPAN("Vary: Accept\r\nCache-Control: no-cache\r\n"
+                            "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"));
+        if (r->chunked)
+                text_put(&out, SPAN("Transfer-Encoding: chunked\r\n"));
+        respond_end_head(r, &out);
+        return out;
+}
+
+/* The piece with its chunk framing, in place. */
+static struct berth_vec framed(struct request *r)
+{
+        static const char last[] = "0\r\n\r\n";
+        size_t size = (size_t)r->chunk_size;
+        if (!r->chunked)
+                return (struct berth_vec){ r->chunk + CHUNK_HEAD, size };
+        if (size == 0)
+                return (struct berth_vec){ last, sizeof(last) - 1 };
+        char line[CHUNK_HEAD];
+        int n = snprintf(line, sizeof(line), "%zx\r\n", size);
+        char *start = r->chunk + CHUNK_HEAD - n;
+        memcpy(start, line, (size_t)n);
+        memcpy(r->chunk + CHUNK_HEAD + size, "\r\n", CHUNK_TAIL);
+        return (struct berth_vec){ start, (size_t)n + size + CHUNK_TAIL };
+}
+
+enum next step_list_filled(struct request *r)
+{
+        r->chunk_size = r->call.op.result;
+        bool first = r->status == 0;
+        if (r->chunk_size < 0 && first)
+                return respond_errno(r, r->chunk_size);
+        if (r->chunk_size < 0) { /* a reset tells that the page is not whole */
+                conn_end(r->conn, true);
+                return NEXT_GONE;
+        }
+        struct text out = { 0 };
+        unsigned count = 0;
+        if (first) {
+                out = list_head(r);
+                if (r->head.method == HTTP_HEAD)
+                        return respond_send(r, &out);
+                r->vecs[count++] = (struct berth_vec){ out.data, out.used };
+        }
+        struct berth_vec piece = framed(r);
+        if (piece.size > 0)
+                r->vecs[count++] = piece;
+        if (count == 0)
+                return go(r, STEP_FINISH);
+        r->sent_body += (uint64_t)r->chunk_size;
+        r->deadline = r->shard->now_seconds + STALL_SECONDS;
+        berth_sendv(r->shard->port, &r->op, &r->conn->socket, r->vecs, count);
+        return wait_for_send(r, r->chunk_size == 0 ? STEP_SENT : STEP_LIST_SENT);
+}
+
+enum next step_list_sent(struct request *r)
+{
+        return r->op.result < 0 ? go(r, STEP_SENT) : fill_more(r);
+}

@@ -1,0 +1,301 @@
+/* The steps of GET, HEAD and OPTIONS, in the order they are taken: route, find the file (and a coded variant of it),
+ * check the conditions, send the whole or ranges.
+ */
+#include "serve/serve_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define ALLOWED "Allow: GET, HEAD, OPTIONS\r\n"
+
+/* ---- route ---- */
+
+enum next step_route(struct request *r)
+{
+        const struct serve_options *options = &r->shard->server->options;
+        if (r->head.method == HTTP_METHOD_OTHER)
+                return respond_error(r, 405, ALLOWED);
+        if (r->head.method == HTTP_OPTIONS)
+                return respond_empty(r, 204, ALLOWED);
+        int size = http_decode_path(r->path, r->head.path, &r->folder, &r->hidden);
+        if (size < 0)
+                return respond_error(r, -size, NULL);
+        if (r->hidden && !options->hidden)
+                return respond_error(r, 404, NULL);
+        r->path_size = (uint16_t)size;
+        return go(r, r->folder || size == 0 ? STEP_FOLDER : STEP_FIND);
+}
+
+/* ---- find ---- */
+
+static enum next found(struct request *r)
+{
+        return go(r, r->shard->server->options.precompressed ? STEP_VARIANT : STEP_CONDITIONS);
+}
+
+/* Opens r->path with `size` bytes of it. */
+static enum next open_path(struct request *r, size_t size, uint8_t tag, enum step then)
+{
+        r->opening.path = r->path;
+        r->opening.path_size = (uint16_t)size;
+        r->opening.tag = tag;
+        store_open(r->shard->store, &r->opening);
+        return wait_for(r, then);
+}
+
+enum next step_find(struct request *r)
+{
+        r->file = store_find(r->shard->store, (struct span){ r->path, r->path_size }, 0);
+        return r->file ? found(r) : open_path(r, r->path_size, 0, STEP_OPENED);
+}
+
+/* "/folder" becomes "/folder/", so that relative links in its page lead into it. */
+static enum next redirect_to_folder(struct request *r)
+{
+        struct text out = respond_head(r, 301);
+        text_put(&out, SPAN("Location: /"));
+        http_encode_path(&out, (struct span){ r->path, r->path_size });
+        text_char(&out, '/');
+        if (r->head.query.data) {
+                text_char(&out, '?');
+                text_put(&out, r->head.query);
+        }
+        text_put(&out, SPAN("\r\nContent-Length: 0\r\n"));
+        respond_end_head(r, &out);
+        return out.overflow ? respond_error(r, 414, NULL) : respond_send(r, &out);
+}
+
+enum next step_opened(struct request *r)
+{
+        if (r->opening.result == -EISDIR)
+                return redirect_to_folder(r);
+        if (r->opening.result < 0)
+                return respond_errno(r, r->opening.result);
+        r->file = r->opening.file;
+        return found(r);
+}
+
+/* ---- variants: name.br, name.zst, name.gz beside the file ---- */
+
+static struct span suffix_of(unsigned encoding)
+{
+        return encoding == HTTP_BR ? SPAN(".br") : encoding == HTTP_ZSTD ? SPAN(".zst") : SPAN(".gz");
+}
+
+/* Tries the codings that the client takes, best first. What was not there is remembered with the file. */
+enum next step_variant(struct request *r)
+{
+        if (r->order_count == 0 && r->order_at == 0)
+                r->order_count = http_accept_encodings(&r->head, HTTP_BR | HTTP_ZSTD | HTTP_GZIP, r->orders);
+        while (r->order_at < r->order_count) {
+                unsigned encoding = r->orders[r->order_at++];
+                struct span suffix = suffix_of(encoding);
+                size_t size = r->path_size + suffix.size;
+                if (r->file->missing & encoding || size >= sizeof(r->path))
+                        continue;
+                memcpy(r->path + r->path_size, suffix.data, suffix.size + 1);
+                r->encoding = (uint8_t)encoding;
+                struct store_file *known = store_find(r->shard->store, (struct span){ r->path, size }, r->encoding);
+                if (!known)
+                        return open_path(r, size, r->encoding, STEP_VARIANT_OPENED);
+                store_release(r->shard->store, r->file);
+                r->file = known;
+                return go(r, STEP_CONDITIONS);
+        }
+        r->encoding = 0;
+        return go(r, STEP_CONDITIONS);
+}
+
+enum next step_variant_opened(struct request *r)
+{
+        if (r->opening.result < 0) {
+                r->file->missing |= r->encoding;
+                return go(r, STEP_VARIANT);
+        }
+        store_release(r->shard->store, r->file);
+        r->file = r->opening.file;
+        return go(r, STEP_CONDITIONS);
+}
+
+/* ---- send ---- */
+
+/* Sends the head in `out`, then `length` bytes of the file from `first`, then goes to `then`. A short body is copied
+ * behind the head, so that one piece of memory and one segment carry both. */
+static enum next send_window(struct request *r, struct text *out, uint64_t first, uint64_t length, enum step then)
+{
+        struct store_file *file = r->file;
+        struct berth_port *port = r->shard->port;
+        struct berth_handle *socket = &r->conn->socket;
+        ensure(!out->overflow);
+        r->deadline = r->shard->now_seconds + STALL_SECONDS;
+        r->sent_body += length;
+        if (length == 0 || (file->content && length <= FAST_BODY_BYTES && out->used + length <= out->size)) {
+                if (length)
+                        text_put(out, (struct span){ file->content + first, (size_t)length });
+                berth_send(port, &r->op, socket, out->data, out->used, 0);
+        } else if (file->content) {
+                r->vecs[0] = (struct berth_vec){ out->data, out->used };
+                r->vecs[1] = (struct berth_vec){ file->content + first, (size_t)length };
+                berth_sendv(port, &r->op, socket, r->vecs, 2);
+        } else {
+                r->send_file = (struct berth_send_file){
+                        .head = out->data, .head_bytes = (uint32_t)out->used,
+                        .file = &file->handle, .offset = first, .length = length,
+                };
+                berth_send_file(port, &r->op, socket, &r->send_file);
+        }
+        return wait_for_send(r, then);
+}
+
+static enum next send_whole(struct request *r)
+{
+        struct text out = respond_head(r, 200);
+        text_put(&out, respond_file_fields(r, r->file));
+        text_put(&out, SPAN("Content-Length: "));
+        text_decimal(&out, r->file->size);
+        text_put(&out, SPAN("\r\n"));
+        respond_end_head(r, &out);
+        return send_window(r, &out, 0, r->head.method == HTTP_HEAD ? 0 : r->file->size, STEP_SENT);
+}
+
+static void put_content_range(struct text *out, const struct http_range *range, uint64_t size)
+{
+        text_format(out, "Content-Range: bytes %llu-%llu/%llu\r\n", (unsigned long long)range->first,
+                    (unsigned long long)range->last, (unsigned long long)size);
+}
+
+static enum next send_one_range(struct request *r)
+{
+        const struct http_range *range = &r->ranges[0];
+        uint64_t length = range->last - range->first + 1;
+        struct text out = respond_head(r, 206);
+        text_put(&out, respond_file_fields(r, r->file));
+        put_content_range(&out, range, r->file->size);
+        text_put(&out, SPAN("Content-Length: "));
+        text_decimal(&out, length);
+        text_put(&out, SPAN("\r\n"));
+        respond_end_head(r, &out);
+        return send_window(r, &out, range->first, length, STEP_SENT);
+}
+
+/* ---- several ranges: multipart/byteranges (RFC 9110 14.6) ---- */
+
+/* Not in the file, as far as chance can tell: an outsider knows neither the key of the hash nor the request's address. */
+static void put_boundary(struct text *out, const struct request *r)
+{
+        const void *key[] = { r->file, r };
+        text_format(out, "%016llx", (unsigned long long)hash_bytes(key, sizeof(key)));
+}
+
+static void put_part_head(struct text *out, const struct request *r, const struct http_range *range)
+{
+        text_put(out, SPAN("\r\n--"));
+        put_boundary(out, r);
+        text_put(out, SPAN("\r\nContent-Type: "));
+        text_put(out, store_type_of((struct span){ r->path, r->path_size }));
+        text_put(out, SPAN("\r\n"));
+        put_content_range(out, range, r->file->size);
+        text_put(out, SPAN("\r\n"));
+}
+
+static void put_last_boundary(struct text *out, const struct request *r)
+{
+        text_put(out, SPAN("\r\n--"));
+        put_boundary(out, r);
+        text_put(out, SPAN("--\r\n"));
+}
+
+static uint64_t multipart_size(const struct request *r)
+{
+        char room[512];
+        uint64_t size = 0;
+        for (unsigned i = 0; i < r->range_count; i++) {
+                struct text part = text_in(room, sizeof(room));
+                put_part_head(&part, r, &r->ranges[i]);
+                ensure(!part.overflow);
+                size += part.used + r->ranges[i].last - r->ranges[i].first + 1;
+        }
+        struct text last = text_in(room, sizeof(room));
+        put_last_boundary(&last, r);
+        return size + last.used;
+}
+
+/* The file's own Content-Type stands in each part; the whole has that of the multipart. */
+static void put_multipart_head(struct text *out, struct request *r)
+{
+        struct span fields = respond_file_fields(r, r->file);
+        span_cut(&fields, '\n'); /* the first line is Content-Type */
+        text_put(out, SPAN("Content-Type: multipart/byteranges; boundary="));
+        put_boundary(out, r);
+        text_put(out, SPAN("\r\n"));
+        text_put(out, fields);
+        text_put(out, SPAN("Content-Length: "));
+        text_decimal(out, multipart_size(r));
+        text_put(out, SPAN("\r\n"));
+        respond_end_head(r, out);
+}
+
+/* One part a time; the response's head goes before the first. */
+enum next step_send_ranges(struct request *r)
+{
+        if (r->range_at > 0 && r->op.result < 0)
+                return go(r, STEP_SENT);
+        struct text out = text_in(r->out, sizeof(r->out));
+        if (r->range_at == 0) {
+                out = respond_head(r, 206);
+                put_multipart_head(&out, r);
+        }
+        if (r->range_at == r->range_count) {
+                put_last_boundary(&out, r);
+                return respond_send(r, &out);
+        }
+        const struct http_range *range = &r->ranges[r->range_at++];
+        put_part_head(&out, r, range);
+        return send_window(r, &out, range->first, range->last - range->first + 1, STEP_SEND_RANGES);
+}
+
+/* ---- conditions ---- */
+
+static enum next not_modified(struct request *r)
+{
+        struct text out = respond_head(r, 304);
+        struct span fields = respond_file_fields(r, r->file);
+        span_cut(&fields, '\n'); /* a 304 describes no content (RFC 9110 15.4.5) */
+        text_put(&out, fields);
+        respond_end_head(r, &out);
+        return respond_send(r, &out);
+}
+
+static enum next not_satisfiable(struct request *r)
+{
+        char extra[64];
+        struct text text = text_in(extra, sizeof(extra) - 1);
+        text_format(&text, "Content-Range: bytes */%llu\r\n", (unsigned long long)r->file->size);
+        extra[text.used] = '\0';
+        return respond_error(r, 416, extra);
+}
+
+enum next step_conditions(struct request *r)
+{
+        struct store_file *file = r->file;
+        struct http_validator validator = {
+                .etag = { file->etag, file->etag_size },
+                .modified = file->modified,
+                .now = r->shard->date_seconds,
+        };
+        enum http_verdict verdict = http_check_conditions(&r->head, &validator);
+        if (verdict == HTTP_NOT_MODIFIED)
+                return not_modified(r);
+        if (verdict == HTTP_PRECONDITION_FAILED)
+                return respond_error(r, 412, NULL);
+        struct span range = http_field(&r->head, HTTP_RANGE);
+        if (!range.data || r->head.method != HTTP_GET || !http_check_if_range(&r->head, &validator))
+                return send_whole(r);
+        int count = http_parse_range(r->ranges, HTTP_MAX_RANGES, range, file->size);
+        if (count < 0)
+                return not_satisfiable(r);
+        if (count == 0)
+                return send_whole(r);
+        r->range_count = (unsigned)count;
+        return count == 1 ? send_one_range(r) : go(r, STEP_SEND_RANGES);
+}
