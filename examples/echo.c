@@ -1,15 +1,14 @@
-/* A TCP echo server on libberth: echo [PORT]. Engine: $BERTH_ENGINE, else the best there is.
- *
- * A client has one op in flight: it is receiving, or sending back what it got, or closing. */
-#include <berth/port.h>
-
+/* A TCP echo server on libberth: what comes in goes back out. `echo [PORT]`: 7777 by default, 0 for any free one.
+ * A connection receives into a buffer of the port's pool, sends that buffer back, and receives again. */
 #include <arpa/inet.h>
+#include <berth/port.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
-struct client {
-        struct berth_op op; /* first, so that a pointer to it is one to the client */
+struct connection {
+        struct berth_op op; /* comes first; one at a time: recv, send, recv, ..., close */
         struct berth_handle handle;
         uint16_t buffer;
 };
@@ -17,82 +16,86 @@ struct client {
 static struct berth_port *port;
 static struct berth_handle listener;
 static struct berth_op accept_op;
-static struct berth_timer pause_timer;
+static bool accepting;
+
+static void fail_on(int error)
+{
+        if (error >= 0)
+                return;
+        fprintf(stderr, "echo: %s\n", strerror(-error));
+        exit(1);
+}
+
+static void start_accepting(void)
+{
+        accepting = true;
+        berth_accept(port, &accept_op, &listener);
+}
 
 static void closed(struct berth_op *op)
 {
         free(op);
+        if (!accepting) /* there was no room for more; now there is */
+                start_accepting();
+}
+
+static void close_connection(struct connection *c)
+{
+        c->op.done = closed;
+        berth_close(port, &c->op, &c->handle, 0);
 }
 
 static void received(struct berth_op *op);
 
-/* Takes the next step, or closes after an error or the end. */
-static void next(struct client *client, berth_done *done)
-{
-        client->op.done = client->op.result > 0 ? done : closed;
-        if (client->op.result <= 0)
-                berth_close(port, &client->op, &client->handle, 0);
-        else if (done == received)
-                berth_recv(port, &client->op, &client->handle, 0);
-        else
-                berth_send(port, &client->op, &client->handle, berth_buffer_data(port, client->buffer),
-                           (size_t)client->op.result, 0);
-}
-
 static void sent(struct berth_op *op)
 {
-        berth_buffer_put(port, ((struct client *)op)->buffer);
-        next((struct client *)op, received);
+        struct connection *c = (struct connection *)op;
+        berth_buffer_put(port, c->buffer);
+        if (op->result < 0) {
+                close_connection(c);
+                return;
+        }
+        op->done = received;
+        berth_recv(port, op, &c->handle, 0);
 }
 
 static void received(struct berth_op *op)
 {
-        ((struct client *)op)->buffer = op->buffer;
-        next((struct client *)op, sent);
+        struct connection *c = (struct connection *)op;
+        if (op->result <= 0) { /* the end of the stream, or an error */
+                close_connection(c);
+                return;
+        }
+        c->buffer = op->buffer;
+        op->done = sent;
+        berth_send(port, op, &c->handle, berth_buffer_data(port, c->buffer), (size_t)op->result, 0);
 }
 
 static void accepted(struct berth_op *op)
 {
-        struct client *client = op->result >= 0 ? calloc(1, sizeof(*client)) : NULL;
-
-        if (client) {
-                berth_adopt(port, &client->handle, op->result);
-                client->op.done = received;
-                berth_recv(port, &client->op, &client->handle, 0);
-        } else if (op->result >= 0) {
-                abort(); /* no memory */
-        }
-        if (!(op->flags & BERTH_MORE)) /* out of descriptors, say: again in a while */
-                berth_timer_start(port, &pause_timer, 100);
-}
-
-static void paused(struct berth_op *op)
-{
-        (void)op;
-        berth_accept(port, &accept_op, &listener);
+        accepting = op->flags & BERTH_MORE;
+        if (op->result < 0) /* -EMFILE or the like: accepting goes on when a connection has closed */
+                return;
+        struct connection *c = calloc(1, sizeof(*c));
+        if (!c)
+                abort();
+        c->op.done = received;
+        berth_adopt(port, &c->handle, op->result);
+        berth_recv(port, &c->op, &c->handle, 0);
 }
 
 int main(int argc, char **argv)
 {
         struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        struct sockaddr_storage bound;
-        int error = berth_port_create(&port, &(struct berth_port_config){ 0 });
-
         address.sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 7777));
-        if (!error)
-                error = berth_listen(port, &listener, (struct sockaddr *)&address, sizeof(address), 128, 0);
-        if (!error)
-                error = berth_listen_address(port, &listener, &bound);
-        if (error) {
-                fprintf(stderr, "echo: %s\n", strerror(-error));
-                return 1;
-        }
-        printf("%s: 127.0.0.1:%d\n", berth_port_engine(port), ntohs(((struct sockaddr_in *)&bound)->sin_port));
+        struct sockaddr_storage bound;
+        fail_on(berth_port_create(&port, &(struct berth_port_config){ 0 }));
+        fail_on(berth_listen(port, &listener, (struct sockaddr *)&address, sizeof(address), 128, 0));
+        fail_on(berth_listen_address(port, &listener, &bound));
+        printf("%s on 127.0.0.1:%u\n", berth_port_engine(port), ntohs(((struct sockaddr_in *)&bound)->sin_port));
         fflush(stdout);
-        pause_timer.op.done = paused;
         accept_op.done = accepted;
-        berth_accept(port, &accept_op, &listener);
-        while (berth_port_run(port, -1) >= 0)
-                ;
-        return 1;
+        start_accepting();
+        for (;;)
+                fail_on(berth_port_run(port, -1));
 }

@@ -1,6 +1,5 @@
 /* http_parse_listing_query. Whatever is asked, the answer is one of the few there are, and what stands behind
  * an '&' wins over what stands before it. */
-#define _GNU_SOURCE
 #include "fuzz.h"
 
 static struct http_listing_query parse(const void *data, size_t size)

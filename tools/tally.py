@@ -1,28 +1,44 @@
 #!/usr/bin/python3
 """Counts test results for ./dev test.
 
-tally.py RESULTS NAME FILE     count a JUnit file, print its line and the names of what failed
-tally.py RESULTS NAME --failed it could not even be built
-tally.py RESULTS --total       print the sum; exits 1 when something failed or nothing ran
+tally.py RESULTS NAME FILE       count a log of meson (.json) or of pytest (JUnit, .xml); print a line for it
+tally.py RESULTS NAME --failed   it could not even be built
+tally.py RESULTS --total         print the sum; exits 1 when something failed or nothing ran
 """
+import json
 import os
+import re
 import sys
 import xml.etree.ElementTree as xml
 
 
+def pytest_results(path):
+    """(name, 'passed', 'failed' or 'skipped') of each test."""
+    for case in xml.parse(path).iter('testcase'):
+        kinds = {child.tag for child in case}
+        yield (f"{case.get('classname')}.{case.get('name')}",
+               'failed' if kinds & {'failure', 'error'} else 'skipped' if 'skipped' in kinds else 'passed')
+
+
+def meson_results(path):
+    """Likewise. A program that speaks TAP counts by its results, any other as one; one that ends badly without
+    naming what failed (a crash, a time-out, fewer results than planned) is a failure of its own."""
+    with open(path, encoding='utf-8') as file:
+        programs = [json.loads(line) for line in file]
+    for program in programs:
+        name = program['name'].split(' / ')[-1]
+        output = program.get('stdout', '')
+        planned = sum(int(count) for count in re.findall(r'^1\.\.(\d+)', output, re.M))
+        results = [(f'{name}: {text}', 'skipped' if '# SKIP' in text else 'passed' if verdict == 'ok' else 'failed')
+                   for verdict, text in re.findall(r'^(ok|not ok) \d+ *-? *(.*)$', output, re.M)]
+        bad = program['result'] not in ('OK', 'SKIP') or len(results) != planned
+        if bad and 'failed' not in [kind for _, kind in results]:
+            results.append((f"{name}: {program['result']}, exit {program.get('returncode')}", 'failed'))
+        yield from results or [(name, 'skipped' if program['result'] == 'SKIP' else 'passed')]
+
+
 def line(passed, failed, skipped):
     return f'{passed} passed, {failed} failed' + (f', {skipped} skipped' if skipped else '')
-
-
-def count(path):
-    """(passed, failed, skipped) and the names of the failed. A file that is missing or empty is a failure."""
-    cases = list(xml.parse(path).iter('testcase')) if os.path.exists(path) else []
-    failed = [c for c in cases if c.find('failure') is not None or c.find('error') is not None]
-    skipped = [c for c in cases if c not in failed and c.find('skipped') is not None]
-    names = [f"{c.get('classname', '')} {c.get('name')}" for c in failed]
-    if not cases:
-        return (0, 1, 0), ['nothing ran']
-    return (len(cases) - len(failed) - len(skipped), len(failed), len(skipped)), names
 
 
 def main(results, name, path=None):
@@ -32,10 +48,18 @@ def main(results, name, path=None):
         total = tuple(map(sum, zip(*rows))) if rows else (0, 0, 0)
         print(line(*total))
         return 1 if total[1] or not total[0] else 0
-    counts, names = ((0, 1, 0), ['does not build']) if path == '--failed' else count(path)
-    print(f'{name:8} {line(*counts)}')
-    for failed in names:
-        print(f'         FAILED {failed}')
+    if path == '--failed':
+        found = [('it does not build', 'failed')]
+    elif not os.path.exists(path):
+        found = []
+    else:
+        found = list((meson_results if path.endswith('.json') else pytest_results)(path))
+    found = found or [('nothing ran', 'failed')]
+    counts = [[kind for _, kind in found].count(kind) for kind in ('passed', 'failed', 'skipped')]
+    print(f'{name:8} {line(*counts)}', flush=True)
+    for test, kind in found:
+        if kind == 'failed':
+            print(f'         FAILED {test}', flush=True)
     with open(results, 'a', encoding='ascii') as file:
         print(*counts, file=file)
     return 0

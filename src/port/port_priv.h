@@ -219,6 +219,9 @@ void port_post(struct berth_port *port, struct berth_op *op);
 
 /* Runs op_block(op) on a worker thread and posts its result. 0, -EBUSY (queue full), -ENOSYS (no workers). */
 int workers_submit(struct berth_workers *workers, struct berth_port *port, struct berth_op *op);
+/* Would they take a call when `calls` have not finished? 0 or the errors above. For the simulator, which makes calls
+ * itself. */
+int workers_room(const struct berth_workers *workers, uint32_t calls);
 /* True when the op was still waiting and is taken out again. */
 bool workers_cancel(struct berth_workers *workers, struct berth_op *op);
 /* Does what the op asks for by blocking calls: OP_CALL, OP_OPEN, OP_READ, OP_WRITE, OP_SEND_FILE (reads the window in). */
@@ -249,7 +252,7 @@ void files_open_how(struct open_how *how, unsigned flags, uint64_t resolve);
 /* Reads a window of a file into the page cache and throws the bytes away; blocks. */
 int64_t files_read_in(int file, uint64_t offset, uint64_t length);
 
-enum { SEND_FILE_TURN_BYTES = 1 << 20, SEND_FILE_WINDOW_BYTES = 256 << 10 };
+enum { SEND_FILE_TURN_BYTES = 1 << 20, SEND_FILE_WINDOW_BYTES = 1 << 20 };
 
 enum push { PUSH_DONE, PUSH_FULL, PUSH_TURN, PUSH_COLD, PUSH_FAILED };
 

@@ -151,6 +151,13 @@ int workers_submit(struct berth_workers *workers, struct berth_port *port, struc
         return error;
 }
 
+int workers_room(const struct berth_workers *workers, uint32_t calls)
+{
+        if (!workers)
+                return -ENOSYS;
+        return calls < workers->thread_count + workers->room ? 0 : -EBUSY;
+}
+
 bool workers_cancel(struct berth_workers *workers, struct berth_op *op)
 {
         bool found = false;

@@ -40,34 +40,37 @@ static int parse_piece(struct request *r)
         return n;
 }
 
-static enum next head_complete(struct request *r)
+/* The log wants to know who asked. */
+static enum next ask_peer(struct request *r)
 {
-        struct server *server = r->shard->server;
-        r->head_seen = true;
-        r->keep_alive = r->head.keep_alive && !r->shard->draining;
-        r->body_left = r->head.content_length;
-        r->deadline = r->shard->now_seconds + BODY_SECONDS;
-        if (server->log.descriptor < 0)
-                return go(r, STEP_CONTINUE);
         r->started_us = clock_us();
         berth_peer_address(r->shard->port, &r->op, &r->conn->socket, &r->peer);
         return wait_for(r, STEP_PEER);
 }
 
-/* The log wants to know who asked; a peer that has gone already is logged as "-". */
+static enum next head_complete(struct request *r)
+{
+        r->head_seen = true;
+        r->keep_alive = r->head.keep_alive && !r->shard->draining;
+        r->body_left = r->head.content_length;
+        r->deadline = r->shard->now_seconds + BODY_SECONDS;
+        return r->shard->server->log.descriptor < 0 ? go(r, STEP_CONTINUE) : ask_peer(r);
+}
+
+/* A peer that has gone already is logged as "-". */
 enum next step_peer(struct request *r)
 {
         if (r->op.result < 0)
                 r->peer.ss_family = AF_UNSPEC;
         r->op.result = 0;
-        return go(r, STEP_CONTINUE);
+        return r->refused ? respond_error(r, r->refused, NULL) : go(r, STEP_CONTINUE);
 }
 
 static enum next refuse_head(struct request *r, int status)
 {
-        r->head_seen = r->head.method_name.data != NULL;
-        r->started_us = clock_us();
-        return respond_error(r, status, NULL);
+        r->head_seen = true; /* as far as it could be read */
+        r->refused = status;
+        return r->shard->server->log.descriptor < 0 ? respond_error(r, status, NULL) : ask_peer(r);
 }
 
 enum next step_read_head(struct request *r)
@@ -75,8 +78,6 @@ enum next step_read_head(struct request *r)
         while (!chain_empty(&r->input)) {
                 if (r->early_size == head_room(r) && (r->long_head || !grow_head(r)))
                         return respond_error(r, 503, "Retry-After: 1\r\n");
-                if (r->early_size == 0)
-                        r->head.method_name = (struct span){ NULL, 0 };
                 int n = parse_piece(r);
                 if (n < 0)
                         return refuse_head(r, -n);

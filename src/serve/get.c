@@ -119,6 +119,19 @@ enum next step_variant_opened(struct request *r)
 
 /* ---- send ---- */
 
+/* A file that went out whole a moment ago is in the page cache still; the kernel need not be asked again. */
+static bool is_warm(const struct request *r)
+{
+        return r->file->warm_ms && berth_port_now_ms(r->shard->port) - r->file->warm_ms < STORE_TRUST_MS;
+}
+
+enum next step_sent_whole(struct request *r)
+{
+        if (r->op.result >= 0 && r->send_file.file)
+                r->file->warm_ms = berth_port_now_ms(r->shard->port);
+        return go(r, STEP_SENT);
+}
+
 /* Sends the head in `out`, then `length` bytes of the file from `first`, then goes to `then`. A short body is copied
  * behind the head, so that one piece of memory and one segment carry both. */
 static enum next send_window(struct request *r, struct text *out, uint64_t first, uint64_t length, enum step then)
@@ -141,6 +154,7 @@ static enum next send_window(struct request *r, struct text *out, uint64_t first
                 r->send_file = (struct berth_send_file){
                         .head = out->data, .head_bytes = (uint32_t)out->used,
                         .file = &file->handle, .offset = first, .length = length,
+                        .flags = is_warm(r) ? BERTH_FILE_WARM : 0,
                 };
                 berth_send_file(port, &r->op, socket, &r->send_file);
         }
@@ -155,7 +169,8 @@ static enum next send_whole(struct request *r)
         text_decimal(&out, r->file->size);
         text_put(&out, SPAN("\r\n"));
         respond_end_head(r, &out);
-        return send_window(r, &out, 0, r->head.method == HTTP_HEAD ? 0 : r->file->size, STEP_SENT);
+        uint64_t length = r->head.method == HTTP_HEAD ? 0 : r->file->size;
+        return send_window(r, &out, 0, length, length <= WARM_BYTES ? STEP_SENT_WHOLE : STEP_SENT);
 }
 
 static void put_content_range(struct text *out, const struct http_range *range, uint64_t size)
@@ -281,7 +296,7 @@ enum next step_conditions(struct request *r)
         struct http_validator validator = {
                 .etag = { file->etag, file->etag_size },
                 .modified = file->modified,
-                .now = r->shard->date_seconds,
+                .now = clock_unix_seconds(),
         };
         enum http_verdict verdict = http_check_conditions(&r->head, &validator);
         if (verdict == HTTP_NOT_MODIFIED)

@@ -93,7 +93,7 @@ static struct span peer_name(const struct sockaddr_storage *peer, char out[INET6
 /* "GET /a HTTP/1.1", or what there is of it. */
 static void put_request_line(struct text *out, const struct http_head *head)
 {
-        put_escaped(out, head->method_name);
+        put_or_dash(out, head->method_name);
         if (head->target.size > 0) {
                 text_char(out, ' ');
                 put_escaped(out, head->target);

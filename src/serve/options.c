@@ -169,7 +169,7 @@ static int parse_all(struct serve_options *options, int argc, char **argv)
         if (optind < argc)
                 options->folder = argv[optind++];
         if (optind < argc) {
-                complain("one folder at a time: '%s' is too much", argv[optind]);
+                complain("one folder at a time: '%s' is one too many (see berth serve --help)", argv[optind]);
                 return -EINVAL;
         }
         return 0;
@@ -189,7 +189,5 @@ int options_parse(struct serve_options *options, int argc, char **argv)
         argv[0] = (char *)(uintptr_t)"berth"; /* getopt's messages begin with it, as ours do */
         int error = parse_all(options, argc, argv);
         argv[0] = name;
-        if (error)
-                fputs("Try 'berth serve --help'.\n", stderr);
         return error;
 }

@@ -23,6 +23,7 @@ static enum next (*const steps[STEP_COUNT])(struct request *r) = {
         [STEP_LIST] = step_list,
         [STEP_LIST_FILLED] = step_list_filled,
         [STEP_LIST_SENT] = step_list_sent,
+        [STEP_SENT_WHOLE] = step_sent_whole,
         [STEP_SENT] = step_sent,
         [STEP_FINISH] = step_finish,
         [STEP_LINGER] = step_linger,

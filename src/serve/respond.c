@@ -106,8 +106,10 @@ static void write_note(struct request *r, struct store_file *file)
         http_format_date(date, file->modified);
         text_put(&note, SPAN("Content-Type: "));
         text_put(&note, store_type_of((struct span){ r->path, r->path_size }));
-        text_put(&note, SPAN("\r\nLast-Modified: "));
-        text_put(&note, (struct span){ date, sizeof(date) });
+        if (file->modified <= clock_unix_seconds()) { /* never in the future (RFC 9110 8.8.2.1) */
+                text_put(&note, SPAN("\r\nLast-Modified: "));
+                text_put(&note, (struct span){ date, sizeof(date) });
+        }
         text_put(&note, SPAN("\r\nETag: "));
         text_put(&note, (struct span){ file->etag, file->etag_size });
         text_put(&note, SPAN("\r\nAccept-Ranges: bytes\r\n"));

@@ -271,13 +271,18 @@ void chain_free(struct shard *shard, struct chain *chain);
 enum step {
         STEP_READ_HEAD, STEP_PEER, STEP_CONTINUE, STEP_SKIP_BODY, STEP_ROUTE, STEP_FIND, STEP_OPENED, STEP_VARIANT,
         STEP_VARIANT_OPENED, STEP_CONDITIONS, STEP_SEND_RANGES, STEP_FOLDER, STEP_INDEX_OPENED, STEP_LIST,
-        STEP_LIST_FILLED, STEP_LIST_SENT, STEP_SENT, STEP_FINISH, STEP_LINGER, STEP_LINGERING,
+        STEP_LIST_FILLED, STEP_LIST_SENT, STEP_SENT_WHOLE, STEP_SENT, STEP_FINISH, STEP_LINGER, STEP_LINGERING,
         STEP_COUNT,
 };
 
 enum next { NEXT_GO, NEXT_WAIT, NEXT_GONE };
 
-enum { EARLY_BYTES = 2048, OUT_BYTES = 16 << 10, FAST_BODY_BYTES = 8 << 10 };
+enum {
+        EARLY_BYTES = 2048,           /* of a head; a longer one gets room of its own */
+        OUT_BYTES = 16 << 10,
+        FAST_BODY_BYTES = 8 << 10,    /* a body copied behind its head */
+        WARM_BYTES = 4 << 20,         /* a file up to this size is remembered as being in the page cache */
+};
 
 struct request {
         struct shard *shard;
@@ -292,6 +297,7 @@ struct request {
         bool chunked;                   /* the answer is */
         uint8_t encoding;               /* content coding of `file`: HTTP_BR ..., 0 none */
         int status;
+        int refused;                    /* the status for a head that is none */
         uint32_t deadline;              /* shard seconds */
         uint64_t progress;              /* of a send_file, at the last look */
         uint64_t started_us;
@@ -387,6 +393,7 @@ enum next step_variant(struct request *r);
 enum next step_variant_opened(struct request *r);
 enum next step_conditions(struct request *r);
 enum next step_send_ranges(struct request *r);
+enum next step_sent_whole(struct request *r);
 enum next step_folder(struct request *r);       /* folder.c */
 enum next step_index_opened(struct request *r);
 enum next step_list(struct request *r);

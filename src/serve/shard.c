@@ -47,10 +47,14 @@ static void pause_accepts(struct shard *shard)
 static void accept_ended(struct shard *shard, struct accepting *listener)
 {
         listener->armed = false;
-        if (shard->draining || listener->op.result == -ECANCELED)
+        if (shard->draining)
                 return;
-        shard->accept_paused = true;
-        conn_shed(shard, SHED_AT_ONCE);
+        if (listener->op.result != -ECANCELED) {
+                shard->accept_paused = true;
+                conn_shed(shard, SHED_AT_ONCE);
+        } else if (!shard->accept_paused) { /* room was made before our pause had taken effect */
+                start_accepts(shard);
+        }
 }
 
 static void accepted(struct berth_op *op)

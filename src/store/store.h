@@ -24,12 +24,13 @@ enum {
 
 struct store;
 
-/* A regular file. Fields are read-only for its users, but for `note` and `missing`. */
+/* A regular file. Fields are read-only for its users, but for `warm_ms`, `note` and `missing`. */
 struct store_file {
         struct berth_handle handle;     /* open, unless `content` is set */
         uint64_t size;                  /* bytes */
         int64_t modified;               /* unix seconds */
         const char *content;            /* all of it, or NULL */
+        uint64_t warm_ms;               /* the user's: when all of it was last seen in the page cache; 0: never */
         uint16_t etag_size, note_size;
         char etag[STORE_ETAG_BYTES];    /* strong, quoted: inode, size and time in ns (RFC 9110 8.8.3) */
         char note[STORE_NOTE_BYTES];    /* the user's, kept as long as the file is known and unchanged */

@@ -1,0 +1,190 @@
+"""Starts the program under test and, at the end of each server, looks for what it may have left behind."""
+import ctypes
+import itertools
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+import wire
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.path.abspath(os.environ.get('BERTH', ROOT / 'build' / 'berth'))
+SANITIZER = re.compile(r'AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|invariant|assert', re.IGNORECASE)
+STOP_SECONDS = 20
+
+
+def has_io_uring():
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.syscall(425, 0, None)  # io_uring_setup: EINVAL or EFAULT where it exists and is allowed
+    return descriptor < 0 and ctypes.get_errno() in (14, 22)
+
+
+ENGINES = [pytest.param('uring', marks=pytest.mark.skipif(not has_io_uring(), reason='no io_uring here')), 'epoll']
+
+
+def eventually(holds, seconds=5):
+    """Waits until it holds: for what the server may notice a moment later."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, 'it does not come about'
+        time.sleep(0.02)
+
+
+class Server:
+    """A running `berth serve`. `address` is that of the first listener, `addresses` all of them."""
+
+    def __init__(self, folder, *options, listen=('127.0.0.1:0',), engine=None, wrapper=(), **process_options):
+        self.folder = pathlib.Path(folder)
+        command = [*wrapper, PROGRAM, 'serve', *(f'--listen={one}' for one in listen), *options]
+        command += [f'--engine={engine}'] if engine else []
+        self.errors = tempfile.TemporaryFile(mode='w+b')
+        self.process = subprocess.Popen([*command, str(folder)], stderr=self.errors, **process_options)
+        self.addresses = self._wait_until_up()
+        self.address = self.addresses[0]
+        self.descriptors = self._descriptors()
+
+    def stderr(self):
+        size = os.fstat(self.errors.fileno()).st_size
+        return os.pread(self.errors.fileno(), size, 0).decode(errors='replace')
+
+    def _wait_until_up(self):
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            line, newline, _ = self.stderr().partition('\n')
+            found = re.findall(r'http://(?:\[([0-9a-f:]+)\]|([\d.]+)):(\d+)/|unix:([^\s,]+)', line)
+            if newline and found and 'serving' in line:
+                self.start_line = line
+                return [path or (six or four, int(port)) for six, four, port, path in found]
+            assert self.process.poll() is None, f'exit {self.process.returncode}: {self.stderr()}'
+            time.sleep(0.01)
+        self.process.kill()
+        raise AssertionError(f'no start-up line: {self.stderr()!r}')
+
+    def _descriptors(self):
+        """What is open, less the served files, which the server may keep for the next reader."""
+        links = []
+        for name in os.listdir(f'/proc/{self.process.pid}/fd'):
+            try:
+                links.append(os.readlink(f'/proc/{self.process.pid}/fd/{name}'))
+            except FileNotFoundError:
+                pass
+        return sorted(link for link in links if not link.startswith(str(self.folder.resolve()) + '/'))
+
+    def rss(self):
+        status = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
+        return int(re.search(r'VmRSS:\s+(\d+) kB', status)[1]) << 10
+
+    def connect(self, **options):
+        return wire.Connection(self.address, **options)
+
+    def fetch(self, *args, **options):
+        return wire.fetch(self.address, *args, **options)
+
+    def check_descriptors(self):
+        deadline = time.monotonic() + 10
+        while (now := self._descriptors()) and len(now) > len(self.descriptors):
+            assert time.monotonic() < deadline, f'descriptors left open: {now}, at the start {self.descriptors}'
+            time.sleep(0.05)
+
+    def stop(self, number=signal.SIGTERM):
+        """Ends it in order and says how it took that."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError('the server does not stop') from None
+        errors = self.stderr()
+        assert not SANITIZER.search(errors), errors
+        assert self.process.returncode == 0, f'exit {self.process.returncode}: {errors}'
+
+    def close(self):
+        try:
+            if self.process.poll() is None:
+                self.check_descriptors()
+            self.stop()
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self.errors.close()
+
+
+@pytest.fixture(scope='session', params=ENGINES)
+def engine(request):
+    return request.param
+
+
+@pytest.fixture(scope='session')
+def shared(engine, tmp_path_factory):
+    """One server with the default options for all tests that need no other; its folder is theirs to fill."""
+    server = Server(tmp_path_factory.mktemp('site'), engine=engine)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def site(shared, request):
+    """A folder of the test's own on the shared server: site.path, site.url ('/name/'), site.fetch('file')."""
+    return Site(shared, f'{request.function.__name__}-{next(numbers)}')
+
+
+numbers = itertools.count(1)
+
+
+class Site:
+    def __init__(self, server, name):
+        self.server, self.url, self.path = server, f'/{name}/', server.folder / name
+        self.path.mkdir()
+
+    def file(self, name, content=b'content\n'):
+        path = self.path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(content)
+        return path
+
+    def fetch(self, name='', *fields, **options):
+        return self.server.fetch(self.url + name, *fields, **options)
+
+    def connect(self, **options):
+        return self.server.connect(**options)
+
+
+@pytest.fixture
+def serve(engine, tmp_path):
+    """Starts a server with options: serve('--hidden'); a second one: serve(..., folder=...)."""
+    servers = []
+
+    def start(*options, folder=None, **more):
+        if folder is None:
+            folder = tmp_path / 'served'
+            folder.mkdir(exist_ok=True)
+        servers.append(Server(folder, *options, engine=engine, **more))
+        return servers[-1]
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope='session')
+def blob():
+    """8 MiB that repeat nowhere."""
+    return random.Random(1).randbytes(8 << 20)
+
+
+@pytest.fixture(scope='session')
+def memory_folder():
+    """A folder in memory where there is one, for many files."""
+    base = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
+    path = pathlib.Path(tempfile.mkdtemp(prefix='berth-e2e-', dir=base))
+    yield path
+    shutil.rmtree(path)

@@ -1,0 +1,110 @@
+"""Where the server listens: IPv6, unix sockets, several addresses, sockets that systemd passes."""
+import os
+import socket
+import stat
+import sys
+
+import pytest
+from wire import Connection, fetch
+
+ACTIVATE = '''
+import os, sys
+for number, descriptor in enumerate(sys.argv[1].split(',')):
+    os.dup2(int(descriptor), 100 + number)
+for number in range(len(sys.argv[1].split(','))):
+    os.dup2(100 + number, 3 + number, inheritable=True)
+    os.close(100 + number)
+os.environ.update(LISTEN_FDS=str(number + 1), LISTEN_PID=os.environ.get('WRONG_PID') or str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+'''
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(('::1', 0))
+        return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason='no IPv6 here')
+
+
+@needs_ipv6
+def test_ipv6(serve):
+    server = serve(listen=['[::1]:0'])
+    assert server.address[0] == '::1'
+    assert server.fetch('/').status == 200
+
+
+def test_several_addresses(serve, tmp_path):
+    listen = ['127.0.0.1:0', '127.0.0.2:0', f'unix:{tmp_path}/socket'] + (['[::1]:0'] if has_ipv6() else [])
+    server = serve(listen=listen)
+    (server.folder / 'file').write_text('same')
+    assert len(server.addresses) == len(listen)
+    for address in server.addresses:
+        assert fetch(address, '/file').body == b'same'
+
+
+def test_a_unix_socket(serve, tmp_path):
+    path = f'{tmp_path}/berth.socket'
+    server = serve(f'--access-log={tmp_path}/log', listen=[f'unix:{path}'])
+    with Connection(path) as connection:
+        assert connection.ask('/').status == 200
+        assert connection.ask('/missing').status == 404
+    server.stop()
+    assert not os.path.exists(path)
+    assert (tmp_path / 'log').read_text().count('"GET /') == 2
+
+
+def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(serve, tmp_path):
+    path = f'{tmp_path}/socket'
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(path)
+    serve(listen=[f'unix:{path}'])
+    assert fetch(path, '/').status == 200
+    with pytest.raises(AssertionError, match='exit 1'):
+        serve(listen=[f'unix:{path}'])
+    assert fetch(path, '/').status == 200
+
+
+def test_a_file_that_is_no_socket_stays(serve, tmp_path):
+    (tmp_path / 'file').write_text('precious')
+    with pytest.raises(AssertionError, match='exit 1'):
+        serve(listen=[f'unix:{tmp_path}/file'])
+    assert (tmp_path / 'file').read_text() == 'precious'
+
+
+def activated(serve, sockets, **environment):
+    wrapper = [sys.executable, '-c', ACTIVATE, ','.join(str(s.fileno()) for s in sockets)]
+    return serve(listen=[], wrapper=wrapper, pass_fds=[s.fileno() for s in sockets], env={**os.environ, **environment})
+
+
+def test_socket_activation(serve):
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        address = listener.getsockname()
+        server = activated(serve, [listener])
+    assert server.addresses == [address]
+    for _ in range(5):
+        assert server.fetch('/').status == 200
+
+
+def test_activation_with_a_tcp_and_a_unix_socket(serve, tmp_path):
+    path = f'{tmp_path}/socket'
+    with socket.create_server(('127.0.0.1', 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(path)
+        unix.listen()
+        server = activated(serve, [tcp, unix])
+    for address in server.addresses:
+        assert fetch(address, '/').status == 200
+    server.stop()
+    assert stat.S_ISSOCK(os.stat(path).st_mode), 'the socket is systemd\'s to remove'
+
+
+def test_activation_meant_for_another_process_is_not_taken(serve):
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        wrapper = [sys.executable, '-c', ACTIVATE, str(listener.fileno())]
+        server = serve(wrapper=wrapper, pass_fds=[listener.fileno()], env={**os.environ, 'WRONG_PID': '1'})
+        assert server.address != listener.getsockname()
+    assert server.fetch('/').status == 200

@@ -1,0 +1,180 @@
+"""The program as a process: its start-up line, options, exit codes and signals."""
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import PROGRAM, Server
+from wire import request
+
+
+def run(*arguments, timeout=15):
+    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+
+
+def one_line(result, code):
+    assert result.returncode == code, result
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith('berth: ') and len(lines[0]) < 300, result.stderr
+    return lines[0]
+
+
+# ---- start ----
+
+def test_the_start_up_line_tells_what_matters(serve, engine):
+    server = serve('--threads=3')
+    line = server.start_line
+    assert str(server.folder) in line and engine in line and '3 threads' in line
+    assert f'http://127.0.0.1:{server.address[1]}/' in line
+    assert re.search(r'\d+ connections', line)
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--nonsense'], ['-x'], ['--threads=0'], ['--threads=x'], ['--threads=-1'], ['--threads'], ['--engine=kqueue'], ['--engine='],
+    ['--log-format=xml'], ['--symlinks=always'], ['--max-line=12x'], ['--max-head=100000'], ['--max-head=0'], ['--grace=-1'],
+    ['--listen=nonsense'], ['--listen=127.0.0.1'], ['--listen=127.0.0.1:99999'], ['--listen=unix:'], ['--listen=[::1'], ['--listen=::1:x'],
+    ['.', 'surplus'],
+])
+def test_wrong_options_end_with_2(arguments):
+    line = one_line(run('serve', *arguments), 2)
+    assert arguments[-1].split('=')[0].lstrip('-') in line
+
+
+def test_a_missing_folder_ends_with_1(tmp_path):
+    line = one_line(run('serve', '--listen=127.0.0.1:0', tmp_path / 'missing'), 1)
+    assert 'missing' in line and 'No such file' in line
+    (tmp_path / 'file').touch()
+    assert 'Not a directory' in one_line(run('serve', '--listen=127.0.0.1:0', tmp_path / 'file'), 1)
+
+
+def test_a_port_in_use_ends_with_1(shared, engine):
+    host, port = shared.address
+    line = one_line(run('serve', f'--listen={host}:{port}', f'--engine={engine}', '.'), 1)
+    assert str(port) in line and 'in use' in line
+    assert shared.fetch('/').status == 200
+
+
+def test_an_address_of_another_machine_ends_with_1():
+    assert '192.0.2.1' in one_line(run('serve', '--listen=192.0.2.1:0', '.'), 1)
+
+
+def test_a_log_that_cannot_be_opened_ends_with_1(tmp_path):
+    assert 'none/log' in one_line(run('serve', '--listen=127.0.0.1:0', f'--access-log={tmp_path}/none/log', tmp_path), 1)
+
+
+def test_help_and_version():
+    result = run('serve', '--help')
+    assert result.returncode == 0 and '--listen' in result.stdout and result.stderr == ''
+    assert run('--help').returncode == 0
+    assert re.search(r'\d+\.\d+', run('--version').stdout)
+    assert run().returncode == 2 and run('nonsense').returncode == 2
+
+
+def test_quiet_says_nothing(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([PROGRAM, 'serve', '--quiet', f'--listen=127.0.0.1:{port}', str(tmp_path)], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(('127.0.0.1', port)).close()
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=15)[1] == b''
+    assert process.returncode == 0
+
+
+def test_the_engine_may_come_from_the_environment(tmp_path, engine):
+    server = Server(tmp_path, env={**os.environ, 'BERTH_ENGINE': engine})
+    try:
+        assert engine in server.start_line
+    finally:
+        server.close()
+
+
+# ---- end ----
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_quiet_server_ends_at_once(serve, number):
+    server = serve()
+    with server.connect() as connection, server.connect():
+        connection.ask('/')
+        start = time.monotonic()
+        server.stop(number)
+        assert time.monotonic() - start < 4
+        connection.expect_end()
+
+
+def start_download(server, size=16 << 20):
+    (server.folder / 'large').write_bytes(b'x' * size)
+    connection = server.connect(receive_buffer=4096)
+    connection.send(request('/large'))
+    connection.read_head()
+    return connection
+
+
+def test_sigterm_finishes_a_download(serve):
+    server = serve()
+    with start_download(server) as connection:
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.process.poll() is None
+        with pytest.raises(OSError):
+            server.fetch('/')
+        assert connection.read(16 << 20) == b'x' * (16 << 20)
+        connection.expect_end()
+    server.stop()
+
+
+def test_sigterm_answers_what_was_asked_already(serve):
+    """Every request that the server has begun to read gets an answer, and the last one says that it is the last."""
+    server = serve()
+    (server.folder / 'file').write_bytes(b'content')
+    answers = []
+
+    def ask():
+        with server.connect() as connection:
+            try:
+                while True:
+                    answers.append(connection.ask('/file'))
+                    if answers[-1].get('Connection') == 'close':
+                        connection.expect_end()
+                        return
+            except (AssertionError, ConnectionResetError, BrokenPipeError) as error:
+                answers.append(error)
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    server.stop()
+    for thread in threads:
+        thread.join()
+    broken = [a for a in answers if isinstance(a, AssertionError) and 'within a line: b\'\'' not in str(a)]
+    assert not broken and len(answers) > 20
+
+
+def test_the_grace_is_bounded(serve):
+    server = serve('--grace=1')
+    with start_download(server):
+        start = time.monotonic()
+        server.stop()
+        assert 0.5 < time.monotonic() - start < 5
+
+
+def test_a_second_sigterm_ends_at_once(serve):
+    server = serve('--grace=60')
+    with start_download(server):
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.process.poll() is None
+        start = time.monotonic()
+        server.stop()
+        assert time.monotonic() - start < 4

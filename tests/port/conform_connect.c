@@ -1,0 +1,338 @@
+/* Listening, accepting, connecting. */
+#include "lab.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static void a_connection_carries_bytes_both_ways(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server;
+        lab_open(&lab, NULL);
+        lab_pair(&lab, &client, &server);
+        char *data = pattern(0, 1000);
+        end_receive(&lab, &server, false);
+        end_receive(&lab, &client, false);
+        end_send(&lab, &client, data, 1000);
+        end_send(&lab, &server, data, 500);
+        lab_until(&lab, server.received == 1000 && client.received == 500);
+        act_wait(&client.send);
+        act_wait(&server.send);
+        assert_int_equal(client.send.result, 1000);
+        assert_int_equal(server.send.result, 500);
+        end_close_wait(&lab, &client, 0);
+        lab_until(&lab, server.ended);
+        end_close_wait(&lab, &server, 0);
+        free(data);
+        lab_close(&lab);
+}
+
+static void one_accept_serves_many_connections(void **state)
+{
+        (void)state;
+        enum { MANY = 300 };
+        static struct end clients[MANY], servers[MANY];
+        struct lab lab;
+        memset(clients, 0, sizeof(clients));
+        memset(servers, 0, sizeof(servers));
+        lab_open(&lab, NULL);
+        for (int i = 0; i < MANY; i++)
+                lab_connect(&lab, &clients[i]);
+        lab_until(&lab, lab.accepted == MANY);
+        assert_int_equal(lab.accept.finals, 0);
+        assert_int_equal(lab.accept.mores, MANY);
+        for (int i = 0; i < MANY; i++) {
+                act_wait(&clients[i].other);
+                assert_int_equal(clients[i].other.result, 0);
+                lab_adopt(&lab, &servers[i]);
+        }
+        for (int i = 0; i < MANY; i++) {
+                end_close(&lab, &clients[i], 0);
+                end_close(&lab, &servers[i], 0);
+        }
+        lab_close(&lab);
+}
+
+static void connecting_to_nobody_is_refused_and_leaves_the_handle_unused(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client = { 0 }, server = { 0 };
+        lab_open(&lab, NULL);
+        struct sockaddr_storage gone = lab.address;
+        lab_stop_listening(&lab);
+        berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&gone, lab.address_bytes);
+        act_wait(&client.other);
+        assert_int_equal(client.other.result, -ECONNREFUSED);
+
+        /* and so it can be connected again */
+        lab_listen(&lab, 16);
+        berth_accept(lab.port, go(&lab, &lab.accept, NULL), &lab.listener);
+        lab_connect(&lab, &client);
+        act_wait(&client.other);
+        assert_int_equal(client.other.result, 0);
+        lab_adopt(&lab, &server);
+        end_close_wait(&lab, &client, 0);
+        end_close_wait(&lab, &server, 0);
+        lab_close(&lab);
+}
+
+static struct sockaddr_in peer_of(struct lab *lab, struct end *end)
+{
+        struct sockaddr_storage address;
+        berth_peer_address(lab->port, go(lab, &end->other, end), &end->handle, &address);
+        act_wait(&end->other);
+        assert_int_equal(end->other.result, 0);
+        assert_int_equal(address.ss_family, AF_INET);
+        return *(struct sockaddr_in *)&address;
+}
+
+static void each_end_learns_the_address_of_the_other(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server;
+        lab_open(&lab, NULL);
+        lab_pair(&lab, &client, &server);
+        struct sockaddr_in listener = *(struct sockaddr_in *)&lab.address;
+        struct sockaddr_in peer = peer_of(&lab, &client);
+        assert_int_equal(peer.sin_port, listener.sin_port);
+        assert_int_equal(peer.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+        peer = peer_of(&lab, &server);
+        assert_int_not_equal(peer.sin_port, listener.sin_port);
+        assert_int_not_equal(peer.sin_port, 0);
+        assert_int_equal(peer.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+        end_close_wait(&lab, &server, 0);
+        end_close_wait(&lab, &client, 0);
+        lab_close(&lab);
+}
+
+static void an_address_in_use_is_refused(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct berth_handle second = { 0 };
+        lab_open(&lab, NULL);
+        assert_int_not_equal(((struct sockaddr_in *)&lab.address)->sin_port, 0);
+        assert_int_equal(berth_listen(lab.port, &second, (struct sockaddr *)&lab.address, lab.address_bytes, 16, 0), -EADDRINUSE);
+        assert_int_equal(second.kind, 0);
+        lab_close(&lab);
+}
+
+static void unix_sockets_work_alike(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client = { 0 }, server = { 0 };
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        lab_open_bare(&lab, NULL);
+        lab_make_folder(&lab);
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", lab.folder);
+        assert_int_equal(berth_listen(lab.port, &lab.listener, (struct sockaddr *)&address, sizeof(address), 16, 0), 0);
+        berth_accept(lab.port, go(&lab, &lab.accept, NULL), &lab.listener);
+        berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&address, sizeof(address));
+        act_wait(&client.other);
+        assert_int_equal(client.other.result, 0);
+        lab_until(&lab, lab.accept.mores == 1);
+        berth_adopt(lab.port, &server.handle, lab.accept.result);
+        char *data = pattern(0, 100000);
+        end_receive(&lab, &server, true);
+        end_send(&lab, &client, data, 100000);
+        lab_until(&lab, server.received == 100000);
+        end_close_wait(&lab, &client, 0);
+        lab_until(&lab, server.ended);
+        end_close_wait(&lab, &server, 0);
+        free(data);
+        lab_close(&lab);
+}
+
+static void accept_can_be_cancelled_and_started_again(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client = { 0 }, server = { 0 };
+        lab_open(&lab, NULL);
+        berth_cancel(lab.port, &lab.accept.op);
+        act_wait(&lab.accept);
+        assert_int_equal(lab.accept.result, -ECANCELED);
+        lab_connect(&lab, &client);
+        act_wait(&client.other);
+        assert_int_equal(client.other.result, 0);
+        assert_int_equal(lab.accepted, 0);
+        berth_accept(lab.port, go(&lab, &lab.accept, NULL), &lab.listener);
+        lab_adopt(&lab, &server);
+        end_close_wait(&lab, &client, 0);
+        end_close_wait(&lab, &server, 0);
+        lab_close(&lab);
+}
+
+static void closing_a_listener_ends_the_connections_in_its_queue(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client = { 0 };
+        lab_open_bare(&lab, NULL);
+        lab_listen(&lab, 16);
+        lab_connect(&lab, &client);
+        act_wait(&client.other);
+        assert_int_equal(client.other.result, 0);
+        lab_stop_listening(&lab);
+        end_receive(&lab, &client, false);
+        act_wait(&client.recv);
+        assert_true(client.recv.result == 0 || client.recv.result == -ECONNRESET);
+        end_close_wait(&lab, &client, 0);
+        lab_close(&lab);
+}
+
+static void start_accepting(struct lab *lab)
+{
+        lab->accept.then = lab_arrival;
+        berth_accept(lab->port, go(lab, &lab->accept, NULL), &lab->listener);
+}
+
+/* Runs both until they have accepted `count` in all. */
+static void accept_both(struct lab *a, struct lab *b, unsigned count)
+{
+        for (uint64_t since = lab_clock_ms(); a->accepted + b->accepted < count;) {
+                assert_true(lab_clock_ms() - since < 30000);
+                assert_true(berth_port_run(a->port, 1) >= 0);
+                assert_true(berth_port_run(b->port, 1) >= 0);
+        }
+}
+
+static void two_ports_listen_on_one_address(void **state)
+{
+        (void)state;
+        enum { MANY = 40 };
+        static struct end clients[MANY];
+        struct lab a, b;
+        struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        memset(clients, 0, sizeof(clients));
+        lab_open_bare(&a, NULL);
+        lab_open_bare(&b, NULL);
+        b.shares = true;
+        assert_int_equal(berth_listen(a.port, &a.listener, (struct sockaddr *)&any, sizeof(any), 64, BERTH_REUSE_PORT), 0);
+        assert_int_equal(berth_listen_address(a.port, &a.listener, &a.address), 0);
+        a.address_bytes = sizeof(any);
+        assert_int_equal(berth_listen(b.port, &b.listener, (struct sockaddr *)&a.address, sizeof(any), 64, BERTH_REUSE_PORT), 0);
+        start_accepting(&a);
+        start_accepting(&b);
+        for (int i = 0; i < MANY; i++)
+                lab_connect(&a, &clients[i]);
+        accept_both(&a, &b, MANY);
+        for (int i = 0; i < MANY; i++) {
+                act_wait(&clients[i].other);
+                assert_int_equal(clients[i].other.result, 0);
+                end_close_wait(&a, &clients[i], 0);
+        }
+        lab_close(&b);
+        lab_close(&a);
+}
+
+/* A listening socket as a service manager hands it over. */
+static int made_by_somebody_else(struct sockaddr_storage *address, bool listening)
+{
+        int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t bytes = sizeof(any);
+        assert_true(descriptor >= 0);
+        assert_int_equal(bind(descriptor, (struct sockaddr *)&any, sizeof(any)), 0);
+        if (listening)
+                assert_int_equal(listen(descriptor, 64), 0);
+        assert_int_equal(getsockname(descriptor, (struct sockaddr *)&any, &bytes), 0);
+        memcpy(address, &any, sizeof(any));
+        return descriptor;
+}
+
+static void adopt_listener(struct lab *lab, int descriptor, bool shared)
+{
+        assert_int_equal(berth_listen_adopt(lab->port, &lab->listener, descriptor, shared), 0);
+        lab->address_bytes = sizeof(struct sockaddr_in);
+        start_accepting(lab);
+}
+
+static void a_listener_made_by_somebody_else_is_taken_over(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client = { 0 }, server = { 0 };
+        struct sockaddr_storage told;
+        lab_open_bare(&lab, NULL);
+        int idle = made_by_somebody_else(&lab.address, false);
+        int descriptor = made_by_somebody_else(&lab.address, true);
+        if (lab.sim) {
+                assert_int_equal(berth_listen_adopt(lab.port, &lab.listener, descriptor, false), -EOPNOTSUPP);
+                close(descriptor);
+        } else {
+                assert_int_equal(berth_listen_adopt(lab.port, &lab.listener, idle, false), -EINVAL);
+                assert_int_equal(lab.listener.kind, 0);
+                adopt_listener(&lab, descriptor, false);
+                assert_int_equal(berth_listen_address(lab.port, &lab.listener, &told), 0);
+                assert_memory_equal(&told, &lab.address, sizeof(struct sockaddr_in));
+                lab_connect(&lab, &client);
+                lab_adopt(&lab, &server);
+                end_receive(&lab, &server, false);
+                end_close_wait(&lab, &client, 0);
+                lab_until(&lab, server.ended);
+                end_close_wait(&lab, &server, 0);
+        }
+        close(idle);
+        lab_close(&lab);
+}
+
+/* Both wait on one socket; then one has no room any more, and the other gets them all. */
+static void a_shared_listener_wakes_those_that_accept(void **state)
+{
+        (void)state;
+        enum { MANY = 30 };
+        static struct end clients[MANY];
+        struct lab a, b;
+        memset(clients, 0, sizeof(clients));
+        lab_open_bare(&a, NULL);
+        if (a.sim) {
+                lab_close(&a);
+                return;
+        }
+        lab_open_bare(&b, NULL);
+        b.shares = true;
+        int descriptor = made_by_somebody_else(&a.address, true);
+        adopt_listener(&a, descriptor, true);
+        adopt_listener(&b, dup(descriptor), true);
+        lab_settle(&a);
+        lab_settle(&b);
+        for (int i = 0; i < MANY; i++) {
+                if (i == MANY / 2) {
+                        berth_cancel(a.port, &a.accept.op);
+                        act_wait(&a.accept);
+                }
+                lab_connect(&a, &clients[i]);
+                act_wait(&clients[i].other);
+                accept_both(&a, &b, (unsigned)i + 1);
+        }
+        /* the one that stopped can come back */
+        start_accepting(&a);
+        lab_turns(&a, 3);
+        for (int i = 0; i < MANY; i++)
+                end_close_wait(&a, &clients[i], 0);
+        lab_close(&b);
+        lab_close(&a);
+}
+
+static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_connection_carries_bytes_both_ways),
+        cmocka_unit_test(one_accept_serves_many_connections),
+        cmocka_unit_test(connecting_to_nobody_is_refused_and_leaves_the_handle_unused),
+        cmocka_unit_test(each_end_learns_the_address_of_the_other),
+        cmocka_unit_test(an_address_in_use_is_refused),
+        cmocka_unit_test(unix_sockets_work_alike),
+        cmocka_unit_test(accept_can_be_cancelled_and_started_again),
+        cmocka_unit_test(closing_a_listener_ends_the_connections_in_its_queue),
+        cmocka_unit_test(two_ports_listen_on_one_address),
+        cmocka_unit_test(a_listener_made_by_somebody_else_is_taken_over),
+        cmocka_unit_test(a_shared_listener_wakes_those_that_accept),
+};
+const struct test_list connect_tests = { tests, array_count(tests) };

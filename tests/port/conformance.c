@@ -1,0 +1,33 @@
+/* One suite for every engine: `conformance ENGINE [FILTER]`. Each test is named for what it proves; basics first.
+ * FILTER takes the wildcards * and ?. */
+#include "lab.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+static const struct test_list *const lists[] = {
+        &connect_tests, &stream_tests, &file_tests, &close_tests, &bound_tests, &time_tests, &thread_tests,
+};
+
+int main(int argc, char **argv)
+{
+        if (argc < 2) {
+                fprintf(stderr, "conformance ENGINE [FILTER]\n");
+                return 2;
+        }
+        lab_engine = argv[1];
+        if (argc > 2)
+                cmocka_set_test_filter(argv[2]);
+        signal(SIGPIPE, SIG_DFL); /* sending to nobody must not raise it */
+
+        struct CMUnitTest all[256];
+        size_t count = 0;
+        for (size_t i = 0; i < array_count(lists); i++) {
+                if (count + lists[i]->count > array_count(all))
+                        return 2;
+                if (lists[i]->count)
+                memcpy(all + count, lists[i]->tests, lists[i]->count * sizeof(*all));
+                count += lists[i]->count;
+        }
+        return _cmocka_run_group_tests(argv[1], all, count, NULL, NULL);
+}
