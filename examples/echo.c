@@ -51,12 +51,11 @@ static void sent(struct berth_op *op)
 {
         struct connection *c = (struct connection *)op;
         berth_buffer_put(port, c->buffer);
-        if (op->result < 0) {
-                close_connection(c);
-                return;
-        }
         op->done = received;
-        berth_recv(port, op, &c->handle, 0);
+        if (op->result < 0)
+                close_connection(c);
+        else
+                berth_recv(port, op, &c->handle, 0);
 }
 
 static void received(struct berth_op *op)

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum {
-        OP_ABLE = 0x4000,       /* op->flags: is in `able` */
+        OP_ABLE = 0x4000,       /* op->flags: is in `able`, or has its turn */
         MAX_STEPS = 16,         /* of one wait */
         MAX_CHUNK_BYTES = 16 << 10,
         DEFAULT_LIMIT = 1 << 20,
@@ -87,7 +87,6 @@ static struct berth_op *draw(struct sim_port *self)
         uint32_t at = random_below(&self->random, self->able_count);
         struct berth_op *op = self->able[at];
         self->able[at] = self->able[--self->able_count];
-        op->flags &= (uint16_t)~OP_ABLE;
         return op;
 }
 
@@ -357,11 +356,13 @@ static enum outcome cancelled(struct sim_port *self, struct berth_op *op, struct
         return end(self, op, -ECANCELED, event);
 }
 
-/* A cancel comes too late for half of those that could go on. True when an event was written. */
+/* A cancel comes too late for half of those that could go on. True when an event was written. The op counts as able
+ * during its step, since what it does may change its own socket. */
 static bool turn(struct sim_port *self, struct berth_op *op, struct berth_event *event)
 {
         bool shall_end = op_cancelled(op) && op->kind != OP_CLOSE;
         enum outcome outcome = shall_end && one_in(self, 2) ? cancelled(self, op, event) : steps[op->kind](self, op, event);
+        op->flags &= (uint16_t)~OP_ABLE;
         if (outcome == WAITS && shall_end)
                 outcome = cancelled(self, op, event);
         if (op->state == OP_PENDING && (outcome == AGAIN || (outcome == ENDED && event->flags & BERTH_MORE)))

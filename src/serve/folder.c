@@ -82,18 +82,30 @@ static enum next fill_more(struct request *r)
         return wait_for(r, STEP_LIST_FILLED);
 }
 
+/* Listings hold memory, so their number is bounded; who comes when all places are taken waits for one. */
+static bool take_place(struct request *r)
+{
+        struct shard *shard = r->shard;
+        if (shard->listings >= MAX_LISTINGS) {
+                r->deadline = shard->now_seconds + PLACE_SECONDS;
+                list_append(&shard->for_listing, &r->place);
+                return false;
+        }
+        shard->listings++;
+        r->has_place = true;
+        return true;
+}
+
 enum next step_list(struct request *r)
 {
         struct http_listing_query query;
         if (!r->shard->server->options.listing)
                 return respond_error(r, 403, NULL);
-        if (r->shard->listings >= MAX_LISTINGS)
-                return respond_error(r, 503, "Retry-After: 1\r\n");
+        if (!take_place(r))
+                return NEXT_WAIT;
         r->chunk = malloc(CHUNK_HEAD + CHUNK_BYTES + CHUNK_TAIL);
         if (!r->chunk)
                 return respond_errno(r, -ENOMEM);
-        r->shard->listings++;
-        r->has_listing_slot = true;
         http_parse_listing_query(&query, r->head.query);
         r->json = query.json || http_accepts_json(&r->head);
         return fill_more(r);

@@ -44,6 +44,7 @@ static void reset(struct request *r, struct shard *shard, struct conn *conn, str
         r->op.done = request_resume;
         r->opening.done = request_opened;
         r->call.op.done = request_called;
+        list_init(&r->place);
         list_append(&shard->active, &r->node);
 }
 
@@ -64,7 +65,7 @@ static void let_go(struct request *r)
         struct shard *shard = r->shard;
         ensure(!r->in_flight);
         store_release(shard->store, r->file);
-        if (r->has_listing_slot)
+        if (r->has_place)
                 shard->listings--;
         if (r->listing)
                 listing_destroy(r->listing);
@@ -72,6 +73,7 @@ static void let_go(struct request *r)
         if (r->long_head)
                 shard->long_heads--;
         free(r->long_head);
+        list_remove(&r->place);
         list_remove(&r->node);
 }
 
@@ -199,6 +201,17 @@ enum next step_lingering(struct request *r)
         return wait_for_input(r, STEP_LINGERING);
 }
 
+/* ---- waiting for a place ---- */
+
+void request_admit_listings(struct shard *shard)
+{
+        while (shard->listings < MAX_LISTINGS && !list_empty(&shard->for_listing)) {
+                struct request *r = container_of(shard->for_listing.next, struct request, place);
+                list_remove(&r->place);
+                request_run(r);
+        }
+}
+
 /* ---- deadlines ---- */
 
 /* A slow reader may take as long as it likes, as long as it takes something. */
@@ -217,8 +230,10 @@ static void overdue(struct request *r)
         bool mute = r->step == STEP_READ_HEAD && r->early_size == 0;
         if (r->wants_input && r->step == STEP_READ_HEAD && !mute) {
                 r->wants_input = false;
-                if (respond_error(r, 408, NULL) == NEXT_GO)
-                        request_run(r);
+                respond_error(r, 408, NULL);
+        } else if (!list_empty(&r->place)) {
+                list_remove(&r->place);
+                respond_error(r, 503, "Retry-After: 10\r\n");
         } else {
                 conn_end(r->conn, r->on_socket);
         }
@@ -230,7 +245,7 @@ void request_sweep(struct shard *shard)
         while (node != &shard->active) {
                 struct request *r = container_of(node, struct request, node);
                 node = node->next;
-                bool waits = r->wants_input || r->on_socket || r->step == STEP_LINGERING;
+                bool waits = r->wants_input || r->on_socket || r->step == STEP_LINGERING || !list_empty(&r->place);
                 if (waits && conn_state(r->conn) != CONN_CLOSING && !moves(r) && shard->now_seconds >= r->deadline)
                         overdue(r);
         }

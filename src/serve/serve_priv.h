@@ -143,6 +143,7 @@ enum {
         IDLE_SECONDS = 75,            /* then a quiet connection is closed */
         HEAD_SECONDS = 30,            /* for a head to arrive */
         BODY_SECONDS = 60,            /* for a body that is skipped */
+        PLACE_SECONDS = 10,           /* for one of MAX_LISTINGS to become free; then 503 */
         STALL_SECONDS = 60,           /* for a reader to take anything at all */
         LINGER_SECONDS = 5,           /* for a client to see our end and close */
         MAX_SKIPPED_BODY = 16 << 20,  /* a longer body on a GET is refused (413) */
@@ -177,6 +178,7 @@ struct shard {
         struct list resting;        /* conns that wait for readability, quiet longest first */
         struct list waiting;        /* conns with bytes and no request free, first come first */
         struct list active;         /* requests */
+        struct list for_listing;    /* requests that wait for one of MAX_LISTINGS places, first come first */
         struct piece pieces[BUFFER_COUNT];
         struct accepting listeners[MAX_LISTENERS];
         struct berth_timer tick;
@@ -288,6 +290,7 @@ struct request {
         struct shard *shard;
         struct conn *conn;
         struct list node;               /* in shard->active */
+        struct list place;              /* in shard->for_listing, while it waits there */
         enum step step;
         bool in_flight;                 /* `op`, `opening` or `call` */
         bool on_socket;                 /* ... and it is `op`, a send on the connection */
@@ -320,7 +323,7 @@ struct request {
         struct listing *listing;
         char *chunk;                    /* LISTING_CHUNK_BYTES, while a folder is listed */
         int64_t chunk_size;
-        bool json, has_listing_slot;
+        bool json, has_place;
 
         uint16_t path_size;
         bool folder, hidden;            /* the path ended in '/', had a segment that starts with a dot */
@@ -344,6 +347,9 @@ void request_run(struct request *request);
 
 /* Gives back everything it holds and the request itself; nothing may be in flight. */
 void request_release(struct request *request);
+
+/* Gives places for listings to those who wait for one. */
+void request_admit_listings(struct shard *shard);
 
 /* Once a second: deadlines. */
 void request_sweep(struct shard *shard);

@@ -210,6 +210,7 @@ static int start(struct shard *shard)
         list_init(&shard->resting);
         list_init(&shard->waiting);
         list_init(&shard->active);
+        list_init(&shard->for_listing);
         int error = slab_init(&shard->conns, sizeof(struct conn), 512, CONN_RECORDS);
         if (!error)
                 error = slab_init(&shard->requests, sizeof(struct request), 16, MAX_REQUESTS);
@@ -256,6 +257,8 @@ static void serve(struct shard *shard)
                 shard->now_seconds = (uint32_t)((berth_port_now_ms(shard->port) - shard->started_ms) / 1000);
                 if (!list_empty(&shard->waiting))
                         conn_admit(shard);
+                if (!list_empty(&shard->for_listing))
+                        request_admit_listings(shard);
                 if (shard->draining && shard->conns.used == 0)
                         finish(shard);
         }
