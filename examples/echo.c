@@ -61,13 +61,12 @@ static void sent(struct berth_op *op)
 static void received(struct berth_op *op)
 {
         struct connection *c = (struct connection *)op;
-        if (op->result <= 0) { /* the end of the stream, or an error */
-                close_connection(c);
-                return;
-        }
         c->buffer = op->buffer;
         op->done = sent;
-        berth_send(port, op, &c->handle, berth_buffer_data(port, c->buffer), (size_t)op->result, 0);
+        if (op->result <= 0) /* the end of the stream, or an error */
+                close_connection(c);
+        else
+                berth_send(port, op, &c->handle, berth_buffer_data(port, c->buffer), (size_t)op->result, 0);
 }
 
 static void accepted(struct berth_op *op)

@@ -224,7 +224,8 @@ static void put_row(struct listing *l, struct text *t, const struct store_entry 
         struct tm tm = civil(entry->modified);
         bool folder = entry->type == STORE_FOLDER;
 
-        text_put(t, folder ? SPAN("<tr class=\"d\"><th scope=\"row\"><a href=\"") : SPAN("<tr><th scope=\"row\"><a href=\""));
+        text_put(t, folder ? SPAN("<tr class=\"d\">") : SPAN("<tr>"));
+        text_put(t, SPAN("<th scope=\"row\"><a href=\""));
         put_href(t, name, entry->type);
         if (folder)
                 http_escape_html(t, span_of(l->order));
@@ -314,7 +315,8 @@ static int render_head(struct listing *l, struct span path)
         return 0;
 }
 
-int listing_create(struct listing **out, int root, const char *path, const struct store_list_options *options, bool json)
+int listing_create(struct listing **out, int root, const char *path, const struct store_list_options *options,
+                   bool json)
 {
         struct listing *l;
         int error;

@@ -59,11 +59,29 @@ struct request *request_begin(struct conn *conn)
         return r;
 }
 
+/* Once a request, also for one that was cut off: then with the bytes that went out. */
+static void log_request(struct request *r)
+{
+        if (r->shard->server->log.descriptor < 0 || !r->head_seen || r->status == 0)
+                return;
+        uint64_t unsent = r->send_file.length - r->send_file.file_sent;
+        struct log_line line = {
+                .head = &r->head,
+                .peer = &r->peer,
+                .status = r->status,
+                .body_bytes = r->sent_body - unsent,
+                .microseconds = clock_us() - r->started_us,
+        };
+        log_write(&r->shard->log, &line);
+        r->head_seen = false;
+}
+
 /* What one request held beside its place in the pool. */
 static void let_go(struct request *r)
 {
         struct shard *shard = r->shard;
         ensure(!r->in_flight);
+        log_request(r);
         store_release(shard->store, r->file);
         if (r->has_place)
                 shard->listings--;
@@ -143,21 +161,6 @@ enum next step_sent(struct request *r)
                 return NEXT_GONE;
         }
         return go(r, STEP_FINISH);
-}
-
-static void log_request(struct request *r)
-{
-        if (r->shard->server->log.descriptor < 0 || !r->head_seen)
-                return;
-        struct log_line line = {
-                .head = &r->head,
-                .peer = &r->peer,
-                .status = r->status,
-                .body_bytes = r->sent_body,
-                .microseconds = clock_us() - r->started_us,
-        };
-        log_write(&r->shard->log, &line);
-        r->head_seen = false;
 }
 
 enum next step_finish(struct request *r)

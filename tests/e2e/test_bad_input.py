@@ -75,8 +75,7 @@ BAD = {
 }
 # These say nothing about where the request ends that could be wrong: the connection may stay.
 WELL_FRAMED = {'percent at the end', 'one digit behind percent', 'no digits behind percent', 'encoded NUL'}
-ALSO_FINE = {'chunked twice': (400,), 'identity': (400,), 'two equal lengths': (), 'HTTP/2 preface': (400,), 'fragment': (200, 404),
-             'HTTP/1.2': (200,)}
+ALSO_FINE = {'chunked twice': (400,), 'identity': (400,), 'HTTP/2 preface': (400,), 'fragment': (200, 404), 'HTTP/1.2': (200,)}
 
 
 def refused(connection, status, name):
@@ -109,7 +108,9 @@ def test_bad_input_behind_a_good_request(site, name):
         refused(connection, status, name)
 
 
-@pytest.mark.parametrize('name', ['no version', 'fold', 'two lengths', 'bare CR in a field', 'no Host', 'encoded NUL', 'HTTP/2.0'])
+@pytest.mark.parametrize('name', [
+    'no version', 'fold', 'two lengths', 'bare CR in a field', 'no Host', 'encoded NUL', 'HTTP/2.0',
+])
 def test_bad_input_a_byte_at_a_time(shared, name):
     status, data = BAD[name]
     with shared.connect() as connection:
@@ -121,9 +122,12 @@ def test_bad_input_a_byte_at_a_time(shared, name):
 
 
 CHUNKS = {
-    'no size': b'\r\n', 'not hexadecimal': b'g\r\n', 'sign': b'-1\r\n', 'prefix': b'0x1\r\na\r\n0\r\n\r\n', 'space first': b' 1\r\na\r\n0\r\n\r\n',
-    'past 63 bits': b'8000000000000000\r\n', 'many digits': b'0' * 9000 + b'1\r\na\r\n0\r\n\r\n', 'data too long': b'1\r\nab\r\n0\r\n\r\n',
-    'bare LF': b'1\na\n0\n\n', 'bare LF behind data': b'1\r\na\n0\r\n\r\n', 'endless extension': b'1;' + b'x' * 9000 + b'\r\na\r\n0\r\n\r\n',
+    'no size': b'\r\n', 'not hexadecimal': b'g\r\n', 'sign': b'-1\r\n', 'prefix': b'0x1\r\na\r\n0\r\n\r\n',
+    'space first': b' 1\r\na\r\n0\r\n\r\n',
+    'past 63 bits': b'8000000000000000\r\n', 'many digits': b'0' * 9000 + b'1\r\na\r\n0\r\n\r\n',
+    'data too long': b'1\r\nab\r\n0\r\n\r\n',
+    'bare LF': b'1\na\n0\n\n', 'bare LF behind data': b'1\r\na\n0\r\n\r\n',
+    'endless extension': b'1;' + b'x' * 9000 + b'\r\na\r\n0\r\n\r\n',
     'endless trailer': b'0\r\n' + b'X: y\r\n' * 2000 + b'\r\n', 'NUL': b'1\0\r\na\r\n0\r\n\r\n',
 }
 
@@ -192,15 +196,20 @@ def test_what_is_just_within_the_limits_is_fine(shared):
         connection.expect_open()
 
 
+def field_of(size):
+    return b'X: ' + b'y' * size
+
+
+def statuses_are(server, *cases):
+    for data, status in cases:
+        with server.connect() as connection:
+            connection.send(data)
+            assert connection.read_response().status == status
+
+
 def test_the_limits_are_options(serve):
     server = serve('--max-line=1000', '--max-head=4000')
-    for data, status in ((head(first=line_of(1100)), 414), (head(b'X: ' + b'y' * 1100), 431), (head(*[b'X: ' + b'y' * 900] * 5), 431),
-                         (head(first=line_of(900)), 404), (head(*[b'X: ' + b'y' * 900] * 3), 200)):
-        with server.connect() as connection:
-            connection.send(data)
-            assert connection.read_response().status == status
+    statuses_are(server, (head(first=line_of(1100)), 414), (head(first=line_of(900)), 404), (head(field_of(1100)), 431),
+                 (head(*[field_of(900)] * 5), 431), (head(*[field_of(900)] * 3), 200))
     server = serve('--max-line=60000', '--max-head=65000')
-    for data, status in ((head(b'X: ' + b'y' * 59000), 200), (head(first=line_of(30000)), 404), (head(*[b'X: ' + b'y' * 20000] * 4), 431)):
-        with server.connect() as connection:
-            connection.send(data)
-            assert connection.read_response().status == status
+    statuses_are(server, (head(field_of(59000)), 200), (head(first=line_of(30000)), 404), (head(*[field_of(20000)] * 4), 431))

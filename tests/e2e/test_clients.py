@@ -37,7 +37,8 @@ def test_curl(big):
     head = curl('-I', url)
     assert head.startswith(b'HTTP/1.1 200 OK\r\n') and f'Content-Length: {len(content)}\r\n'.encode() in head
     assert curl(url, url, '-o', '/dev/null', '-o', '/dev/null', '-w', '%{num_connects} ') == b'1 0 '
-    assert curl('--path-as-is', '-o', '/dev/null', '-w', '%{http_code}', url + '/../../../etc/passwd', code=22) == b'404'
+    outside = url + '/../../../etc/passwd'
+    assert curl('--path-as-is', '-o', '/dev/null', '-w', '%{http_code}', outside, code=22) == b'404'
 
 
 @needs('curl')
@@ -61,7 +62,8 @@ def test_curl_asks_only_for_what_changed(big, tmp_path):
 def test_curl_sends_a_body_with_get(big):
     _, url, content = big
     assert curl('-X', 'GET', '--data', 'x' * 5000, url, url) == content * 2
-    assert curl('-X', 'GET', '-H', 'Transfer-Encoding: chunked', '-H', 'Expect: 100-continue', '--data', 'x' * 5000, url) == content
+    chunked = ['-H', 'Transfer-Encoding: chunked', '-H', 'Expect: 100-continue']
+    assert curl('-X', 'GET', *chunked, '--data', 'x' * 5000, url) == content
 
 
 @needs('curl')
@@ -103,8 +105,8 @@ def test_wget_mirrors_a_tree_by_its_listings(site, tmp_path):
     for name in names:
         site.file(name, name.encode())
     url = f'http://127.0.0.1:{site.server.address[1]}{site.url}'
-    run('wget', '-q', '-r', '-np', '-nH', '--cut-dirs=1', '-e', 'robots=off', '--restrict-file-names=nocontrol', '--reject-regex=[?]', url,
-        cwd=tmp_path)
+    run('wget', '-q', '-r', '-np', '-nH', '--cut-dirs=1', '-e', 'robots=off', '--restrict-file-names=nocontrol',
+        '--reject-regex=[?]', url, cwd=tmp_path)
     for name in names:
         assert (tmp_path / name).read_bytes() == name.encode()
 

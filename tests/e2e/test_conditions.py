@@ -5,7 +5,7 @@ import time
 import pytest
 from conftest import eventually
 
-EARLIER, SAME, LATER = ('Sun, 09 Sep 2001 01:46:39 GMT', 'Sun, 09 Sep 2001 01:46:40 GMT', 'Sun, 09 Sep 2001 01:46:41 GMT')
+EARLIER, SAME, LATER = (f'Sun, 09 Sep 2001 01:46:{second} GMT' for second in (39, 40, 41))
 
 
 @pytest.fixture

@@ -9,11 +9,14 @@ from conftest import Server, eventually
 
 
 @pytest.mark.parametrize('name, kind', [
-    ('a.txt', 'text/plain; charset=utf-8'), ('a.html', 'text/html; charset=utf-8'), ('A.HTM', 'text/html; charset=utf-8'),
+    ('a.txt', 'text/plain; charset=utf-8'), ('a.html', 'text/html; charset=utf-8'),
+    ('A.HTM', 'text/html; charset=utf-8'),
     ('a.css', 'text/css; charset=utf-8'), ('a.js', 'text/javascript; charset=utf-8'), ('a.json', 'application/json'),
     ('a.png', 'image/png'), ('a.b.jpeg', 'image/jpeg'), ('a.svg', 'image/svg+xml'), ('a.mp4', 'video/mp4'),
-    ('a.pdf', 'application/pdf'), ('a.wasm', 'application/wasm'), ('a.woff2', 'font/woff2'), ('a.zip', 'application/zip'),
-    ('none', 'application/octet-stream'), ('a.unheardof', 'application/octet-stream'), ('a.', 'application/octet-stream'),
+    ('a.pdf', 'application/pdf'), ('a.wasm', 'application/wasm'), ('a.woff2', 'font/woff2'),
+    ('a.zip', 'application/zip'),
+    ('none', 'application/octet-stream'), ('a.unheardof', 'application/octet-stream'),
+    ('a.', 'application/octet-stream'),
 ])
 def test_content_type(site, name, kind):
     site.file(name)

@@ -35,7 +35,8 @@ def test_combined_is_the_default(serve, log):
     server.fetch('/file', 'Range: bytes=1-2')
     server.fetch('/file', 'If-None-Match: *')
     rows = [COMBINED.fullmatch(line).groups() for line in lines_after_stop(server, log)]
-    assert rows[0][0] == '127.0.0.1' and rows[0][2:] == ('GET /file?q=1 HTTP/1.1', '200', '5', 'http://from/', 'some agent/1.0')
+    assert rows[0][0] == '127.0.0.1'
+    assert rows[0][2:] == ('GET /file?q=1 HTTP/1.1', '200', '5', 'http://from/', 'some agent/1.0')
     assert rows[1][2:] == ('HEAD /file HTTP/1.1', '200', rows[1][4], '-', '-') and rows[1][4] in '-0'
     assert rows[2][2:4] == ('GET /missing HTTP/1.0', '404')
     assert rows[3][2:5] == ('GET /file HTTP/1.1', '206', '2')
@@ -66,7 +67,8 @@ def test_json(serve, log):
 def test_nothing_can_forge_a_line_or_a_field(serve, log):
     server = serve(f'--access-log={log}')
     server.fetch('/"x\\', b'User-Agent: a" "b\\n \xc3\xa9 \x1b'.replace(b'\x1b', b'\t'))
-    for bad in (b'GET /\x1b[31m"\r\n\r\n', b'GET / HTTP/1.1\r\nHost: a\r\nX: 1\n1.2.3.4 - - [x] "GET /forged HTTP/1.1" 200 1\r\n\r\n'):
+    for bad in (b'GET /\x1b[31m"\r\n\r\n',
+                b'GET / HTTP/1.1\r\nHost: a\r\nX: 1\n1.2.3.4 - - [x] "GET /forged HTTP/1.1" 200 1\r\n\r\n'):
         with server.connect() as connection:
             connection.send(bad)
             assert connection.read_response().status == 400
@@ -77,7 +79,8 @@ def test_nothing_can_forge_a_line_or_a_field(serve, log):
 
 def test_refused_requests_are_logged(serve, log):
     server = serve(f'--access-log={log}', '--threads=1')
-    for data in (b'nonsense\r\n\r\n', request('/', 'Content-Length: x'), request('/x' * 5000), request('/', method='PUT')):
+    for data in (b'nonsense\r\n\r\n', request('/', 'Content-Length: x'), request('/x' * 5000),
+                 request('/', method='PUT')):
         with server.connect() as connection:
             connection.send(data)
             connection.read_response()

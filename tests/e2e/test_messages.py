@@ -181,9 +181,11 @@ BODIES = {
     'sized, none': (('Content-Length: 0',), b''),
     'chunked': (('Transfer-Encoding: chunked',), b'5\r\nGET /\r\n0\r\n\r\n'),
     'chunked, none': (('Transfer-Encoding: chunked',), b'0\r\n\r\n'),
-    'extension and trailer': (('Transfer-Encoding: chunked',), b'00a;x="y"\r\n0123456789\r\n0;z\r\nX-Trailer: 1\r\n\r\n'),
+    'extension and trailer': (('Transfer-Encoding: chunked',),
+                              b'00a;x="y"\r\n0123456789\r\n0;z\r\nX-Trailer: 1\r\n\r\n'),
     'large': (('Content-Length: 300000',), b'G' * 300000),
-    'large, chunked': (('Transfer-Encoding: Chunked',), b'ffff\r\n' + b'G' * 0xffff + b'\r\n' + b'1\r\nG\r\n' * 500 + b'0\r\n\r\n'),
+    'large, chunked': (('Transfer-Encoding: Chunked',),
+                       b'ffff\r\n' + b'G' * 0xffff + b'\r\n' + b'1\r\nG\r\n' * 500 + b'0\r\n\r\n'),
 }
 
 

@@ -17,7 +17,8 @@ def tree(site):
 
 
 @pytest.mark.parametrize('path, body', [
-    ('sub/deep/file', b'deep'), ('sub//deep///file', b'deep'), ('./sub/./deep/file', b'deep'), ('%73ub/%64eep/fil%65', b'deep'),
+    ('sub/deep/file', b'deep'), ('sub//deep///file', b'deep'), ('./sub/./deep/file', b'deep'),
+    ('%73ub/%64eep/fil%65', b'deep'),
     ('sub/%2E/deep/file', b'deep'), ('fil%65', b'top'),
 ])
 def test_ways_to_name_a_file(tree, path, body):
@@ -25,8 +26,10 @@ def test_ways_to_name_a_file(tree, path, body):
 
 
 @pytest.mark.parametrize('path', [
-    '..', '../', '../../etc/passwd', '%2e%2e/', '.%2E/file', '%2E./file', 'sub/../file', 'sub/%2e%2e/file', '..%2ffile', 'sub%2fdeep',
-    'sub/..%2f..', '%2e%2e%2f%2e%2e%2fetc%2fpasswd', '../../outside/secret', 'file/', 'file/..', 'file/x', 'sub/deep/none', 'a' * 256,
+    '..', '../', '../../etc/passwd', '%2e%2e/', '.%2E/file', '%2E./file', 'sub/../file', 'sub/%2e%2e/file',
+    '..%2ffile', 'sub%2fdeep',
+    'sub/..%2f..', '%2e%2e%2f%2e%2e%2fetc%2fpasswd', '../../outside/secret', 'file/', 'file/..', 'file/x',
+    'sub/deep/none', 'a' * 256,
     '/'.join(['a'] * 2000), '..;/', '...', '..%c0%af', '%252e%252e/file',
 ], ids=lambda path: path[:30])
 def test_what_gets_404(tree, path):
@@ -40,7 +43,9 @@ def test_above_the_root_there_is_nothing(shared):
         assert shared.fetch(target).status == 404
 
 
-@pytest.mark.parametrize('name', ['ünï', 'e\u0301', '日本語', '🙂', 'space d', 'plus+', 'per%cent', 'a;b', 'semi:colon', "quote'", 'star*', 'tilde~'])
+@pytest.mark.parametrize('name', [
+    'ünï', 'e\u0301', '日本語', '🙂', 'space d', 'plus+', 'per%cent', 'a;b', 'semi:colon', "quote'", 'star*', 'tilde~',
+])
 def test_utf8_names(site, name):
     site.file(name, name.encode())
     raw = ''.join(f'%{byte:02x}' for byte in name.encode())
@@ -94,8 +99,9 @@ def make_links(folder):
     (folder / 'file').write_text('inside')
     (folder / 'sub').mkdir()
     (folder / 'sub/file').write_text('sub')
-    for name, target in {'to-file': 'file', 'to-sub': 'sub', 'sub/up': '../file', 'absolute': '/etc/passwd', 'out': '../../etc/passwd',
-                         'out-folder': '..', 'inside-absolute': folder / 'file', 'dangling': 'nowhere', 'circle': 'circle',
+    for name, target in {'to-file': 'file', 'to-sub': 'sub', 'sub/up': '../file', 'absolute': '/etc/passwd',
+                         'out': '../../etc/passwd', 'out-folder': '..', 'inside-absolute': folder / 'file', 'dangling': 'nowhere',
+                         'circle': 'circle',
                          'magic': '/proc/self/root'}.items():
         (folder / name).symlink_to(target)
 
@@ -107,7 +113,8 @@ def test_links_inside_are_followed(serve):
     assert server.fetch('/to-sub/file').body == b'sub'
     assert server.fetch('/sub/up').body == b'inside'
     assert server.fetch('/to-sub').status == 301
-    for name in ('absolute', 'out', 'out-folder', 'out-folder/', 'inside-absolute', 'dangling', 'circle', 'magic', 'magic/etc/passwd'):
+    for name in ('absolute', 'out', 'out-folder', 'out-folder/', 'inside-absolute', 'dangling', 'circle', 'magic',
+                 'magic/etc/passwd'):
         assert server.fetch('/' + name).status == 404, name
     page = server.fetch('/').body
     assert b'"to-file"' in page and b'"to-sub/"' in page

@@ -34,9 +34,12 @@ def test_the_start_up_line_tells_what_matters(serve, engine):
 
 
 @pytest.mark.parametrize('arguments', [
-    ['--nonsense'], ['-x'], ['--threads=0'], ['--threads=x'], ['--threads=-1'], ['--threads'], ['--engine=kqueue'], ['--engine='],
-    ['--log-format=xml'], ['--symlinks=always'], ['--max-line=12x'], ['--max-head=100000'], ['--max-head=0'], ['--grace=-1'],
-    ['--listen=nonsense'], ['--listen=127.0.0.1'], ['--listen=127.0.0.1:99999'], ['--listen=unix:'], ['--listen=[::1'], ['--listen=::1:x'],
+    ['--nonsense'], ['-x'], ['--threads=0'], ['--threads=x'], ['--threads=-1'], ['--threads'], ['--engine=kqueue'],
+    ['--engine='],
+    ['--log-format=xml'], ['--symlinks=always'], ['--max-line=12x'], ['--max-head=100000'], ['--max-head=0'],
+    ['--grace=-1'],
+    ['--listen=nonsense'], ['--listen=127.0.0.1'], ['--listen=127.0.0.1:99999'], ['--listen=unix:'], ['--listen=[::1'],
+    ['--listen=::1:x'],
     ['.', 'surplus'],
 ])
 def test_wrong_options_end_with_2(arguments):
@@ -63,7 +66,8 @@ def test_an_address_of_another_machine_ends_with_1():
 
 
 def test_a_log_that_cannot_be_opened_ends_with_1(tmp_path):
-    assert 'none/log' in one_line(run('serve', '--listen=127.0.0.1:0', f'--access-log={tmp_path}/none/log', tmp_path), 1)
+    result = run('serve', '--listen=127.0.0.1:0', f'--access-log={tmp_path}/none/log', tmp_path)
+    assert 'none/log' in one_line(result, 1)
 
 
 def test_help_and_version():
@@ -78,7 +82,8 @@ def test_quiet_says_nothing(tmp_path):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([PROGRAM, 'serve', '--quiet', f'--listen=127.0.0.1:{port}', str(tmp_path)], stderr=subprocess.PIPE)
+    command = [PROGRAM, 'serve', '--quiet', f'--listen=127.0.0.1:{port}', str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 10
     while True:
         try:

@@ -33,7 +33,8 @@ def parts_of(response):
 
 
 @pytest.mark.parametrize('asked, first, last', [
-    ('0-0', 0, 0), ('0-', 0, 10239), ('5-9', 5, 9), ('10239-', 10239, 10239), ('-1', 10239, 10239), ('-100', 10140, 10239),
+    ('0-0', 0, 0), ('0-', 0, 10239), ('5-9', 5, 9), ('10239-', 10239, 10239), ('-1', 10239, 10239),
+    ('-100', 10140, 10239),
     ('-99999', 0, 10239), ('9000-99999', 9000, 10239), ('9000-99999999999999999999', 9000, 10239), ('5-9 ,', 5, 9),
     ('20000-30000, 5-9', 5, 9),
 ])
@@ -63,7 +64,8 @@ def test_ranges_of_a_large_file(site, blob):
     site.file('blob.bin', blob)
     middle = 3 << 20
     response = site.fetch('blob.bin', f'Range: bytes=1-{middle},{middle + 5}-{middle + 5},-1000000')
-    assert [part[3] for part in parts_of(response)] == [blob[1:middle + 1], blob[middle + 5:middle + 6], blob[-1000000:]]
+    bodies = [body for *_, body in parts_of(response)]
+    assert bodies == [blob[1:middle + 1], blob[middle + 5:middle + 6], blob[-1000000:]]
 
 
 @pytest.mark.parametrize('asked', ['10240-', '10240-10250', '99999999999999999999-', '-0', '20000-,-0'])
@@ -74,7 +76,8 @@ def test_nothing_within_the_file_gets_416(file, asked):
 
 
 @pytest.mark.parametrize('asked', [
-    ','.join(['0-'] * 100), ','.join(['0-10239'] * 10), ','.join(f'{n}-{n}' for n in range(0, 1000, 3)), '0-9,5-14,8-20',
+    ','.join(['0-'] * 100), ','.join(['0-10239'] * 10), ','.join(f'{n}-{n}' for n in range(0, 1000, 3)),
+    '0-9,5-14,8-20',
 ], ids=['all of it, often', 'all of it, ten times', 'many bytes', 'overlapping'])
 def test_abuse_is_refused(file, asked):
     """RFC 9110 14.2: overlapping or silly sets may be refused or ignored; they must not multiply the file."""
@@ -84,7 +87,8 @@ def test_abuse_is_refused(file, asked):
 
 
 @pytest.mark.parametrize('value', [
-    'bytes=', 'bytes=a-b', 'bytes=5-3', 'bytes', 'bytes=--5', 'bytes=1-2-3', 'bytes 0-1', 'lines=0-1', '0-1', 'bytes=0x0-1',
+    'bytes=', 'bytes=a-b', 'bytes=5-3', 'bytes', 'bytes=--5', 'bytes=1-2-3', 'bytes 0-1', 'lines=0-1', '0-1',
+    'bytes=0x0-1',
     'bytes=1 - 2', 'bytes=-', 'bytes=0-1;2-3',
 ])
 def test_what_is_no_range_is_ignored(file, value):

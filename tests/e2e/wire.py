@@ -8,7 +8,8 @@ import time
 
 TIMEOUT = 15
 STATUS_LINE = re.compile(rb'HTTP/1\.1 ([1-5]\d\d) ([\x20-\x7e]*)')
-FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)")
+FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): "
+                        rb"([\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)")
 CHUNK_LINE = re.compile(rb'[0-9a-fA-F]{1,15}')
 
 
@@ -30,7 +31,9 @@ class Connection:
     """A connection to an address: (host, port) or the path of a unix socket."""
 
     def __init__(self, address, receive_buffer=None):
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ':' in address[0] else socket.AF_INET
+        family = socket.AF_INET6 if ':' in address[0] else socket.AF_INET
+        if isinstance(address, str):
+            family = socket.AF_UNIX
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(TIMEOUT)
         if receive_buffer:
@@ -159,7 +162,8 @@ def request(target='/', *fields, method='GET', version='1.1'):
     lines = [encoded(field) for field in fields]
     if version == '1.1' and not any(line.lower().startswith(b'host') for line in lines):
         lines.insert(0, b'Host: test')
-    return b''.join(part + b'\r\n' for part in [encoded(f'{method} ') + encoded(target) + encoded(f' HTTP/{version}'), *lines, b''])
+    first = encoded(f'{method} ') + encoded(target) + encoded(f' HTTP/{version}')
+    return b''.join(line + b'\r\n' for line in [first, *lines, b''])
 
 
 def fetch(address, target='/', *fields, **options):

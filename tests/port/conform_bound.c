@@ -1,2 +1,429 @@
+/* Bounds: what happens at each. */
 #include "lab.h"
-const struct test_list bound_tests = { NULL, 0 };
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* ---- receive buffers ---- */
+
+static void a_pool_of_two_buffers_serves_all(bool multishot)
+{
+        enum { MANY = 40, BYTES = 30000 };
+        static struct end clients[MANY], servers[MANY];
+        struct lab lab;
+        char *data = pattern(0, BYTES);
+        lab_open(&lab, &(struct berth_port_config){ .buffers = 2, .buffer_bytes = 512 });
+        for (int i = 0; i < MANY; i++) {
+                lab_pair(&lab, &clients[i], &servers[i]);
+                end_receive(&lab, &servers[i], multishot);
+        }
+        for (int i = 0; i < MANY; i++)
+                end_send(&lab, &clients[i], data, BYTES);
+        for (int i = 0; i < MANY; i++) {
+                lab_until(&lab, servers[i].received == BYTES);
+                end_close(&lab, &clients[i], 0);
+        }
+        for (int i = 0; i < MANY; i++) {
+                lab_until(&lab, servers[i].ended);
+                end_close(&lab, &servers[i], 0);
+        }
+        free(data);
+        lab_close(&lab);
+}
+
+static void two_buffers_serve_many_single_receives(void **state)
+{
+        (void)state;
+        a_pool_of_two_buffers_serves_all(false);
+}
+
+static void two_buffers_serve_many_multishot_receives(void **state)
+{
+        (void)state;
+        a_pool_of_two_buffers_serves_all(true);
+}
+
+/* The pool is empty, others wait; then the buffers come back before the port has heard who waits for them. */
+static void buffers_that_come_back_early_are_not_forgotten(void **state)
+{
+        (void)state;
+        enum { MANY = 6 };
+        struct end clients[MANY], servers[MANY];
+        char *data = pattern(0, 100);
+        for (int multishot = 0; multishot < 2; multishot++) {
+                for (unsigned turns = 0; turns < 3; turns++) {
+                        struct lab lab;
+                        lab_open(&lab, &(struct berth_port_config){ .buffers = 2 });
+                        for (int i = 0; i < MANY; i++)
+                                lab_pair(&lab, &clients[i], &servers[i]);
+                        for (int i = 0; i < 2; i++) {
+                                servers[i].keep = 1;
+                                servers[i].paused = true;
+                                end_receive(&lab, &servers[i], false);
+                                end_send(&lab, &clients[i], data, 100);
+                                lab_until(&lab, servers[i].received > 0);
+                        }
+                        for (int i = 2; i < MANY; i++) {
+                                end_receive(&lab, &servers[i], multishot);
+                                end_send(&lab, &clients[i], data, 100);
+                        }
+                        lab_turns(&lab, turns);
+                        end_put_kept(&lab, &servers[0]);
+                        end_put_kept(&lab, &servers[1]);
+                        for (int i = 2; i < MANY; i++)
+                                lab_until(&lab, servers[i].received == 100);
+                        for (int i = 0; i < MANY; i++) {
+                                end_close(&lab, &clients[i], 0);
+                                end_close(&lab, &servers[i], 0);
+                        }
+                        lab_close(&lab);
+                }
+        }
+        free(data);
+}
+
+/* Those that found the pool empty but have no data must not stand in the way of the one that has. */
+static void a_receive_without_data_takes_no_buffer_from_others(void **state)
+{
+        (void)state;
+        enum { MANY = 30 };
+        static struct end clients[MANY], servers[MANY];
+        char *data = pattern(0, 200);
+        for (int multishot = 0; multishot < 2; multishot++) {
+                struct lab lab;
+                lab_open(&lab, &(struct berth_port_config){ .buffers = 1 });
+                for (int i = 0; i < MANY; i++)
+                        lab_pair(&lab, &clients[i], &servers[i]);
+                servers[0].keep = 1;
+                servers[0].paused = true;
+                end_receive(&lab, &servers[0], false);
+                end_send(&lab, &clients[0], data, 10);
+                lab_until(&lab, servers[0].kept_count == 1);
+                for (int i = 1; i < MANY; i++)
+                        end_receive(&lab, &servers[i], multishot);
+                lab_settle(&lab);
+                end_send(&lab, &clients[MANY - 1], data, 100);
+                lab_settle(&lab);
+                end_put_kept(&lab, &servers[0]);
+                lab_until(&lab, servers[MANY - 1].received == 100);
+                /* one that waited and is closed, one that waited and is cancelled */
+                end_close_wait(&lab, &servers[1], 0);
+                berth_cancel(lab.port, &servers[2].recv.op);
+                act_wait(&servers[2].recv);
+                assert_int_equal(servers[2].recv.result, -ECANCELED);
+                end_close_wait(&lab, &servers[2], 0);
+                for (int i = 0; i < MANY; i++) {
+                        end_close(&lab, &clients[i], 0);
+                        if (i != 1 && i != 2)
+                                end_close(&lab, &servers[i], 0);
+                }
+                lab_close(&lab);
+        }
+        free(data);
+}
+
+static void receives_that_wait_for_a_buffer_can_be_cancelled_and_closed(void **state)
+{
+        (void)state;
+        enum { MANY = 9 };
+        struct end clients[MANY], servers[MANY];
+        struct lab lab;
+        char *data = pattern(0, 200);
+        lab_open(&lab, &(struct berth_port_config){ .buffers = 1 });
+        for (int i = 0; i < MANY; i++)
+                lab_pair(&lab, &clients[i], &servers[i]);
+        servers[0].keep = 1;
+        servers[0].paused = true;
+        end_receive(&lab, &servers[0], false);
+        end_send(&lab, &clients[0], data, 10);
+        lab_until(&lab, servers[0].kept_count == 1);
+        for (int i = 1; i < MANY; i++) {
+                end_receive(&lab, &servers[i], i % 2);
+                end_send(&lab, &clients[i], data, 100);
+        }
+        lab_settle(&lab);
+        for (int i = 1; i < MANY; i += 2) { /* data is there, no buffer is */
+                berth_cancel(lab.port, &servers[i].recv.op);
+                act_wait(&servers[i].recv);
+                assert_int_equal(servers[i].recv.result, -ECANCELED);
+        }
+        for (int i = 2; i < MANY; i += 2)
+                end_close_wait(&lab, &servers[i], i % 4 ? BERTH_ABORT : 0);
+        end_put_kept(&lab, &servers[0]);
+        end_receive(&lab, &servers[1], false);
+        lab_until(&lab, servers[1].received == 100);
+        for (int i = 0; i < MANY; i++) {
+                end_close(&lab, &clients[i], 0);
+                if (i % 2 || i == 0)
+                        end_close(&lab, &servers[i], 0);
+        }
+        free(data);
+        lab_close(&lab);
+}
+
+/* ---- descriptors ---- */
+
+static bool is_refusal(int64_t result)
+{
+        return result == -EMFILE || result == -ENFILE;
+}
+
+/* Room for so many more descriptors; 0: as before. */
+static void limit_descriptors(unsigned more)
+{
+        static struct rlimit before;
+        if (before.rlim_cur == 0)
+                assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        struct rlimit limit = before;
+        if (more > 0)
+                limit.rlim_cur = (rlim_t)open("/dev/null", O_RDONLY) + more; /* the lowest free number */
+        if (more > 0)
+                close((int)limit.rlim_cur - (int)more);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void accepting_without_room_ends_and_goes_on_when_there_is_some(void **state)
+{
+        (void)state;
+        enum { ROOM = 24, MANY = 30 };
+        static struct end clients[MANY], servers[MANY];
+        struct lab lab;
+        unsigned served = 0, connected = 0;
+        memset(clients, 0, sizeof(clients));
+        memset(servers, 0, sizeof(servers));
+        lab_open(&lab, &(struct berth_port_config){ .max_handles = ROOM });
+        limit_descriptors(ROOM);
+        /* both ends are in this process: clients first, then nobody has room for all servers */
+        while (connected < 16) {
+                lab_connect(&lab, &clients[connected]);
+                act_wait(&clients[connected].other);
+                assert_int_equal(clients[connected++].other.result, 0);
+        }
+        lab_until(&lab, !lab.accept.in_flight);
+        assert_true(is_refusal(lab.accept.result));
+        assert_true(lab.accepted < connected);
+        assert_true(berth_port_stats(lab.port)->refused > 0);
+        /* a client that is given up makes room for a server; none in the queue has been lost */
+        while (served < connected) {
+                if (!lab.accept.in_flight)
+                        berth_accept(lab.port, go(&lab, &lab.accept, NULL), &lab.listener);
+                lab_until(&lab, lab.arrived_count > 0 || !lab.accept.in_flight);
+                if (lab.arrived_count > 0) {
+                        lab_adopt(&lab, &servers[served]);
+                        end_send(&lab, &servers[served], "hello", 5);
+                        act_wait(&servers[served].send);
+                        end_close_wait(&lab, &servers[served++], 0);
+                } else {
+                        assert_true(is_refusal(lab.accept.result));
+                        fail_msg("refused although there is room");
+                }
+        }
+        for (unsigned i = 0; i < connected; i++) {
+                clients[i].recv.then = NULL;
+                berth_recv(lab.port, go(&lab, &clients[i].recv, &clients[i]), &clients[i].handle, 0);
+                act_wait(&clients[i].recv);
+                assert_true(clients[i].recv.result > 0); /* each was served */
+                berth_buffer_put(lab.port, clients[i].recv.op.buffer);
+                end_close_wait(&lab, &clients[i], 0);
+        }
+        limit_descriptors(0);
+        lab_close(&lab);
+}
+
+static void connecting_without_room_is_refused_and_can_be_tried_again(void **state)
+{
+        (void)state;
+        enum { ROOM = 20, MANY = 40 };
+        static struct end clients[MANY];
+        struct lab lab;
+        unsigned connected = 0;
+        memset(clients, 0, sizeof(clients));
+        lab_open_bare(&lab, &(struct berth_port_config){ .max_handles = ROOM });
+        lab_listen(&lab, 64);
+        limit_descriptors(ROOM);
+        for (;;) {
+                assert_true(connected < MANY - 1);
+                lab_connect(&lab, &clients[connected]);
+                act_wait(&clients[connected].other);
+                if (clients[connected].other.result < 0)
+                        break;
+                connected++;
+        }
+        assert_true(is_refusal(clients[connected].other.result));
+        end_close_wait(&lab, &clients[0], 0);
+        lab_connect(&lab, &clients[connected]);
+        act_wait(&clients[connected].other);
+        assert_int_equal(clients[connected].other.result, 0);
+        for (unsigned i = 1; i <= connected; i++)
+                end_close_wait(&lab, &clients[i], 0);
+        limit_descriptors(0);
+        lab_close(&lab);
+}
+
+/* ---- ops ---- */
+
+static unsigned timers_ended, timers_refused;
+
+static void timer_ended(struct berth_op *op)
+{
+        timers_ended++;
+        timers_refused += op->result == -ENOBUFS;
+        assert_true(op->result == -ENOBUFS || op->result == -ECANCELED);
+}
+
+static void ops_past_the_bound_are_refused_and_nothing_else_is(void **state)
+{
+        (void)state;
+        enum { BOUND = 10, MANY = 15 };
+        struct lab lab;
+        struct end client, server;
+        struct berth_timer timers[MANY] = { 0 };
+        lab_open(&lab, &(struct berth_port_config){ .max_ops = BOUND });
+        lab_pair(&lab, &client, &server);
+        timers_ended = timers_refused = 0;
+        unsigned room = BOUND - berth_port_in_flight(lab.port);
+        for (int i = 0; i < MANY; i++) {
+                timers[i].op.done = timer_ended;
+                berth_timer_start(lab.port, &timers[i], 1000000);
+                assert_int_equal(timers_ended, 0); /* nothing completes inside a start */
+        }
+        lab_until(&lab, timers_refused == MANY - room);
+        berth_wait_readable(lab.port, go(&lab, &client.recv, &client), &client.handle);
+        act_wait(&client.recv);
+        assert_int_equal(client.recv.result, -ENOBUFS);
+        struct end late = { 0 };
+        lab_connect(&lab, &late);
+        act_wait(&late.other);
+        assert_int_equal(late.other.result, -ENOBUFS);
+        assert_int_equal(late.handle.kind, 0);
+        assert_true(berth_port_stats(lab.port)->refused >= MANY - room + 2);
+        end_close_wait(&lab, &server, 0); /* a close is never refused */
+        for (int i = 0; i < MANY; i++)
+                berth_timer_cancel(lab.port, &timers[i]);
+        lab_until(&lab, timers_ended == MANY);
+        end_receive(&lab, &client, false); /* there is room again */
+        act_wait(&client.recv);
+        assert_int_equal(client.recv.result, 0);
+        end_close_wait(&lab, &client, 0);
+        lab_close(&lab);
+}
+
+static void tiny_rings_carry_many_ops(void **state)
+{
+        (void)state;
+        enum { MANY = 60, BYTES = 20000 };
+        static struct end clients[MANY], servers[MANY];
+        struct lab lab;
+        char *data = pattern(0, BYTES);
+        lab_open(&lab, &(struct berth_port_config){ .ring_entries = 4, .buffers = 8, .buffer_bytes = 1024 });
+        memset(clients, 0, sizeof(clients));
+        memset(servers, 0, sizeof(servers));
+        for (int i = 0; i < MANY; i++)
+                lab_connect(&lab, &clients[i]);
+        lab_until(&lab, lab.accepted == MANY);
+        for (int i = 0; i < MANY; i++) {
+                act_wait(&clients[i].other);
+                lab_adopt(&lab, &servers[i]);
+        }
+        for (int i = 0; i < MANY; i++) {
+                struct berth_vec vecs[3] = { { data, 1 }, { data + 1, BYTES / 2 }, { data + 1 + BYTES / 2, BYTES / 2 - 1 } };
+                static struct berth_vec last[MANY][3];
+                memcpy(last[i], vecs, sizeof(vecs));
+                end_receive(&lab, &servers[i], i % 2);
+                berth_sendv(lab.port, go(&lab, &clients[i].send, &clients[i]), &clients[i].handle, last[i], 3);
+        }
+        for (int i = 0; i < MANY; i++) {
+                act_wait(&clients[i].send);
+                assert_int_equal(clients[i].send.result, BYTES);
+                lab_until(&lab, servers[i].received == BYTES);
+        }
+        /* all at once: a cancel and a close for each */
+        for (int i = 0; i < MANY; i++) {
+                end_close(&lab, &servers[i], i % 3 ? 0 : BERTH_ABORT);
+                end_close(&lab, &clients[i], 0);
+        }
+        free(data);
+        lab_close(&lab);
+}
+
+/* ---- fairness ---- */
+
+static unsigned timer_fired;
+static void again(struct berth_op *op)
+{
+        timer_fired++;
+        (void)op;
+}
+
+/* One completion at a time: two connections that never rest, files, a timer and posts all get on. */
+static void one_completion_at_a_time_everybody_gets_on(void **state)
+{
+        (void)state;
+        enum { MANY = 4, BYTES = 3 << 20 };
+        struct lab lab;
+        struct end clients[MANY], servers[MANY];
+        struct berth_handle file;
+        struct berth_send_file what[MANY];
+        char *data = pattern(0, BYTES);
+        lab_open(&lab, &(struct berth_port_config){ .buffers = 16 });
+        lab_make_folder(&lab);
+        lab_make_file(&lab, "file", BYTES);
+        lab_open_file(&lab, &file, "file", 0);
+        for (int i = 0; i < MANY; i++) {
+                lab_pair(&lab, &clients[i], &servers[i]);
+                end_receive(&lab, &servers[i], true);
+                what[i] = (struct berth_send_file){ .file = &file, .length = BYTES, .flags = BERTH_FILE_WARM };
+                if (i % 2)
+                        end_send(&lab, &clients[i], data, BYTES);
+                else
+                        berth_send_file(lab.port, go(&lab, &clients[i].send, &clients[i]), &clients[i].handle, &what[i]);
+        }
+        struct berth_timer timer = { .op.done = again };
+        struct berth_op post = { .done = again };
+        timer_fired = 0;
+        berth_timer_start(lab.port, &timer, 1);
+        berth_post(lab.port, &post, 0);
+        unsigned turns = 0, fired_at = 0;
+        for (uint64_t since = lab_clock_ms(); servers[0].received + servers[1].received + servers[2].received +
+                                                      servers[3].received < (uint64_t)MANY * BYTES;) {
+                struct berth_event event;
+                int n = berth_port_reap(lab.port, &event, 1, 100);
+                assert_true(n >= 0 && n <= 1);
+                assert_true(lab_clock_ms() - since < 30000);
+                if (n == 0)
+                        continue;
+                turns++;
+                event.op->result = event.result;
+                event.op->buffer = event.buffer;
+                event.op->flags = (uint16_t)((event.op->flags & ~0xff) | event.flags);
+                event.op->done(event.op);
+                if (!fired_at && timer_fired == 2)
+                        fired_at = turns;
+        }
+        assert_true(fired_at > 0);
+        if (!lab.sim) /* a clock that passes by itself */
+                assert_true(fired_at < turns / 2);
+        for (int i = 0; i < MANY; i++) {
+                act_wait(&clients[i].send);
+                end_close_wait(&lab, &clients[i], 0);
+                end_close_wait(&lab, &servers[i], 0);
+        }
+        lab_close_file(&lab, &file);
+        free(data);
+        lab_close(&lab);
+}
+
+static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_buffers_serve_many_single_receives),
+        cmocka_unit_test(two_buffers_serve_many_multishot_receives),
+        cmocka_unit_test(buffers_that_come_back_early_are_not_forgotten),
+        cmocka_unit_test(a_receive_without_data_takes_no_buffer_from_others),
+        cmocka_unit_test(receives_that_wait_for_a_buffer_can_be_cancelled_and_closed),
+        cmocka_unit_test(accepting_without_room_ends_and_goes_on_when_there_is_some),
+        cmocka_unit_test(connecting_without_room_is_refused_and_can_be_tried_again),
+        cmocka_unit_test(ops_past_the_bound_are_refused_and_nothing_else_is),
+        cmocka_unit_test(tiny_rings_carry_many_ops),
+        cmocka_unit_test(one_completion_at_a_time_everybody_gets_on),
+};
+const struct test_list bound_tests = { tests, array_count(tests) };

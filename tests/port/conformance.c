@@ -25,7 +25,6 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < array_count(lists); i++) {
                 if (count + lists[i]->count > array_count(all))
                         return 2;
-                if (lists[i]->count)
                 memcpy(all + count, lists[i]->tests, lists[i]->count * sizeof(*all));
                 count += lists[i]->count;
         }

@@ -23,7 +23,9 @@ static inline int folder_setup(void **state)
 {
         struct folder *folder = calloc(1, sizeof(*folder));
 
-        snprintf(folder->path, sizeof(folder->path), "%s/berth-test-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+        const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+
+        snprintf(folder->path, sizeof(folder->path), "%s/berth-test-XXXXXX", base);
         if (!mkdtemp(folder->path))
                 return -1;
         folder->fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

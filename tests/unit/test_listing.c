@@ -171,7 +171,8 @@ static void crumbs_lead_to_the_folders_above(void **state)
         folder_sub(folder, "a/b&/c");
         page = render(folder->fd, "a/b&/c", &by_name, false);
         expect_in(page, "<title>a/b&amp;/c</title>");
-        expect_in(page, "<ol><li><a href=\"../../../\"><bdi>Home</bdi></a></li><li><a href=\"../../\"><bdi>a</bdi></a></li>"
+        expect_in(page, "<ol><li><a href=\"../../../\"><bdi>Home</bdi></a></li>"
+                        "<li><a href=\"../../\"><bdi>a</bdi></a></li>"
                         "<li><a href=\"../\"><bdi>b&amp;</bdi></a></li></ol>");
         expect_in(page, "<h1><bdi>c</bdi></h1>");
         expect_in(page, "<a href=\"../\">Parent folder</a>");
@@ -184,7 +185,8 @@ static void columns_tell_and_turn_the_order(void **state)
         struct store_list_options options = { .sort = STORE_SORT_SIZE, .descending = true };
         char *page = render(folder->fd, "", &by_name, false);
 
-        expect_in(page, "<th scope=\"col\" aria-sort=\"ascending\"><a rel=\"nofollow\" href=\"?sort=name&amp;order=desc\">Name");
+        expect_in(page, "<th scope=\"col\" aria-sort=\"ascending\">"
+                        "<a rel=\"nofollow\" href=\"?sort=name&amp;order=desc\">Name");
         expect_in(page, "<th scope=\"col\"><a rel=\"nofollow\" href=\"?sort=size&amp;order=desc\">Size");
         free(page);
         folder_sub(folder, "sub");
@@ -212,7 +214,8 @@ static void json_has_every_value(void **state)
         page = render(folder->fd, "d\"", &by_name, true);
         expect_in(page, "{\"path\":\"/d\\\"/\",\"entries\":[\n"
                         "{\"name\":\"e:\",\"href\":\"./e%3A/\",\"type\":\"folder\",\"size\":0,\"modified\":\"");
-        expect_in(page, "Z\"},\n{\"name\":\"f\\\\\",\"href\":\"f%5C\",\"type\":\"file\",\"size\":5,\"modified\":\"0001-01-01T00:00:00Z\"}\n]}\n");
+        expect_in(page, "Z\"},\n{\"name\":\"f\\\\\",\"href\":\"f%5C\",\"type\":\"file\","
+                        "\"size\":5,\"modified\":\"0001-01-01T00:00:00Z\"}\n]}\n");
         free(page);
 }
 
