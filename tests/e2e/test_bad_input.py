@@ -75,7 +75,8 @@ BAD = {
 }
 # These say nothing about where the request ends that could be wrong: the connection may stay.
 WELL_FRAMED = {'percent at the end', 'one digit behind percent', 'no digits behind percent', 'encoded NUL'}
-ALSO_FINE = {'chunked twice': (400,), 'identity': (400,), 'HTTP/2 preface': (400,), 'fragment': (200, 404), 'HTTP/1.2': (200,)}
+ALSO_FINE = {'chunked twice': (400,), 'identity': (400,), 'HTTP/2 preface': (400,), 'fragment': (200, 404),
+             'HTTP/1.2': (200,)}
 
 
 def refused(connection, status, name):
@@ -212,4 +213,5 @@ def test_the_limits_are_options(serve):
     statuses_are(server, (head(first=line_of(1100)), 414), (head(first=line_of(900)), 404), (head(field_of(1100)), 431),
                  (head(*[field_of(900)] * 5), 431), (head(*[field_of(900)] * 3), 200))
     server = serve('--max-line=60000', '--max-head=65000')
-    statuses_are(server, (head(field_of(59000)), 200), (head(first=line_of(30000)), 404), (head(*[field_of(20000)] * 4), 431))
+    statuses_are(server, (head(field_of(59000)), 200), (head(first=line_of(30000)), 404),
+                 (head(*[field_of(20000)] * 4), 431))

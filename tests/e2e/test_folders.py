@@ -137,8 +137,8 @@ def test_orders(site):
 
     def names(query):
         return ''.join(e['name'] for e in json.loads(site.fetch('?json' + query).body)['entries'])
-    orders = {'': 'zAbc', '&order=desc': 'zcbA', '&sort=size': 'zbcA', '&sort=size&order=desc': 'zAcb', '&sort=time': 'zAcb',
-              '&sort=none&order=x': 'zAbc'}
+    orders = {'': 'zAbc', '&order=desc': 'zcbA', '&sort=size': 'zbcA', '&sort=size&order=desc': 'zAcb',
+              '&sort=time': 'zAcb', '&sort=none&order=x': 'zAbc'}
     assert {query: names(query) for query in orders} == orders
     page = Page(site.fetch('?sort=size&order=desc').body)
     assert ('th', {'scope': 'col', 'aria-sort': 'descending'}) in page.tags

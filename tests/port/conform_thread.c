@@ -71,6 +71,7 @@ struct player {
         struct berth_op ball;
         atomic_bool ready;
         unsigned hits;
+        bool serves;
 };
 
 enum { HITS = 2000 };
@@ -89,12 +90,14 @@ static void *play(void *argument)
         atomic_store(&player->ready, true);
         while (!atomic_load(&player->other->ready))
                 sched_yield();
-        while (player->hits < HITS) {
-                unsigned before = player->hits;
-                berth_post(player->other->port, &player->ball, 0);
-                while (player->hits == before)
+        for (unsigned played = 0; played < HITS; played++) {
+                if (player->serves)
+                        berth_post(player->other->port, &player->ball, 0);
+                while (player->hits == played)
                         if (berth_port_run(player->port, -1) < 0)
                                 return "run";
+                if (!player->serves)
+                        berth_post(player->other->port, &player->ball, 0);
         }
         return NULL;
 }
@@ -102,7 +105,7 @@ static void *play(void *argument)
 static void thread_posts_wake_a_wait_without_end(void **state)
 {
         (void)state;
-        struct player players[2] = { 0 };
+        struct player players[2] = { { .serves = true } };
         for (int i = 0; i < 2; i++) {
                 players[i].engine = lab_engine;
                 players[i].other = &players[1 - i];
