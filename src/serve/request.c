@@ -215,6 +215,17 @@ void request_admit_listings(struct shard *shard)
         }
 }
 
+void request_end_unheard(struct shard *shard)
+{
+        struct list *node = shard->active.next;
+        while (node != &shard->active) {
+                struct request *r = container_of(node, struct request, node);
+                node = node->next;
+                if (r->step == STEP_READ_HEAD && r->wants_input)
+                        conn_end(r->conn, false);
+        }
+}
+
 /* ---- deadlines ---- */
 
 /* A slow reader may take as long as it likes, as long as it takes something. */

@@ -351,6 +351,9 @@ void request_release(struct request *request);
 /* Gives places for listings to those who wait for one. */
 void request_admit_listings(struct shard *shard);
 
+/* Ends the connections whose request has not arrived whole: it is not in progress yet. */
+void request_end_unheard(struct shard *shard);
+
 /* Once a second: deadlines. */
 void request_sweep(struct shard *shard);
 

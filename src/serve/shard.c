@@ -109,6 +109,7 @@ static void drain(struct shard *shard)
         shard->drain_until = shard->now_seconds + shard->server->options.grace_seconds;
         close_listeners(shard);
         conn_end_quiet(shard);
+        request_end_unheard(shard);
 }
 
 /* What has not finished in time is cut off. */

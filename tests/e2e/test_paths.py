@@ -100,9 +100,8 @@ def make_links(folder):
     (folder / 'sub').mkdir()
     (folder / 'sub/file').write_text('sub')
     for name, target in {'to-file': 'file', 'to-sub': 'sub', 'sub/up': '../file', 'absolute': '/etc/passwd',
-                         'out': '../../etc/passwd', 'out-folder': '..', 'inside-absolute': folder / 'file', 'dangling': 'nowhere',
-                         'circle': 'circle',
-                         'magic': '/proc/self/root'}.items():
+                         'out': '../../etc/passwd', 'out-folder': '..', 'inside-absolute': folder / 'file',
+                         'dangling': 'nowhere', 'circle': 'circle', 'magic': '/proc/self/root'}.items():
         (folder / name).symlink_to(target)
 
 

@@ -118,6 +118,16 @@ def test_a_quiet_server_ends_at_once(serve, number):
         connection.expect_end()
 
 
+def test_half_a_head_does_not_hold_up_the_end(serve):
+    server = serve()
+    with server.connect() as connection:
+        connection.send(b'GET / HTTP/1.1\r\nHost: x\r\n')
+        time.sleep(0.3)
+        start = time.monotonic()
+        server.stop()
+        assert time.monotonic() - start < 4
+
+
 def start_download(server, size=16 << 20):
     (server.folder / 'large').write_bytes(b'x' * size)
     connection = server.connect(receive_buffer=4096)
