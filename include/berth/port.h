@@ -47,13 +47,13 @@ typedef void berth_done(struct berth_op *op);
 /* One operation: 64 bytes. The caller sets `done` (once, or before each start) and reads `result`, `flags`
  * and `buffer` in it; the rest is the port's. */
 struct berth_op {
-        uint64_t engine[4];          /* the engine's; on Windows the OVERLAPPED */
+        uint64_t engine[4]; /* the engine's; on Windows the OVERLAPPED */
         berth_done *done;
         struct berth_handle *handle;
-        int64_t result;              /* >= 0, or a negative errno */
+        int64_t result; /* >= 0, or a negative errno */
         uint8_t kind, state;
-        uint16_t flags;              /* BERTH_MORE, BERTH_BUFFER */
-        uint16_t buffer;             /* with BERTH_BUFFER: which one; the receiver puts it back */
+        uint16_t flags;  /* BERTH_MORE, BERTH_BUFFER */
+        uint16_t buffer; /* with BERTH_BUFFER: which one; the receiver puts it back */
         uint16_t spare;
 };
 
@@ -65,15 +65,15 @@ enum berth_op_flags {
 /* A socket, listener or file: 40 bytes, embedded. Zeroed before use; valid from listen/adopt/connect until
  * its close completes. */
 struct berth_handle {
-        int32_t descriptor;          /* descriptor, slot of the ring's table, or simulated number */
-        int32_t installed;           /* a plain descriptor for the same socket, or -1 (io_uring) */
-        uint16_t in_flight;          /* ops started on it and not yet completed */
-        uint8_t kind;                /* 0: not in use */
+        int32_t descriptor; /* descriptor, slot of the ring's table, or simulated number */
+        int32_t installed;  /* a plain descriptor for the same socket, or -1 (io_uring) */
+        uint16_t in_flight; /* ops started on it and not yet completed */
+        uint8_t kind;       /* 0: not in use */
         uint8_t flags;
-        uint32_t user;               /* the caller's, never touched */
-        struct berth_op *receiver;   /* the receiving op in flight */
-        struct berth_op *sender;     /* the sending op in flight */
-        struct berth_op *closer;     /* the close op in flight */
+        uint32_t user;             /* the caller's, never touched */
+        struct berth_op *receiver; /* the receiving op in flight */
+        struct berth_op *sender;   /* the sending op in flight */
+        struct berth_op *closer;   /* the close op in flight */
 };
 
 /* A completion as berth_port_reap() hands it out. */
@@ -86,15 +86,16 @@ struct berth_event {
 /* ---- the port ---- */
 
 struct berth_port_config {
-        const char *engine;            /* "auto", "uring", "epoll", "sim"; NULL: $BERTH_ENGINE, else "auto" */
-        uint32_t max_ops;              /* ops in flight at most, past it -ENOBUFS; 0: 1,048,576 */
-        uint32_t max_handles;          /* slots of the ring's own descriptor table; 0: what RLIMIT_NOFILE gives */
-        uint32_t ring_entries;         /* submission queue; 0: 1,024 (completion queue: four times that) */
-        uint16_t buffers;              /* receive buffers: a power of two up to 32,768; 0: 256 */
-        uint32_t buffer_bytes;         /* size of each; 0: 4,096 */
-        struct berth_workers *workers; /* for calls that block; must outlive the port; NULL: such ops end with -ENOSYS */
-        uint64_t seed;                 /* sim: everything that is random follows from it */
-        uint32_t fault_per_mille;      /* sim: how often the kernel refuses, cuts short or resets */
+        const char *engine;    /* "auto", "uring", "epoll", "sim"; NULL: $BERTH_ENGINE, else "auto" */
+        uint32_t max_ops;      /* ops in flight at most, past it -ENOBUFS; 0: 1,048,576 */
+        uint32_t max_handles;  /* slots of the ring's own descriptor table; 0: what RLIMIT_NOFILE gives */
+        uint32_t ring_entries; /* submission queue; 0: 1,024 (completion queue: four times that) */
+        uint16_t buffers;      /* receive buffers: a power of two up to 32,768; 0: 256 */
+        uint32_t buffer_bytes; /* size of each; 0: 4,096 */
+        struct berth_workers
+                *workers;         /* for calls that block; must outlive the port; NULL: such ops end with -ENOSYS */
+        uint64_t seed;            /* sim: everything that is random follows from it */
+        uint32_t fault_per_mille; /* sim: how often the kernel refuses, cuts short or resets */
 };
 
 /* Makes a port. 0, or -ENOSYS (no such engine on this system), -EINVAL, -ENOMEM, -EMFILE, -EPERM. "auto" takes
@@ -108,9 +109,8 @@ BERTH_API void berth_port_destroy(struct berth_port *port);
 BERTH_API const char *berth_port_engine(const struct berth_port *port);
 
 /* Waits at most timeout_ms (0: not at all, -1: without end) until something has finished, and hands out up
- * to `count` completions. Returns how many; 0 at the time-out, when woken, or when what was ready turned out to
- * have to wait again; or -errno when the engine itself
- * is broken. An op given out without BERTH_MORE is the caller's again. */
+ * to `count` completions. Returns how many; 0 at the time-out, when woken, or before that when what was ready turned
+ * out to have to wait again; or -errno when the engine itself is broken. An op given out without BERTH_MORE is the caller's again. */
 BERTH_API int berth_port_reap(struct berth_port *port, struct berth_event *events, unsigned count, int timeout_ms);
 
 /* Reaps a batch and calls `done` of each with op->result, flags and buffer set. Returns how many, or -errno. */
@@ -126,12 +126,12 @@ BERTH_API uint64_t berth_port_now_ms(const struct berth_port *port);
 BERTH_API uint32_t berth_port_in_flight(const struct berth_port *port);
 
 struct berth_port_stats {
-        uint64_t starts;            /* ops started */
-        uint64_t completions;       /* events handed out */
-        uint64_t refused;           /* -EMFILE -ENFILE -ENOMEM -ENOBUFS seen from the kernel, or max_ops hit */
-        uint64_t starved;           /* receives that had to wait for a buffer */
-        uint64_t cold_windows;      /* send_file windows that had to be read in first */
-        uint64_t turns;             /* send_file turns that ended so that others could go on */
+        uint64_t starts;       /* ops started */
+        uint64_t completions;  /* events handed out */
+        uint64_t refused;      /* -EMFILE -ENFILE -ENOMEM -ENOBUFS seen from the kernel, or max_ops hit */
+        uint64_t starved;      /* receives that had to wait for a buffer */
+        uint64_t cold_windows; /* send_file windows that had to be read in first */
+        uint64_t turns;        /* send_file turns that ended so that others could go on */
 };
 BERTH_API const struct berth_port_stats *berth_port_stats(const struct berth_port *port);
 
@@ -141,7 +141,8 @@ enum berth_listen_flags {
         BERTH_REUSE_PORT = 1, /* several ports listen on one address; the kernel spreads connections (Linux) */
 };
 
-/* Binds and listens. `backlog` in connections. Returns 0 or -errno. Accepted TCP sockets have TCP_NODELAY. */
+/* Binds and listens. `backlog` in connections. Returns 0 or -errno. Accepted and connected TCP sockets have
+ * TCP_NODELAY. */
 BERTH_API int berth_listen(struct berth_port *port, struct berth_handle *listener, const struct sockaddr *address,
                            unsigned address_bytes, int backlog, unsigned flags);
 
@@ -194,14 +195,14 @@ BERTH_API void berth_sendv(struct berth_port *port, struct berth_op *op, struct 
                            const struct berth_vec *vecs, unsigned count);
 
 /* What berth_send_file() sends: `head`, then `length` bytes of `file` from `offset`. Owned by the caller, lasts
- * until completion. */
+ * until completion, as does the file: it is closed afterwards. */
 struct berth_send_file {
         const void *head;
         uint32_t head_bytes;
-        uint32_t flags;                 /* enum berth_send_file_flags */
+        uint32_t flags; /* enum berth_send_file_flags */
         const struct berth_handle *file;
-        uint64_t offset, length;        /* bytes */
-        uint64_t head_sent, file_sent;  /* progress; may be read at any time, also after an error */
+        uint64_t offset, length;       /* bytes */
+        uint64_t head_sent, file_sent; /* progress; may be read at any time, also after an error */
 };
 
 enum berth_send_file_flags {
@@ -248,10 +249,10 @@ BERTH_API void berth_adopt_file(struct berth_port *port, struct berth_handle *ha
 BERTH_API int berth_file_descriptor(const struct berth_handle *file);
 
 enum berth_open_flags {
-        BERTH_OPEN_WRITE = 1,       /* read and write; default: read only */
-        BERTH_OPEN_CREATE = 2,      /* mode 0666 less the umask */
-        BERTH_OPEN_FOLDER = 4,      /* -ENOTDIR for anything else */
-        BERTH_OPEN_NO_LINKS = 8,    /* -ELOOP when any part of the path is a symbolic link */
+        BERTH_OPEN_WRITE = 1,    /* read and write; default: read only */
+        BERTH_OPEN_CREATE = 2,   /* mode 0666 less the umask */
+        BERTH_OPEN_FOLDER = 4,   /* -ENOTDIR for anything else */
+        BERTH_OPEN_NO_LINKS = 8, /* -ELOOP when any part of the path is a symbolic link */
 };
 
 /* Opens `path` (relative, NUL-terminated, lasts until completion; "" is the folder itself) beneath the folder
@@ -261,8 +262,8 @@ BERTH_API void berth_open(struct berth_port *port, struct berth_op *op, struct b
                           unsigned flags);
 
 /* Reads up to / writes `size` bytes at `offset`. Result: bytes (read: 0 at the end of the file), or -errno. */
-BERTH_API void berth_read(struct berth_port *port, struct berth_op *op, struct berth_handle *file, void *data, size_t size,
-                          uint64_t offset);
+BERTH_API void berth_read(struct berth_port *port, struct berth_op *op, struct berth_handle *file, void *data,
+                          size_t size, uint64_t offset);
 BERTH_API void berth_write(struct berth_port *port, struct berth_op *op, struct berth_handle *file, const void *data,
                            size_t size, uint64_t offset);
 
@@ -294,7 +295,8 @@ struct berth_timer {
         } wheel;
 };
 
-/* Completes with 0 after `delay_ms` (never early; at most 2^30), or with -ECANCELED. */
+/* Completes with 0 after `delay_ms` (never early), or with -ECANCELED. A longer delay than 2^30 - 2^24 ms, twelve days,
+ * is cut to that. */
 BERTH_API void berth_timer_start(struct berth_port *port, struct berth_timer *timer, uint64_t delay_ms);
 BERTH_API void berth_timer_cancel(struct berth_port *port, struct berth_timer *timer);
 

@@ -18,8 +18,7 @@ _Noreturn void base_panic(const char *file, int line, const char *what);
 /* ensure(x): x is an invariant or a caller's duty; when it is false the program stops here. */
 #define ensure(x) (__builtin_expect(!(x), 0) ? base_panic(__FILE__, __LINE__, #x) : (void)0)
 
-#define container_of(pointer, type, member) \
-        ((type *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define array_count(a) (sizeof(a) / sizeof((a)[0]))
 #define min_of(a, b) ((a) < (b) ? (a) : (b))
 #define max_of(a, b) ((a) > (b) ? (a) : (b))
@@ -57,9 +56,9 @@ struct span span_cut(struct span *rest, char separator);
 
 struct text {
         char *data;
-        size_t size;     /* bytes of room */
+        size_t size; /* bytes of room */
         size_t used;
-        bool overflow;   /* something did not fit; used never passes size */
+        bool overflow; /* something did not fit; used never passes size */
 };
 
 static inline struct text text_in(void *data, size_t size)
@@ -107,11 +106,11 @@ static inline void list_remove(struct list *node)
 /* ---- slab: objects of one size in segments that never move, with a hard cap ---- */
 
 struct slab {
-        size_t object_bytes;       /* rounded up to 8 */
+        size_t object_bytes; /* rounded up to 8 */
         uint32_t segment_objects;
-        uint32_t limit;            /* objects at most */
-        uint32_t made;             /* objects in all segments */
-        uint32_t used;             /* objects handed out */
+        uint32_t limit; /* objects at most */
+        uint32_t made;  /* objects in all segments */
+        uint32_t used;  /* objects handed out */
         uint32_t segment_count;
         void **segments;
         void *free;
@@ -131,8 +130,8 @@ void slab_give(struct slab *slab, void *object);
 
 /* ---- the timer wheel: start and cancel in O(1), one tick is 1 ms ----
  *
- * Hierarchical (Varghese & Lauck 1987, scheme 6): five levels of 64 slots reach 2^30 ms, about
- * twelve days; a later deadline is clamped to that. A timer fires at or after its deadline, never
+ * Hierarchical (Varghese & Lauck 1987, scheme 6): five levels of 64 slots reach 2^30 - 2^24
+ * ms, about twelve days; a later deadline is clamped to that. A timer fires at or after its deadline, never
  * before. Embed `struct wheel_timer`; a zeroed one is idle. */
 
 enum { WHEEL_LEVELS = 5, WHEEL_SLOTS = 64 };
@@ -143,8 +142,8 @@ struct wheel_timer {
 };
 
 struct wheel {
-        uint64_t now_ms;   /* everything at or before has been collected */
-        uint32_t count;    /* timers running */
+        uint64_t now_ms; /* everything at or before has been collected */
+        uint32_t count;  /* timers running */
         uint64_t occupied[WHEEL_LEVELS];
         struct wheel_timer *slots[WHEEL_LEVELS][WHEEL_SLOTS];
 };
@@ -169,7 +168,7 @@ int64_t wheel_next_ms(const struct wheel *wheel, uint64_t now_ms);
 
 /* ---- clocks ---- */
 
-uint64_t clock_ms(void);          /* monotonic, since some start */
+uint64_t clock_ms(void); /* monotonic, since some start */
 uint64_t clock_us(void);
 int64_t clock_unix_seconds(void); /* wall clock */
 
@@ -177,7 +176,7 @@ int64_t clock_unix_seconds(void); /* wall clock */
  * For programs only: libberth never calls them. */
 
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void say_quiet(bool quiet);  /* true: say() prints nothing; complain() still does */
+void say_quiet(bool quiet); /* true: say() prints nothing; complain() still does */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- hashing and randomness for tables and simulation, not for secrets ---- */
@@ -188,7 +187,7 @@ uint64_t hash_bytes(const void *data, size_t size);
 struct random {
         uint64_t state;
 };
-uint64_t random_next(struct random *random);                   /* splitmix64 */
-uint32_t random_below(struct random *random, uint32_t bound);  /* 0 .. bound-1; bound > 0 */
+uint64_t random_next(struct random *random);                  /* splitmix64 */
+uint32_t random_below(struct random *random, uint32_t bound); /* 0 .. bound-1; bound > 0 */
 
 #endif

@@ -300,7 +300,8 @@ static bool step_sendv(struct berth_port *port, struct berth_op *op, struct bert
         struct op_space *space = op_space(op);
         struct iovec rest[BERTH_MAX_VECS];
         struct msghdr message = { .msg_iov = rest };
-        while ((message.msg_iovlen = rest_of_vecs(space->sendv.vecs, space->sendv.count, space->sendv.sent, rest)) > 0) {
+        while ((message.msg_iovlen = rest_of_vecs(space->sendv.vecs, space->sendv.count, space->sendv.sent, rest)) >
+               0) {
                 ssize_t n = sendmsg(op->handle->descriptor, &message, MSG_NOSIGNAL);
                 if (n < 0)
                         return wait_or_fail(port, op, event);
@@ -388,20 +389,11 @@ static bool step_read(struct berth_port *port, struct berth_op *op, struct berth
 }
 
 static step *const steps[] = {
-        [OP_ACCEPT] = step_accept,
-        [OP_CONNECT] = step_connect,
-        [OP_WAIT_READABLE] = step_wait_readable,
-        [OP_RECV] = step_recv,
-        [OP_SEND] = step_send,
-        [OP_SENDV] = step_sendv,
-        [OP_SEND_FILE] = step_send_file,
-        [OP_SHUTDOWN] = step_shutdown,
-        [OP_PEER_ADDRESS] = step_peer_address,
-        [OP_CLOSE] = step_close,
-        [OP_OPEN] = step_open,
-        [OP_READ] = step_read,
-        [OP_WRITE] = block_elsewhere,
-        [OP_CALL] = block_elsewhere,
+        [OP_ACCEPT] = step_accept,       [OP_CONNECT] = step_connect,   [OP_WAIT_READABLE] = step_wait_readable,
+        [OP_RECV] = step_recv,           [OP_SEND] = step_send,         [OP_SENDV] = step_sendv,
+        [OP_SEND_FILE] = step_send_file, [OP_SHUTDOWN] = step_shutdown, [OP_PEER_ADDRESS] = step_peer_address,
+        [OP_CLOSE] = step_close,         [OP_OPEN] = step_open,         [OP_READ] = step_read,
+        [OP_WRITE] = block_elsewhere,    [OP_CALL] = block_elsewhere,
 };
 
 static bool epoll_step(struct berth_port *port, struct berth_op *op, struct berth_event *event)

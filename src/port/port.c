@@ -137,7 +137,7 @@ void op_finish(struct berth_port *port, struct berth_op *op, int64_t result)
         ensure(op->state == OP_PENDING);
         op->state = OP_QUEUED;
         op->flags |= OP_FINISHED;
-        op->result = result;
+        op_space(op)->finished = result;
         op_queue_push(&port->ready, op);
 }
 
@@ -274,7 +274,7 @@ static unsigned drain_ready(struct berth_port *port, struct berth_event *events,
                 struct berth_op *op = op_queue_pop(&port->ready);
                 op->state = OP_PENDING;
                 if (op->flags & OP_FINISHED)
-                        op_end(port, op, op->result, 0, 0, &events[n++]);
+                        op_end(port, op, op_space(op)->finished, 0, 0, &events[n++]);
                 else if (op_cancelled(op) && op->kind != OP_CLOSE)
                         op_end(port, op, -ECANCELED, 0, 0, &events[n++]);
                 else if (port->engine->step(port, op, &events[n]))
@@ -392,7 +392,8 @@ void berth_connect(struct berth_port *port, struct berth_op *op, struct berth_ha
                    const struct sockaddr *address, unsigned address_bytes)
 {
         ensure(handle->kind == HANDLE_NONE);
-        *handle = (struct berth_handle){ .kind = HANDLE_STREAM, .descriptor = -1, .installed = -1, .user = handle->user };
+        *handle =
+                (struct berth_handle){ .kind = HANDLE_STREAM, .descriptor = -1, .installed = -1, .user = handle->user };
         ensure(op->state == OP_IDLE);
         struct op_space *space = op_space(op);
         space->connect.address = address;
@@ -416,8 +417,8 @@ void berth_recv(struct berth_port *port, struct berth_op *op, struct berth_handl
                 port->engine->start(port, op);
 }
 
-void berth_send(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, const void *data, size_t size,
-                unsigned flags)
+void berth_send(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, const void *data,
+                size_t size, unsigned flags)
 {
         ensure(handle->kind == HANDLE_STREAM && size > 0);
         struct op_space *space = op_space(op);
@@ -428,8 +429,8 @@ void berth_send(struct berth_port *port, struct berth_op *op, struct berth_handl
                 port->engine->start(port, op);
 }
 
-void berth_sendv(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, const struct berth_vec *vecs,
-                 unsigned count)
+void berth_sendv(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,
+                 const struct berth_vec *vecs, unsigned count)
 {
         ensure(handle->kind == HANDLE_STREAM && count > 0 && count <= BERTH_MAX_VECS);
         struct op_space *space = op_space(op);
@@ -478,7 +479,6 @@ void berth_close(struct berth_port *port, struct berth_op *op, struct berth_hand
         op->state = OP_PENDING;
         op->flags = flags & BERTH_ABORT ? OP_ABORT : 0;
         op->handle = handle;
-        op_space(op)->close.step = 0;
         port->stats.starts++;
         port->in_flight++;
         handle->flags |= HANDLE_CLOSING;
@@ -548,7 +548,8 @@ int berth_file_descriptor(const struct berth_handle *file)
         return file->descriptor;
 }
 
-void berth_open(struct berth_port *port, struct berth_op *op, struct berth_handle *root, const char *path, unsigned flags)
+void berth_open(struct berth_port *port, struct berth_op *op, struct berth_handle *root, const char *path,
+                unsigned flags)
 {
         ensure(root->kind == HANDLE_FILE);
         op_space(op)->open.path = *path ? path : ".";
@@ -558,8 +559,8 @@ void berth_open(struct berth_port *port, struct berth_op *op, struct berth_handl
                 port->engine->start(port, op);
 }
 
-static void start_file_op(struct berth_port *port, struct berth_op *op, struct berth_handle *file, void *data, size_t size,
-                          uint64_t offset, unsigned kind)
+static void start_file_op(struct berth_port *port, struct berth_op *op, struct berth_handle *file, void *data,
+                          size_t size, uint64_t offset, unsigned kind)
 {
         ensure(file->kind == HANDLE_FILE);
         struct op_space *space = op_space(op);
@@ -591,20 +592,29 @@ void berth_call(struct berth_port *port, struct berth_call *call)
 
 /* ---- timers and messages ---- */
 
+/* The same memory under the wheel's own type. What the caller stored in it under another one must not be moved past
+ * this by the compiler. */
+static struct wheel_timer *wheel_timer_of(struct berth_timer *timer)
+{
+        void *memory = &timer->wheel;
+        __asm__ volatile("" : "+r"(memory) : : "memory");
+        return memory;
+}
+
 /* The clock has lost the part of a millisecond that has gone by already: one more makes up for it. */
 void berth_timer_start(struct berth_port *port, struct berth_timer *timer, uint64_t delay_ms)
 {
         if (!op_begin(port, &timer->op, NULL, OP_TIMER, 0))
                 return;
         uint64_t deadline_ms = port->engine->now_ms(port) + (delay_ms ? delay_ms + 1 : 0);
-        wheel_start(&port->wheel, (struct wheel_timer *)(void *)&timer->wheel, deadline_ms);
+        wheel_start(&port->wheel, wheel_timer_of(timer), deadline_ms);
 }
 
 void berth_timer_cancel(struct berth_port *port, struct berth_timer *timer)
 {
         if (timer->op.state != OP_PENDING)
                 return;
-        wheel_cancel(&port->wheel, (struct wheel_timer *)(void *)&timer->wheel);
+        wheel_cancel(&port->wheel, wheel_timer_of(timer));
         op_finish(port, &timer->op, -ECANCELED);
 }
 

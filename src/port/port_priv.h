@@ -15,8 +15,23 @@
 #include <stdatomic.h>
 
 enum op_kind {
-        OP_NONE, OP_ACCEPT, OP_CONNECT, OP_WAIT_READABLE, OP_RECV, OP_SEND, OP_SENDV, OP_SEND_FILE, OP_SHUTDOWN,
-        OP_PEER_ADDRESS, OP_CLOSE, OP_OPEN, OP_READ, OP_WRITE, OP_CALL, OP_TIMER, OP_POST,
+        OP_NONE,
+        OP_ACCEPT,
+        OP_CONNECT,
+        OP_WAIT_READABLE,
+        OP_RECV,
+        OP_SEND,
+        OP_SENDV,
+        OP_SEND_FILE,
+        OP_SHUTDOWN,
+        OP_PEER_ADDRESS,
+        OP_CLOSE,
+        OP_OPEN,
+        OP_READ,
+        OP_WRITE,
+        OP_CALL,
+        OP_TIMER,
+        OP_POST,
 };
 
 enum op_state { OP_IDLE, OP_PENDING, OP_QUEUED, OP_STARVED };
@@ -25,7 +40,7 @@ enum op_state { OP_IDLE, OP_PENDING, OP_QUEUED, OP_STARVED };
 enum op_flags {
         OP_CANCELLED = 0x100, /* somebody asked that it end */
         OP_MULTISHOT = 0x200,
-        OP_FINISHED = 0x400,  /* queued with its result */
+        OP_FINISHED = 0x400, /* queued with its result */
         OP_SEND_MORE = 0x800,
         OP_ABORT = 0x1000,
         OP_CANCEL_WAITS = 0x2000, /* io_uring: the cancel could not be submitted yet */
@@ -68,11 +83,9 @@ struct op_space {
                 } file;
                 struct {
                         uint64_t step;
-                } close;
-                struct {
-                        uint64_t step;
                 } accept;
                 struct list starved; /* receives that wait for a buffer */
+                int64_t finished;    /* OP_FINISHED: the result. op->result may yet show an earlier BERTH_MORE */
         };
 } __attribute__((may_alias));
 
@@ -87,19 +100,20 @@ static inline struct op_space *op_space(struct berth_op *op)
 
 static inline struct berth_op *op_of_starved(struct list *node)
 {
-        return (struct berth_op *)((char *)node - offsetof(struct op_space, starved) - offsetof(struct berth_op, engine));
+        return (struct berth_op *)((char *)node - offsetof(struct op_space, starved) -
+                                   offsetof(struct berth_op, engine));
 }
 
 enum handle_kind { HANDLE_NONE, HANDLE_LISTENER, HANDLE_STREAM, HANDLE_FILE, HANDLE_POLLABLE };
 
 enum handle_flags {
         HANDLE_CLOSING = 1,
-        HANDLE_DIRECT = 2,    /* descriptor is a slot of the ring's table */
-        HANDLE_READABLE = 4,  /* epoll: an edge came and no EAGAIN since */
-        HANDLE_WATCHED = 8,   /* epoll: registered */
-        HANDLE_BROKEN = 16,   /* the kernel had no memory to watch it: ops end with -ENOMEM */
-        HANDLE_SHARED = 32,   /* a listener that other ports wait on too */
-        HANDLE_HUNG_UP = 64,  /* epoll: the peer's end or an error was announced: always readable */
+        HANDLE_DIRECT = 2,   /* descriptor is a slot of the ring's table */
+        HANDLE_READABLE = 4, /* epoll: an edge came and no EAGAIN since */
+        HANDLE_WATCHED = 8,  /* epoll: registered */
+        HANDLE_BROKEN = 16,  /* the kernel had no memory to watch it: ops end with -ENOMEM */
+        HANDLE_SHARED = 32,  /* a listener that other ports wait on too */
+        HANDLE_HUNG_UP = 64, /* epoll: the peer's end or an error was announced: always readable */
 };
 
 static inline bool op_cancelled(const struct berth_op *op)
@@ -121,11 +135,11 @@ struct berth_op *op_queue_pop(struct op_queue *queue);
 
 struct buffers {
         char *memory;
-        uint32_t bytes;   /* of each */
+        uint32_t bytes; /* of each */
         uint16_t count;
         uint16_t free_count;
         uint16_t *free;
-        bool *lent;       /* by number: it is the caller's now */
+        bool *lent; /* by number: it is the caller's now */
 };
 
 int buffers_init(struct buffers *buffers, uint32_t count, uint32_t bytes);
@@ -186,8 +200,8 @@ struct berth_port {
         _Atomic(struct berth_op *) posted; /* from other threads, last first */
         atomic_uint posting;               /* threads that are inside port_post() */
         uint32_t in_flight, max_ops;
-        bool skipped;                      /* the last reap did not ask the engine */
-        struct list starved;               /* receives that wait for a buffer, oldest first */
+        bool skipped;        /* the last reap did not ask the engine */
+        struct list starved; /* receives that wait for a buffer, oldest first */
         struct buffers buffers;
         struct berth_port_stats stats;
 };
@@ -252,7 +266,7 @@ void files_open_how(struct open_how *how, unsigned flags, uint64_t resolve);
 /* Reads a window of a file into the page cache and throws the bytes away; blocks. */
 int64_t files_read_in(int file, uint64_t offset, uint64_t length);
 
-enum { SEND_FILE_TURN_BYTES = 1 << 20, SEND_FILE_WINDOW_BYTES = 1 << 20 };
+enum { SEND_FILE_TURN_BYTES = 1 << 20, SEND_FILE_WINDOW_BYTES = 256 << 10, SEND_FILE_CHUNK_BYTES = 256 << 10 };
 
 enum push { PUSH_DONE, PUSH_FULL, PUSH_TURN, PUSH_COLD, PUSH_FAILED };
 

@@ -67,22 +67,26 @@ static enum push push_head(int socket, struct berth_send_file *file, int *error)
         return PUSH_DONE;
 }
 
-enum push sendfile_push(int socket, struct berth_send_file *file, bool read_in, int *error)
+/* How far from the current position the file may be sent without waiting for the disk: the whole turn when it is in the
+ * page cache, else its first window or nothing. One question for a turn keeps a hot file's price low. */
+static uint64_t warm_length(const struct berth_send_file *file)
 {
-        enum push head = push_head(socket, file, error);
-        if (head != PUSH_DONE)
-                return head;
-        bool warm = read_in || file->flags & BERTH_FILE_WARM;
-        for (uint64_t sent = 0; file->file_sent < file->length;) {
-                if (sent >= SEND_FILE_TURN_BYTES)
-                        return PUSH_TURN;
-                uint64_t offset, length;
-                sendfile_window(file, &offset, &length);
-                if (!warm && !in_page_cache(file->file->descriptor, offset, length))
-                        return PUSH_COLD;
-                warm = file->flags & BERTH_FILE_WARM;
-                off_t at = (off_t)offset;
-                ssize_t n = sendfile(socket, file->file->descriptor, &at, length);
+        uint64_t offset, length;
+        uint64_t turn = min_of(file->length - file->file_sent, (uint64_t)SEND_FILE_TURN_BYTES);
+        if (file->flags & BERTH_FILE_WARM ||
+            in_page_cache(file->file->descriptor, file->offset + file->file_sent, turn))
+                return turn;
+        sendfile_window(file, &offset, &length);
+        return in_page_cache(file->file->descriptor, offset, length) ? length : 0;
+}
+
+/* Sends up to `length` bytes, a chunk at a time. */
+static enum push push_chunks(int socket, struct berth_send_file *file, uint64_t length, int *error)
+{
+        while (length > 0) {
+                off_t at = (off_t)(file->offset + file->file_sent);
+                ssize_t n = sendfile(socket, file->file->descriptor, &at,
+                                     min_of(length, (uint64_t)SEND_FILE_CHUNK_BYTES));
                 if (n < 0)
                         return failed(error);
                 if (n == 0) {
@@ -90,7 +94,22 @@ enum push sendfile_push(int socket, struct berth_send_file *file, bool read_in, 
                         return PUSH_FAILED;
                 }
                 file->file_sent += (uint64_t)n;
-                sent += (uint64_t)n;
+                length -= (uint64_t)n;
         }
         return PUSH_DONE;
+}
+
+enum push sendfile_push(int socket, struct berth_send_file *file, bool read_in, int *error)
+{
+        enum push result = push_head(socket, file, error);
+        if (result != PUSH_DONE || file->length == 0)
+                return result;
+        uint64_t offset, length;
+        sendfile_window(file, &offset, &length);
+        if (!read_in)
+                length = warm_length(file);
+        if (length == 0)
+                return PUSH_COLD;
+        result = push_chunks(socket, file, length, error);
+        return result == PUSH_DONE && file->file_sent < file->length ? PUSH_TURN : result;
 }

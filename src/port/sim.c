@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-        OP_ABLE = 0x4000,       /* op->flags: is in `able`, or has its turn */
-        MAX_STEPS = 16,         /* of one wait */
+        OP_ABLE = 0x4000, /* op->flags: is in `able`, or has its turn */
+        MAX_STEPS = 16,   /* of one wait */
         MAX_CHUNK_BYTES = 16 << 10,
         DEFAULT_LIMIT = 1 << 20,
 };
@@ -261,7 +261,8 @@ static int64_t send_chunk(struct sim_port *self, struct berth_op *op, struct ber
 
 static int64_t send_head(struct sim_port *self, struct berth_op *op, struct berth_send_file *file)
 {
-        int64_t sent = send_some(self, op, (const char *)file->head + file->head_sent, file->head_bytes - file->head_sent);
+        int64_t sent = send_some(self, op, (const char *)file->head + file->head_sent,
+                                 file->head_bytes - file->head_sent);
         if (sent > 0)
                 file->head_sent += (uint64_t)sent;
         return sent;
@@ -333,20 +334,11 @@ static enum outcome step_call(struct sim_port *self, struct berth_op *op, struct
 }
 
 static step *const steps[] = {
-        [OP_ACCEPT] = step_accept,
-        [OP_CONNECT] = step_connect,
-        [OP_WAIT_READABLE] = step_wait_readable,
-        [OP_RECV] = step_recv,
-        [OP_SEND] = step_send,
-        [OP_SENDV] = step_sendv,
-        [OP_SEND_FILE] = step_send_file,
-        [OP_SHUTDOWN] = step_shutdown,
-        [OP_PEER_ADDRESS] = step_peer_address,
-        [OP_CLOSE] = step_close,
-        [OP_OPEN] = step_open,
-        [OP_READ] = step_file,
-        [OP_WRITE] = step_file,
-        [OP_CALL] = step_call,
+        [OP_ACCEPT] = step_accept,       [OP_CONNECT] = step_connect,   [OP_WAIT_READABLE] = step_wait_readable,
+        [OP_RECV] = step_recv,           [OP_SEND] = step_send,         [OP_SENDV] = step_sendv,
+        [OP_SEND_FILE] = step_send_file, [OP_SHUTDOWN] = step_shutdown, [OP_PEER_ADDRESS] = step_peer_address,
+        [OP_CLOSE] = step_close,         [OP_OPEN] = step_open,         [OP_READ] = step_file,
+        [OP_WRITE] = step_file,          [OP_CALL] = step_call,
 };
 
 static enum outcome cancelled(struct sim_port *self, struct berth_op *op, struct berth_event *event)
@@ -361,7 +353,8 @@ static enum outcome cancelled(struct sim_port *self, struct berth_op *op, struct
 static bool turn(struct sim_port *self, struct berth_op *op, struct berth_event *event)
 {
         bool shall_end = op_cancelled(op) && op->kind != OP_CLOSE;
-        enum outcome outcome = shall_end && one_in(self, 2) ? cancelled(self, op, event) : steps[op->kind](self, op, event);
+        enum outcome outcome = shall_end && one_in(self, 2) ? cancelled(self, op, event)
+                                                            : steps[op->kind](self, op, event);
         op->flags &= (uint16_t)~OP_ABLE;
         if (outcome == WAITS && shall_end)
                 outcome = cancelled(self, op, event);
@@ -409,7 +402,8 @@ static int sim_wait(struct berth_port *port, struct berth_event *events, unsigne
         }
         self->now_ms += one_in(self, 16);
         unsigned n = 0;
-        for (uint32_t left = 1 + random_below(&self->random, MAX_STEPS); left > 0 && n < count && self->able_count; left--) {
+        for (uint32_t left = 1 + random_below(&self->random, MAX_STEPS); left > 0 && n < count && self->able_count;
+             left--) {
                 struct berth_op *op = draw(self);
                 n += turn(self, op, &events[n]);
         }

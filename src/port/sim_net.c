@@ -17,17 +17,17 @@ struct address {
 };
 
 struct sim_socket {
-        struct berth_handle *handle;   /* NULL until it is somebody's */
-        struct sim_socket *peer;       /* NULL: not connected, or the peer is closed */
-        struct sim_socket *next;       /* in a backlog, or the list of listeners */
+        struct berth_handle *handle; /* NULL until it is somebody's */
+        struct sim_socket *peer;     /* NULL: not connected, or the peer is closed */
+        struct sim_socket *next;     /* in a backlog, or the list of listeners */
         struct address local, remote;
-        char *queue;                   /* received and not yet read; a ring, made when needed */
+        char *queue; /* received and not yet read; a ring, made when needed */
         size_t first, used, size;
-        int number;                    /* -1 while in a backlog */
+        int number; /* -1 while in a backlog */
         bool listens, reuse_port;
-        bool ended;                    /* the peer's end follows what is in the queue */
-        bool shut;                     /* nothing is sent any more */
-        bool broken;                   /* a reset: told once, then the end */
+        bool ended;  /* the peer's end follows what is in the queue */
+        bool shut;   /* nothing is sent any more */
+        bool broken; /* a reset: told once, then the end */
         bool broken_told;
         struct sim_socket *waiting, **last; /* a listener's backlog */
         int waiting_count, backlog;
@@ -164,7 +164,8 @@ static struct sim_socket *find_listener(struct sim_net *net, struct address *to)
 static void choose_port(struct sim_net *net, struct address *address)
 {
         do {
-                net->last_port = net->last_port < FIRST_PORT || net->last_port == UINT16_MAX ? FIRST_PORT : net->last_port + 1;
+                net->last_port = net->last_port < FIRST_PORT || net->last_port == UINT16_MAX ? FIRST_PORT
+                                                                                             : net->last_port + 1;
                 *port_of(address) = htons(net->last_port);
         } while (find_listener(net, address));
 }
@@ -292,7 +293,8 @@ static void get(struct sim_socket *socket, char *data, size_t size)
 /* All of it, or a part by chance. */
 static size_t some(struct sim_net *net, size_t size)
 {
-        return random_below(net->random, 3) ? size : 1 + random_below(net->random, (uint32_t)min_of(size, (size_t)1 << 30));
+        return random_below(net->random, 3) ? size
+                                            : 1 + random_below(net->random, (uint32_t)min_of(size, (size_t)1 << 30));
 }
 
 /* The first byte sent to a peer that has closed brings the reset that the next send sees. */

@@ -86,7 +86,7 @@ void sockets_linger_abort(int descriptor)
 
 bool sockets_accept_again(int error)
 {
-        return error == EINTR || error == ECONNABORTED || error == EPROTO || error == ENETDOWN || error == ENOPROTOOPT ||
-               error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH || error == EOPNOTSUPP ||
-               error == ENETUNREACH;
+        return error == EINTR || error == ECONNABORTED || error == EPROTO || error == ENETDOWN ||
+               error == ENOPROTOOPT || error == EHOSTDOWN || error == ENONET || error == EHOSTUNREACH ||
+               error == EOPNOTSUPP || error == ENETUNREACH;
 }

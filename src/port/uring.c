@@ -1,9 +1,9 @@
 /* The io_uring engine. One ring per port, used by one thread (SINGLE_ISSUER, DEFER_TASKRUN): completions are worked
  * off when the thread asks for them, in batches, and one system call both submits and waits.
  *
- * Sockets live in the ring's own descriptor table (direct descriptors). sendfile(2), getpeername(2) and SO_LINGER want
- * a plain descriptor: FIXED_FD_INSTALL makes one for the same socket when it is first needed, and it stays with
- * the handle while there are few of them. Accept and receive are multishot; receive buffers are a ring shared
+ * Sockets live in the ring's own descriptor table (direct descriptors). sendfile(2) and getpeername(2) want a plain
+ * descriptor: FIXED_FD_INSTALL makes one for the same socket when it is first needed, and it stays with the handle
+ * while there are few of them. Accept and receive are multishot; receive buffers are a ring shared
  * with the kernel. An older kernel loses these one by one (docs/internals/port.md): 5.19 is the floor.
  *
  * An op has one submission at a time. Ops of several submissions keep their place in `step`.
@@ -12,6 +12,8 @@
 
 #include <liburing.h>
 #include <linux/openat2.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -22,13 +24,14 @@
 
 enum {
         DEFAULT_ENTRIES = 1024,
-        MAX_SLOTS = 1 << 20,              /* of a ring's table, by the kernel's rule */
+        MAX_SLOTS = 1 << 20, /* of a ring's table, by the kernel's rule */
         BUFFER_GROUP = 0,
-        MAX_TRANSFER_BYTES = 1 << 30,     /* of one submission */
-        RETRY_MS = 1,                     /* for what the kernel would not take */
-        OP_FIXED_FD_INSTALL = 54,         /* Linux 6.8; liburing 2.3 has no name for it */
+        MAX_TRANSFER_BYTES = 1 << 30, /* of one submission */
+        RETRY_MS = 1,                 /* for what the kernel would not take */
+        OP_FIXED_FD_INSTALL = 54,     /* Linux 6.8; liburing 2.3 has no name for it */
+        SETSOCKOPT_COMMAND = 3,       /* of a socket by IORING_OP_URING_CMD; Linux 6.7 */
         SOCKET_STEP_CONNECTING = 1,
-        MULTISHOT_ROOM = 4096,            /* free slots that let accept be multishot: a full backlog */
+        MULTISHOT_ROOM = 4096, /* free slots that let accept be multishot: a full backlog */
 };
 
 /* FULL: waits for a connection that there is no slot for. ONE: has a slot promised. STOPPING: a multishot one that
@@ -52,12 +55,15 @@ struct uring_port {
         union scratch *scratch;
         struct io_uring_buf_ring *buffer_ring;
         size_t buffer_ring_bytes;
-        char *discarded;          /* where windows are read in to; nobody looks at it */
-        struct op_queue cancels;  /* PENDING ops whose cancel found no room in the submission queue */
+        char *discarded;         /* where windows are read in to; nobody looks at it */
+        struct op_queue cancels; /* PENDING ops whose cancel found no room in the submission queue */
         int wake;
         bool wake_armed;
         bool ring_made;
-        bool direct;              /* sockets are direct descriptors */
+        bool stingy; /* for tests: the submission queue is now and then full */
+        unsigned refusals;
+        int wait_all; /* MSG_WAITALL: the kernel goes on after a short send */
+        bool direct;  /* sockets are direct descriptors */
         bool accept_multishot;
         bool recv_multishot;      /* Linux 6.0 */
         uint32_t slots;           /* of the table of direct descriptors */
@@ -78,6 +84,8 @@ static struct uring_port *uring_of(struct berth_port *port)
 /* A free submission entry, after handing the queue to the kernel if it is full; NULL when the kernel takes none. */
 static struct io_uring_sqe *get_sqe(struct uring_port *self)
 {
+        if (self->stingy && ++self->refusals % 3 == 0)
+                return NULL;
         struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
         if (sqe)
                 return sqe;
@@ -109,6 +117,25 @@ static void submit(struct io_uring_sqe *sqe, struct berth_op *op)
 static void submit_for_nobody(struct io_uring_sqe *sqe, uint64_t data)
 {
         io_uring_sqe_set_data64(sqe, data);
+}
+
+/* setsockopt(2) on a direct descriptor, ahead of the op's own submission; it never waits, so it is done when that one
+ * begins. `value` must be static. False when there was no room: then the op has been queued. */
+static bool submit_option(struct berth_port *port, struct berth_op *op, int level, int option, const void *value,
+                          unsigned bytes)
+{
+        struct io_uring_sqe *sqe = get_op_sqe(port, op);
+        if (!sqe)
+                return false;
+        const uint32_t what[] = { (uint32_t)level, (uint32_t)option }, command = SETSOCKOPT_COMMAND;
+        io_uring_prep_rw(IORING_OP_URING_CMD, sqe, op->handle->descriptor, NULL, 0, 0);
+        memcpy(&sqe->off, &command, sizeof(command)); /* liburing 2.3 has no names for these */
+        memcpy(&sqe->addr, what, sizeof(what));
+        sqe->addr3 = (uintptr_t)value;
+        sqe->file_index = bytes;
+        sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
+        submit_for_nobody(sqe, DATA_NOBODY);
+        return true;
 }
 
 /* ---- plain descriptors for direct ones ---- */
@@ -262,11 +289,15 @@ static void submit_socket(struct berth_port *port, struct berth_op *op)
 
 static void submit_connect(struct berth_port *port, struct berth_op *op)
 {
+        static const int yes = 1; /* a unix socket rejects it, and needs none */
+        if (op->handle->flags & HANDLE_DIRECT && !submit_option(port, op, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)))
+                return;
         struct io_uring_sqe *sqe = get_op_sqe(port, op);
         if (!sqe)
                 return;
         struct op_space *space = op_space(op);
-        io_uring_prep_connect(sqe, op->handle->descriptor, space->connect.address, (socklen_t)space->connect.address_bytes);
+        io_uring_prep_connect(sqe, op->handle->descriptor, space->connect.address,
+                              (socklen_t)space->connect.address_bytes);
         submit(sqe, op);
 }
 
@@ -332,7 +363,7 @@ static void submit_send(struct berth_port *port, struct berth_op *op, const char
         struct io_uring_sqe *sqe = get_op_sqe(port, op);
         if (!sqe)
                 return;
-        int flags = MSG_NOSIGNAL | MSG_WAITALL | (op->flags & OP_SEND_MORE ? MSG_MORE : 0);
+        int flags = MSG_NOSIGNAL | uring_of(port)->wait_all | (op->flags & OP_SEND_MORE ? MSG_MORE : 0);
         io_uring_prep_send(sqe, op->handle->descriptor, data, min_of(size, (size_t)MAX_TRANSFER_BYTES), flags);
         submit(sqe, op);
 }
@@ -393,7 +424,7 @@ static void start_sendv(struct berth_port *port, struct berth_op *op)
                 .msg_iov = (struct iovec *)(uintptr_t)space->sendv.vecs,
                 .msg_iovlen = space->sendv.count,
         };
-        io_uring_prep_sendmsg(sqe, op->handle->descriptor, message, MSG_NOSIGNAL | MSG_WAITALL);
+        io_uring_prep_sendmsg(sqe, op->handle->descriptor, message, MSG_NOSIGNAL | uring_of(port)->wait_all);
         submit(sqe, op);
 }
 
@@ -437,7 +468,8 @@ static void prep_accept_direct(struct uring_port *self, struct io_uring_sqe *sqe
                 io_uring_prep_poll_add(sqe, listener, POLLIN);
         } else if (self->accept_multishot && room > MULTISHOT_ROOM) {
                 op_space(op)->accept.step = ACCEPT_MULTISHOT;
-                io_uring_prep_multishot_accept_direct(sqe, listener, NULL, NULL, SOCK_NONBLOCK); /* rejects SOCK_CLOEXEC */
+                io_uring_prep_multishot_accept_direct(sqe, listener, NULL, NULL,
+                                                      SOCK_NONBLOCK); /* rejects SOCK_CLOEXEC */
         } else {
                 op_space(op)->accept.step = ACCEPT_ONE;
                 self->slots_used++;
@@ -484,7 +516,8 @@ static void start_recv(struct berth_port *port, struct berth_op *op)
 
 /* A multishot op has delivered; `more`: the kernel keeps it armed. Otherwise it is armed again, or ends because that
  * was asked for, with an event of its own. */
-static void keep_multishot(struct berth_port *port, struct berth_op *op, bool more, void (*start)(struct berth_port *, struct berth_op *))
+static void keep_multishot(struct berth_port *port, struct berth_op *op, bool more,
+                           void (*start)(struct berth_port *, struct berth_op *))
 {
         if (more)
                 return;
@@ -611,8 +644,6 @@ static bool peer_address_completed(struct berth_port *port, struct berth_op *op,
         return true;
 }
 
-enum { CLOSE_START, CLOSE_INSTALLED, CLOSE_CLOSING };
-
 static void submit_close(struct berth_port *port, struct berth_op *op)
 {
         struct berth_handle *handle = op->handle;
@@ -634,26 +665,17 @@ static void start_close(struct berth_port *port, struct berth_op *op)
                 op_finish(port, op, 0);
                 return;
         }
+        static const struct linger abort = { .l_onoff = 1, .l_linger = 0 };
         int plain = plain_descriptor(handle);
-        if (op->flags & OP_ABORT && plain < 0 && op_space(op)->close.step == CLOSE_START) {
-                submit_install(port, op);
-                return;
-        }
         if (op->flags & OP_ABORT && plain >= 0)
                 sockets_linger_abort(plain);
-        op_space(op)->close.step = CLOSE_CLOSING;
+        else if (op->flags & OP_ABORT && !submit_option(port, op, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort)))
+                return;
         submit_close(port, op);
 }
 
 static bool close_completed(struct berth_port *port, struct berth_op *op, int res, struct berth_event *event)
 {
-        if (op_space(op)->close.step == CLOSE_START) { /* without a plain descriptor it becomes a normal close */
-                op_space(op)->close.step = CLOSE_INSTALLED;
-                if (res >= 0)
-                        note_installed(op->handle, res);
-                start_close(port, op);
-                return false;
-        }
         if (op->handle->flags & HANDLE_DIRECT)
                 uring_of(port)->slots_used--;
         op_end(port, op, res, 0, 0, event);
@@ -692,7 +714,8 @@ static void start_read(struct berth_port *port, struct berth_op *op)
         struct io_uring_sqe *sqe = get_op_sqe(port, op);
         if (!sqe)
                 return;
-        io_uring_prep_read(sqe, op->handle->descriptor, space->file.data, (unsigned)space->file.size, space->file.offset);
+        io_uring_prep_read(sqe, op->handle->descriptor, space->file.data, (unsigned)space->file.size,
+                           space->file.offset);
         submit(sqe, op);
 }
 
@@ -702,7 +725,8 @@ static void start_write(struct berth_port *port, struct berth_op *op)
         struct io_uring_sqe *sqe = get_op_sqe(port, op);
         if (!sqe)
                 return;
-        io_uring_prep_write(sqe, op->handle->descriptor, space->file.data, (unsigned)space->file.size, space->file.offset);
+        io_uring_prep_write(sqe, op->handle->descriptor, space->file.data, (unsigned)space->file.size,
+                            space->file.offset);
         submit(sqe, op);
 }
 
@@ -716,20 +740,11 @@ static void start_call(struct berth_port *port, struct berth_op *op)
 /* ---- the engine's table ---- */
 
 static void (*const starts[])(struct berth_port *, struct berth_op *) = {
-        [OP_ACCEPT] = start_accept,
-        [OP_CONNECT] = start_connect,
-        [OP_WAIT_READABLE] = start_wait_readable,
-        [OP_RECV] = start_recv,
-        [OP_SEND] = start_send,
-        [OP_SENDV] = start_sendv,
-        [OP_SEND_FILE] = start_send_file,
-        [OP_SHUTDOWN] = start_shutdown,
-        [OP_PEER_ADDRESS] = start_peer_address,
-        [OP_CLOSE] = start_close,
-        [OP_OPEN] = start_open,
-        [OP_READ] = start_read,
-        [OP_WRITE] = start_write,
-        [OP_CALL] = start_call,
+        [OP_ACCEPT] = start_accept,       [OP_CONNECT] = start_connect,   [OP_WAIT_READABLE] = start_wait_readable,
+        [OP_RECV] = start_recv,           [OP_SEND] = start_send,         [OP_SENDV] = start_sendv,
+        [OP_SEND_FILE] = start_send_file, [OP_SHUTDOWN] = start_shutdown, [OP_PEER_ADDRESS] = start_peer_address,
+        [OP_CLOSE] = start_close,         [OP_OPEN] = start_open,         [OP_READ] = start_read,
+        [OP_WRITE] = start_write,         [OP_CALL] = start_call,
 };
 
 static void uring_start(struct berth_port *port, struct berth_op *op)
@@ -789,7 +804,8 @@ static void forget_cancel(struct uring_port *self, struct berth_op *op)
         op->flags &= (uint16_t)~OP_CANCEL_WAITS;
 }
 
-static bool op_completed(struct berth_port *port, struct berth_op *op, int res, unsigned flags, struct berth_event *event)
+static bool op_completed(struct berth_port *port, struct berth_op *op, int res, unsigned flags,
+                         struct berth_event *event)
 {
         ensure(op->state == OP_PENDING);
         if (op->flags & OP_CANCEL_WAITS && !(flags & IORING_CQE_F_MORE))
@@ -876,7 +892,8 @@ static int uring_wait(struct berth_port *port, struct berth_event *events, unsig
                 return error;
         struct io_uring_cqe *cqe;
         unsigned head, seen = 0, n = 0;
-        io_uring_for_each_cqe(&self->ring, head, cqe) {
+        io_uring_for_each_cqe(&self->ring, head, cqe)
+        {
                 if (n == count)
                         break;
                 seen++;
@@ -959,7 +976,8 @@ static void uring_buffer_put(struct berth_port *port, uint16_t buffer)
 
 /* ---- making and ending ---- */
 
-/* For tests of what older kernels lack: BERTH_URING_WITHOUT=defer,direct,multishot (any of them). */
+/* For tests of what older kernels lack, or of a kernel short of memory: any of
+ * BERTH_URING_WITHOUT=defer,direct,multishot,waitall,room. */
 static bool without(const char *feature)
 {
         const char *list = getenv("BERTH_URING_WITHOUT");
@@ -993,9 +1011,9 @@ static int register_buffers(struct uring_port *self)
         if (memory == MAP_FAILED)
                 return -ENOMEM;
         self->buffer_ring = memory;
-        struct io_uring_buf_reg reg = {
-                .ring_addr = (uintptr_t)memory, .ring_entries = buffers->count, .bgid = BUFFER_GROUP
-        };
+        struct io_uring_buf_reg reg = { .ring_addr = (uintptr_t)memory,
+                                        .ring_entries = buffers->count,
+                                        .bgid = BUFFER_GROUP };
         int error = io_uring_register_buf_ring(&self->ring, &reg, 0);
         if (error)
                 return error;
@@ -1039,7 +1057,8 @@ static int set_up(struct uring_port *self, const struct berth_port_config *confi
         self->scratch = calloc(self->ring.sq.ring_entries, sizeof(*self->scratch));
         if (!self->scratch)
                 return -ENOMEM;
-        void *discarded = mmap(NULL, SEND_FILE_WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *discarded = mmap(NULL, SEND_FILE_WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                               0);
         if (discarded == MAP_FAILED)
                 return -ENOMEM;
         self->discarded = discarded;
@@ -1050,6 +1069,8 @@ static int set_up(struct uring_port *self, const struct berth_port_config *confi
         io_uring_register_ring_fd(&self->ring); /* saves a look-up per call; an older kernel goes without */
         self->accept_multishot = !without("multishot");
         self->recv_multishot = self->accept_multishot && supported(self, IORING_OP_SEND_ZC); /* both came with 6.0 */
+        self->stingy = without("room");
+        self->wait_all = without("waitall") ? 0 : MSG_WAITALL;
         self->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (self->wake < 0)
                 return -errno;

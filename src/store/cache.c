@@ -293,7 +293,8 @@ static void note_state(struct entry *entry, const struct stat *now)
         entry->changed = now->st_ctim;
         file->size = (uint64_t)now->st_size;
         file->modified = now->st_mtim.tv_sec;
-        /* Not the change time: it moves with extended attributes too, where the content stays the same. Not the device:
+        /* Kernels before 6.13 stamp with the tick's time: two writes of one size within 4 ms look alike there.
+         * Not the change time: it moves with extended attributes too, where the content stays the same. Not the device:
          * two servers of one cluster file system see different ones. */
         int n = snprintf(file->etag, sizeof(file->etag), "\"%llx-%llx-%llx\"", (unsigned long long)now->st_ino,
                          (unsigned long long)now->st_size,

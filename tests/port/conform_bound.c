@@ -169,24 +169,28 @@ static bool is_refusal(int64_t result)
         return result == -EMFILE || result == -ENFILE;
 }
 
-/* Room for so many more descriptors; 0: as before. */
-static void limit_descriptors(unsigned more)
+enum { AS_BEFORE = -1 };
+
+/* Room for so many more descriptors. */
+static void limit_descriptors(int more)
 {
         static struct rlimit before;
         if (before.rlim_cur == 0)
                 assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
         struct rlimit limit = before;
-        if (more > 0)
-                limit.rlim_cur = (rlim_t)open("/dev/null", O_RDONLY) + more; /* the lowest free number */
-        if (more > 0)
-                close((int)limit.rlim_cur - (int)more);
+        if (more != AS_BEFORE) {
+                int lowest = open("/dev/null", O_RDONLY);
+                assert_true(lowest >= 0);
+                close(lowest);
+                limit.rlim_cur = (rlim_t)(lowest + more);
+        }
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 static int restore_limit(void **state)
 {
         (void)state;
-        limit_descriptors(0);
+        limit_descriptors(AS_BEFORE);
         return 0;
 }
 
@@ -233,8 +237,121 @@ static void accepting_without_room_ends_and_goes_on_when_there_is_some(void **st
                 berth_buffer_put(lab.port, clients[i].recv.op.buffer);
                 end_close_wait(&lab, &clients[i], 0);
         }
-        limit_descriptors(0);
+        limit_descriptors(AS_BEFORE);
         lab_close(&lab);
+}
+
+/* The point where io_uring must go over from many connections at a time to one, lest it drops what finds no slot. */
+static void accepting_goes_on_while_room_gets_little(void **state)
+{
+        (void)state;
+        enum { MANY = 80, LITTLE = 4096 };
+        static struct end clients[MANY], servers[MANY];
+        struct lab lab;
+        memset(clients, 0, sizeof(clients));
+        memset(servers, 0, sizeof(servers));
+        lab_open(&lab, &(struct berth_port_config){ .max_handles = LITTLE + MANY });
+        for (int round = 0; round < 2; round++) {
+                for (int i = 0; i < MANY; i++) {
+                        lab_connect(&lab, &clients[i]);
+                        if (i % 10 == 0) /* one alone, then several at once */
+                                act_wait(&clients[i].other);
+                }
+                for (int i = 0; i < MANY; i++) {
+                        act_wait(&clients[i].other);
+                        assert_int_equal(clients[i].other.result, 0);
+                        lab_adopt(&lab, &servers[i]);
+                }
+                assert_int_equal(lab.accept.finals, 0);
+                for (int i = 0; i < MANY; i++) {
+                        end_close_wait(&lab, &clients[i], i % 2 ? BERTH_ABORT : 0);
+                        end_close_wait(&lab, &servers[i], 0);
+                }
+                memset(clients, 0, sizeof(clients));
+                memset(servers, 0, sizeof(servers));
+        }
+        lab_close(&lab);
+}
+
+/* Giving up connections is what makes room, so it must work without any. */
+static void a_connection_can_be_aborted_without_room(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server;
+        lab_open(&lab, NULL);
+        lab_pair(&lab, &client, &server);
+        lab_settle(&lab);
+        limit_descriptors(0);
+        assert_int_equal(open("/dev/null", O_RDONLY), -1);
+        end_close_wait(&lab, &client, BERTH_ABORT);
+        end_receive(&lab, &server, false);
+        act_wait(&server.recv);
+        assert_int_equal(server.recv.result, -ECONNRESET);
+        limit_descriptors(AS_BEFORE);
+        end_close_wait(&lab, &server, 0);
+        lab_close(&lab);
+}
+
+/* Sending files and asking for addresses takes plain descriptors, which must not pile up. */
+static void few_descriptors_are_enough_for_many_files(void **state)
+{
+        (void)state;
+        enum { MANY = 20, BYTES = 10000 };
+        static struct end clients[MANY], servers[MANY];
+        static struct berth_send_file what[MANY];
+        struct lab lab;
+        struct berth_handle file;
+        struct sockaddr_storage address;
+        limit_descriptors(MANY * 2 + 10);
+        lab_open(&lab, &(struct berth_port_config){ .max_handles = MANY * 2 + 2 });
+        lab_make_folder(&lab);
+        lab_make_file(&lab, "file", BYTES);
+        lab_open_file(&lab, &file, "file", 0);
+        for (int i = 0; i < MANY; i++) {
+                struct end *ends[] = { &clients[i], &servers[i] };
+                lab_pair(&lab, ends[0], ends[1]);
+                for (int end = 0; end < 2; end++) {
+                        berth_peer_address(lab.port, go(&lab, &ends[end]->other, ends[end]), &ends[end]->handle,
+                                           &address);
+                        act_wait(&ends[end]->other);
+                        assert_int_equal(ends[end]->other.result, 0);
+                }
+        }
+        for (int i = 0; i < MANY; i++) {
+                what[i] = (struct berth_send_file){ .file = &file, .length = BYTES };
+                end_receive(&lab, &clients[i], true);
+                berth_send_file(lab.port, go(&lab, &servers[i].send, &servers[i]), &servers[i].handle, &what[i]);
+                act_wait(&servers[i].send);
+                assert_int_equal(servers[i].send.result, BYTES);
+                lab_until(&lab, clients[i].received == BYTES);
+        }
+        for (int i = 0; i < MANY; i++) {
+                end_close_wait(&lab, &clients[i], 0);
+                end_close_wait(&lab, &servers[i], 0);
+        }
+        limit_descriptors(AS_BEFORE);
+        lab_close_file(&lab, &file);
+        lab_close(&lab);
+}
+
+/* Whatever is missing when a port is made: an error, and nothing is left over. */
+static void a_port_without_room_is_not_made(void **state)
+{
+        (void)state;
+        unsigned before = lab_open_descriptors(), made = 0;
+        for (int room = 0; room < 5; room++) {
+                struct berth_port *port;
+                limit_descriptors(room);
+                int error = berth_port_create(&port, &(struct berth_port_config){ .engine = lab_engine });
+                limit_descriptors(AS_BEFORE);
+                assert_true(error == 0 || error == -EMFILE);
+                assert_true((error == 0) == (port != NULL));
+                made += error == 0;
+                berth_port_destroy(port);
+                assert_int_equal(lab_open_descriptors(), before);
+        }
+        assert_true(made > 0 && made < 5);
 }
 
 static void connecting_without_room_is_refused_and_can_be_tried_again(void **state)
@@ -263,7 +380,7 @@ static void connecting_without_room_is_refused_and_can_be_tried_again(void **sta
         assert_int_equal(clients[connected].other.result, 0);
         for (unsigned i = 1; i <= connected; i++)
                 end_close_wait(&lab, &clients[i], 0);
-        limit_descriptors(0);
+        limit_descriptors(AS_BEFORE);
         lab_close(&lab);
 }
 
@@ -333,7 +450,9 @@ static void tiny_rings_carry_many_ops(void **state)
                 lab_adopt(&lab, &servers[i]);
         }
         for (int i = 0; i < MANY; i++) {
-                struct berth_vec vecs[3] = { { data, 1 }, { data + 1, BYTES / 2 }, { data + 1 + BYTES / 2, BYTES / 2 - 1 } };
+                struct berth_vec vecs[3] = { { data, 1 },
+                                             { data + 1, BYTES / 2 },
+                                             { data + 1 + BYTES / 2, BYTES / 2 - 1 } };
                 static struct berth_vec last[MANY][3];
                 memcpy(last[i], vecs, sizeof(vecs));
                 end_receive(&lab, &servers[i], i % 2);
@@ -383,7 +502,8 @@ static void one_completion_at_a_time_everybody_gets_on(void **state)
                 if (i % 2)
                         end_send(&lab, &clients[i], data, BYTES);
                 else
-                        berth_send_file(lab.port, go(&lab, &clients[i].send, &clients[i]), &clients[i].handle, &what[i]);
+                        berth_send_file(lab.port, go(&lab, &clients[i].send, &clients[i]), &clients[i].handle,
+                                        &what[i]);
         }
         struct berth_timer timer = { .op.done = again };
         struct berth_op post = { .done = again };
@@ -391,8 +511,9 @@ static void one_completion_at_a_time_everybody_gets_on(void **state)
         berth_timer_start(lab.port, &timer, 1);
         berth_post(lab.port, &post, 0);
         unsigned turns = 0, fired_at = 0;
-        for (uint64_t since = lab_clock_ms(); servers[0].received + servers[1].received + servers[2].received +
-                                                      servers[3].received < (uint64_t)MANY * BYTES;) {
+        for (uint64_t since = lab_clock_ms();
+             servers[0].received + servers[1].received + servers[2].received + servers[3].received <
+             (uint64_t)MANY * BYTES;) {
                 struct berth_event event;
                 int n = berth_port_reap(lab.port, &event, 1, 100);
                 assert_true(n >= 0 && n <= 1);
@@ -427,6 +548,10 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_receive_without_data_takes_no_buffer_from_others),
         cmocka_unit_test(receives_that_wait_for_a_buffer_can_be_cancelled_and_closed),
         cmocka_unit_test_teardown(accepting_without_room_ends_and_goes_on_when_there_is_some, restore_limit),
+        cmocka_unit_test(accepting_goes_on_while_room_gets_little),
+        cmocka_unit_test_teardown(a_connection_can_be_aborted_without_room, restore_limit),
+        cmocka_unit_test_teardown(few_descriptors_are_enough_for_many_files, restore_limit),
+        cmocka_unit_test_teardown(a_port_without_room_is_not_made, restore_limit),
         cmocka_unit_test_teardown(connecting_without_room_is_refused_and_can_be_tried_again, restore_limit),
         cmocka_unit_test(ops_past_the_bound_are_refused_and_nothing_else_is),
         cmocka_unit_test(tiny_rings_carry_many_ops),

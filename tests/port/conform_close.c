@@ -214,6 +214,50 @@ static void a_cancel_that_races_with_data_loses_none(void **state)
         lab_close(&lab);
 }
 
+static struct act *victim;
+
+static void cancel_victim(struct act *act)
+{
+        if (act->op.flags & BERTH_BUFFER)
+                berth_buffer_put(act->lab->port, act->op.buffer);
+        if (victim->in_flight)
+                berth_cancel(act->lab->port, &victim->op);
+}
+
+/* The port has handed out bytes and, before they were looked at, the op is cancelled: its end must not look like the
+ * bytes, nor the bytes like its end. */
+static void a_cancel_within_a_batch_spoils_no_completion(void **state)
+{
+        (void)state;
+        enum { ROUNDS = 40 };
+        for (unsigned i = 0; i < ROUNDS; i++) {
+                struct lab lab;
+                struct end clients[2], servers[2];
+                char *data = pattern(0, 100);
+                lab_open(&lab, &(struct berth_port_config){ .seed = i + 1, .buffers = i % 4 < 2 ? 1 : 64 });
+                lab_pair(&lab, &clients[0], &servers[0]);
+                lab_pair(&lab, &clients[1], &servers[1]);
+                unsigned first = i % 2;
+                victim = &servers[1].recv;
+                end_receive(&lab, &servers[1], true);
+                servers[0].recv.then = cancel_victim;
+                berth_recv(lab.port, go(&lab, &servers[0].recv, &servers[0]), &servers[0].handle, 0);
+                lab_settle(&lab);
+                end_send(&lab, &clients[first], data, 100);
+                end_send(&lab, &clients[1 - first], data, 100);
+                act_wait(&servers[0].recv);
+                act_wait(victim);
+                assert_int_equal(servers[1].recv.result, -ECANCELED); /* and received() looks at each on its way */
+                for (int end = 0; end < 2; end++) {
+                        act_wait(&clients[end].send);
+                        end_close_wait(&lab, &clients[end], 0);
+                        end_close_wait(&lab, &servers[end], 0);
+                }
+                free(data);
+                lab_close(&lab);
+        }
+}
+
 static void a_wait_that_is_cancelled_races_with_data(void **state)
 {
         (void)state;
@@ -341,6 +385,7 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connect_that_is_cancelled_at_once_ends_either_way),
         cmocka_unit_test(a_connecting_socket_can_be_closed),
         cmocka_unit_test(a_cancel_that_races_with_data_loses_none),
+        cmocka_unit_test(a_cancel_within_a_batch_spoils_no_completion),
         cmocka_unit_test(a_wait_that_is_cancelled_races_with_data),
         cmocka_unit_test(a_close_waits_for_every_op_in_flight),
         cmocka_unit_test(handles_are_used_again_in_a_storm),

@@ -65,7 +65,8 @@ static void connecting_to_nobody_is_refused_and_leaves_the_handle_unused(void **
         lab_open(&lab, NULL);
         struct sockaddr_storage gone = lab.address;
         lab_stop_listening(&lab);
-        berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&gone, lab.address_bytes);
+        berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&gone,
+                      lab.address_bytes);
         act_wait(&client.other);
         assert_int_equal(client.other.result, -ECONNREFUSED);
 
@@ -118,9 +119,16 @@ static void an_address_in_use_is_refused(void **state)
         struct berth_handle second = { 0 };
         lab_open(&lab, NULL);
         assert_int_not_equal(((struct sockaddr_in *)&lab.address)->sin_port, 0);
-        assert_int_equal(berth_listen(lab.port, &second, (struct sockaddr *)&lab.address, lab.address_bytes, 16, 0), -EADDRINUSE);
+        assert_int_equal(berth_listen(lab.port, &second, (struct sockaddr *)&lab.address, lab.address_bytes, 16, 0),
+                         -EADDRINUSE);
         assert_int_equal(second.kind, 0);
         lab_close(&lab);
+}
+
+static void start_accepting(struct lab *lab)
+{
+        lab->accept.then = lab_arrival;
+        berth_accept(lab->port, go(lab, &lab->accept, NULL), &lab->listener);
 }
 
 static void unix_sockets_work_alike(void **state)
@@ -134,7 +142,8 @@ static void unix_sockets_work_alike(void **state)
         snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", lab.folder);
         assert_int_equal(berth_listen(lab.port, &lab.listener, (struct sockaddr *)&address, sizeof(address), 16, 0), 0);
         berth_accept(lab.port, go(&lab, &lab.accept, NULL), &lab.listener);
-        berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&address, sizeof(address));
+        berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&address,
+                      sizeof(address));
         act_wait(&client.other);
         assert_int_equal(client.other.result, 0);
         lab_until(&lab, lab.accept.mores == 1);
@@ -148,6 +157,52 @@ static void unix_sockets_work_alike(void **state)
         end_close_wait(&lab, &server, 0);
         free(data);
         lab_close(&lab);
+}
+
+static void an_address_of_ipv6_works_alike(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client = { 0 }, server = { 0 };
+        struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+        struct sockaddr_storage told;
+        lab_open_bare(&lab, NULL);
+        int error = berth_listen(lab.port, &lab.listener, (struct sockaddr *)&address, sizeof(address), 16, 0);
+        if (error) { /* a machine without it */
+                assert_true(error == -EADDRNOTAVAIL || error == -EAFNOSUPPORT);
+                lab_close(&lab);
+                return;
+        }
+        assert_int_equal(berth_listen_address(lab.port, &lab.listener, &lab.address), 0);
+        lab.address_bytes = sizeof(address);
+        start_accepting(&lab);
+        lab_connect(&lab, &client);
+        act_wait(&client.other);
+        assert_int_equal(client.other.result, 0);
+        lab_adopt(&lab, &server);
+        berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle, &told);
+        act_wait(&server.other);
+        assert_int_equal(told.ss_family, AF_INET6);
+        end_close_wait(&lab, &client, 0);
+        end_close_wait(&lab, &server, 0);
+        lab_close(&lab);
+}
+
+static void engines_are_chosen_by_name(void **state)
+{
+        (void)state;
+        struct berth_port *port;
+        assert_int_equal(berth_port_create(&port, &(struct berth_port_config){ .engine = "nonesuch" }), -ENOSYS);
+        assert_null(port);
+        assert_int_equal(berth_port_create(&port, &(struct berth_port_config){ .engine = "auto" }), 0);
+        assert_true(strcmp(berth_port_engine(port), "uring") == 0 || strcmp(berth_port_engine(port), "epoll") == 0);
+        berth_port_destroy(port);
+        setenv("BERTH_ENGINE", lab_engine, 1);
+        assert_int_equal(berth_port_create(&port, &(struct berth_port_config){ 0 }), 0);
+        assert_string_equal(berth_port_engine(port), lab_engine);
+        berth_port_destroy(port);
+        unsetenv("BERTH_ENGINE");
+        berth_port_destroy(NULL);
 }
 
 static void accept_can_be_cancelled_and_started_again(void **state)
@@ -188,12 +243,6 @@ static void closing_a_listener_ends_the_connections_in_its_queue(void **state)
         lab_close(&lab);
 }
 
-static void start_accepting(struct lab *lab)
-{
-        lab->accept.then = lab_arrival;
-        berth_accept(lab->port, go(lab, &lab->accept, NULL), &lab->listener);
-}
-
 /* Runs both until they have accepted `count` in all. */
 static void accept_both(struct lab *a, struct lab *b, unsigned count)
 {
@@ -215,10 +264,12 @@ static void two_ports_listen_on_one_address(void **state)
         lab_open_bare(&a, NULL);
         lab_open_bare(&b, NULL);
         b.shares = true;
-        assert_int_equal(berth_listen(a.port, &a.listener, (struct sockaddr *)&any, sizeof(any), 64, BERTH_REUSE_PORT), 0);
+        assert_int_equal(berth_listen(a.port, &a.listener, (struct sockaddr *)&any, sizeof(any), 64, BERTH_REUSE_PORT),
+                         0);
         assert_int_equal(berth_listen_address(a.port, &a.listener, &a.address), 0);
         a.address_bytes = sizeof(any);
-        assert_int_equal(berth_listen(b.port, &b.listener, (struct sockaddr *)&a.address, sizeof(any), 64, BERTH_REUSE_PORT), 0);
+        assert_int_equal(
+                berth_listen(b.port, &b.listener, (struct sockaddr *)&a.address, sizeof(any), 64, BERTH_REUSE_PORT), 0);
         start_accepting(&a);
         start_accepting(&b);
         for (int i = 0; i < MANY; i++)
@@ -329,6 +380,8 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_end_learns_the_address_of_the_other),
         cmocka_unit_test(an_address_in_use_is_refused),
         cmocka_unit_test(unix_sockets_work_alike),
+        cmocka_unit_test(an_address_of_ipv6_works_alike),
+        cmocka_unit_test(engines_are_chosen_by_name),
         cmocka_unit_test(accept_can_be_cancelled_and_started_again),
         cmocka_unit_test(closing_a_listener_ends_the_connections_in_its_queue),
         cmocka_unit_test(two_ports_listen_on_one_address),

@@ -1,6 +1,8 @@
 /* Bytes over a connection: receiving, sending, the end, the reset. */
 #include "lab.h"
 
+#include <unistd.h>
+
 /* Sends back what it receives, buffer by buffer. */
 static void echo_sent(struct act *act);
 
@@ -147,8 +149,8 @@ static void pieces_are_sent_as_one(void **state)
         act_wait(&client.send);
         assert_int_equal(client.send.result, total);
         lab_until(&lab, server.received == total);
-        berth_sendv(lab.port, go(&lab, &client.send, &client), &client.handle,
-                    &(struct berth_vec){ "", 0 }, 1); /* nothing at all is sent too */
+        berth_sendv(lab.port, go(&lab, &client.send, &client), &client.handle, &(struct berth_vec){ "", 0 },
+                    1); /* nothing at all is sent too */
         act_wait(&client.send);
         assert_int_equal(client.send.result, 0);
         end_close_wait(&lab, &client, 0);
@@ -313,6 +315,68 @@ static void readable_means_bytes_and_stays_until_they_are_read(void **state)
         lab_close(&lab);
 }
 
+/* A receive that fills its buffer exactly may have left something behind, or not. */
+static void readable_is_not_claimed_after_all_was_read(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server;
+        lab_open(&lab, &(struct berth_port_config){ .buffer_bytes = 64 });
+        lab_pair(&lab, &client, &server);
+        char *data = pattern(0, 128);
+        server.paused = true;
+        for (unsigned round = 1; round <= 2; round++) {
+                end_send(&lab, &client, data + (round - 1) * 64, 64);
+                while (server.received < round * 64) {
+                        end_receive(&lab, &server, false);
+                        act_wait(&server.recv);
+                }
+                act_wait(&client.send);
+                server.recv.then = NULL;
+                wait_for_readable(&lab, &server);
+                lab_settle(&lab);
+                assert_true(server.recv.in_flight);
+                berth_cancel(lab.port, &server.recv.op);
+                act_wait(&server.recv);
+        }
+        end_close_wait(&lab, &client, 0);
+        end_close_wait(&lab, &server, 0);
+        free(data);
+        lab_close(&lab);
+}
+
+/* A pipe or the like. */
+static void other_descriptors_can_be_waited_for(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end end = { 0 };
+        int pipes[2];
+        char byte;
+        lab_open_bare(&lab, NULL);
+        assert_int_equal(pipe(pipes), 0);
+        int error = berth_adopt_pollable(lab.port, &end.handle, pipes[0]);
+        if (error) {
+                assert_int_equal(error, -EOPNOTSUPP);
+                close(pipes[0]);
+        } else {
+                for (int i = 0; i < 3; i++) {
+                        wait_for_readable(&lab, &end);
+                        lab_settle(&lab);
+                        assert_true(end.recv.in_flight);
+                        assert_int_equal(write(pipes[1], "x", 1), 1);
+                        act_wait(&end.recv);
+                        assert_int_equal(end.recv.result, 0);
+                        assert_int_equal(read(berth_file_descriptor(&end.handle), &byte, 1), 1);
+                }
+                wait_for_readable(&lab, &end);
+                end_close_wait(&lab, &end, 0);
+                assert_int_equal(end.recv.result, -ECANCELED);
+        }
+        close(pipes[1]);
+        lab_close(&lab);
+}
+
 static void readable_means_the_end_or_a_reset_too(void **state)
 {
         (void)state;
@@ -402,6 +466,8 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_abort_is_seen_as_a_reset),
         cmocka_unit_test(sending_to_a_peer_that_is_gone_fails),
         cmocka_unit_test(readable_means_bytes_and_stays_until_they_are_read),
+        cmocka_unit_test(readable_is_not_claimed_after_all_was_read),
+        cmocka_unit_test(other_descriptors_can_be_waited_for),
         cmocka_unit_test(readable_means_the_end_or_a_reset_too),
         cmocka_unit_test(waiting_holds_no_buffer),
         cmocka_unit_test(bytes_before_the_end_come_first),

@@ -21,8 +21,8 @@ static void rang(struct berth_op *op)
         if (op->result < 0)
                 return;
         uint64_t now_ms = clock_lab->sim ? berth_port_now_ms(clock_lab->port) : lab_clock_ms();
-        assert_true(now_ms >= clocked->due_ms);                /* never early */
-        assert_true(clocked->due_ms + 1 >= last_due_ms);       /* in order, but for the millisecond of rounding */
+        assert_true(now_ms >= clocked->due_ms);          /* never early */
+        assert_true(clocked->due_ms + 1 >= last_due_ms); /* in order, but for the millisecond of rounding */
         last_due_ms = clocked->due_ms;
 }
 

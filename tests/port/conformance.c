@@ -9,6 +9,15 @@ static const struct test_list *const lists[] = {
         &connect_tests, &stream_tests, &file_tests, &close_tests, &bound_tests, &time_tests, &thread_tests,
 };
 
+/* A container may forbid io_uring, which is no fault of ours; then the epoll engine is what runs there. */
+static bool forbidden(const char *engine)
+{
+        struct berth_port *port;
+        int error = berth_port_create(&port, &(struct berth_port_config){ .engine = engine });
+        berth_port_destroy(port);
+        return strcmp(engine, "uring") == 0 && (error == -ENOSYS || error == -EPERM);
+}
+
 int main(int argc, char **argv)
 {
         if (argc < 2) {
@@ -16,6 +25,10 @@ int main(int argc, char **argv)
                 return 2;
         }
         lab_engine = argv[1];
+        if (forbidden(lab_engine)) {
+                printf("1..0 # SKIP no io_uring here\n");
+                return 0;
+        }
         if (argc > 2)
                 cmocka_set_test_filter(argv[2]);
         signal(SIGPIPE, SIG_DFL); /* sending to nobody must not raise it */

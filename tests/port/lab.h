@@ -23,7 +23,7 @@
 
 #include <berth/port.h>
 
-#define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define array_count(a) (sizeof(a) / sizeof((a)[0]))
 
 struct act;
@@ -32,7 +32,7 @@ struct end;
 struct act {
         struct berth_op op;
         struct lab *lab;
-        struct end *end;            /* NULL: belongs to no connection */
+        struct end *end; /* NULL: belongs to no connection */
         bool in_flight;
         unsigned finals, mores;
         int64_t result;             /* of the last completion */
@@ -43,14 +43,14 @@ struct act {
 struct end {
         struct berth_handle handle;
         struct act recv, send, close, other;
-        bool closed;                /* the close has completed */
-        uint64_t received;          /* bytes, all as in the pattern */
-        uint64_t base;              /* the pattern's position that the first byte received should have */
-        bool ended;                 /* the peer's end came */
-        int error;                  /* the error that receiving ended with */
-        bool multishot, paused;     /* paused: not started again after a single receive */
-        uint16_t kept[64];          /* buffers that were not put back */
-        unsigned kept_count, keep;  /* keep: how many may be kept */
+        bool closed;               /* the close has completed */
+        uint64_t received;         /* bytes, all as in the pattern */
+        uint64_t base;             /* the pattern's position that the first byte received should have */
+        bool ended;                /* the peer's end came */
+        int error;                 /* the error that receiving ended with */
+        bool multishot, paused;    /* paused: not started again after a single receive */
+        uint16_t kept[64];         /* buffers that were not put back */
+        unsigned kept_count, keep; /* keep: how many may be kept */
 };
 
 enum { LAB_ARRIVALS = 4096 };
@@ -58,17 +58,17 @@ enum { LAB_ARRIVALS = 4096 };
 struct lab {
         struct berth_port *port;
         bool sim;
-        bool shares;                     /* other ports are open too: descriptors are not counted */
+        bool shares; /* other ports are open too: descriptors are not counted */
         struct berth_handle listener;
         struct act accept;
         struct sockaddr_storage address; /* the listener's */
         unsigned address_bytes;
-        int64_t arrived[LAB_ARRIVALS];   /* accepted and not yet adopted: a queue */
+        int64_t arrived[LAB_ARRIVALS]; /* accepted and not yet adopted: a queue */
         unsigned arrived_first, arrived_count, accepted;
         unsigned orders;
-        unsigned descriptors;            /* that were open before */
-        char folder[64];                 /* "" or a temporary one */
-        struct berth_handle root;        /* of that folder */
+        unsigned descriptors;     /* that were open before */
+        char folder[64];          /* "" or a temporary one */
+        struct berth_handle root; /* of that folder */
         struct act scratch;
 };
 
@@ -78,7 +78,8 @@ struct test_list {
         const struct CMUnitTest *tests;
         size_t count;
 };
-extern const struct test_list connect_tests, stream_tests, file_tests, close_tests, bound_tests, time_tests, thread_tests;
+extern const struct test_list connect_tests, stream_tests, file_tests, close_tests, bound_tests, time_tests,
+        thread_tests;
 
 /* NULL config: the defaults. Listens on loopback and accepts. */
 void lab_open(struct lab *lab, const struct berth_port_config *config);
@@ -91,10 +92,10 @@ void lab_stop_listening(struct lab *lab);
 void lab_arrival(struct act *act);
 
 /* Runs the port until the condition holds; fails the test when that takes too long. */
-#define lab_until(lab, condition)                                       \
-        do {                                                            \
-                for (uint64_t lab_since_ = lab_clock_ms(); !(condition);) \
-                        lab_turn_((lab), lab_since_, #condition, __FILE__, __LINE__); \
+#define lab_until(lab, condition)                                                                                      \
+        do {                                                                                                           \
+                for (uint64_t lab_since_ = lab_clock_ms(); !(condition);)                                              \
+                        lab_turn_((lab), lab_since_, #condition, __FILE__, __LINE__);                                  \
         } while (0)
 void lab_turn_(struct lab *lab, uint64_t since_ms, const char *what, const char *file, int line);
 /* Some turns that do not wait. */
@@ -129,7 +130,7 @@ char *pattern(uint64_t from, size_t size);
 
 /* Files. */
 void lab_make_folder(struct lab *lab);
-char *lab_path(struct lab *lab, const char *name);           /* static memory */
+char *lab_path(struct lab *lab, const char *name); /* static memory */
 void lab_make_file(struct lab *lab, const char *name, uint64_t bytes);
 int64_t lab_try_open(struct lab *lab, const char *path, unsigned flags);
 void lab_open_file(struct lab *lab, struct berth_handle *file, const char *path, unsigned flags);

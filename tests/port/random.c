@@ -22,15 +22,15 @@
 
 #include <berth/port.h>
 
-#define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define min_of(a, b) ((a) < (b) ? (a) : (b))
 
 enum {
         FILE_BYTES = 200000,
         MOST_CLIENTS = 24,
-        QUEUE_BYTES = 8192,   /* an echo that is behind by as much stops receiving */
-        PIECE_BYTES = 4096,   /* of a client's sends */
-        QUIET_REAPS = 2000,   /* without a completion: it hangs */
+        QUEUE_BYTES = 8192, /* an echo that is behind by as much stops receiving */
+        PIECE_BYTES = 4096, /* of a client's sends */
+        QUIET_REAPS = 2000, /* without a completion: it hangs */
 };
 
 enum want { WANT_ECHO, WANT_FILE, WANT_COUNT, WANTS };
@@ -56,15 +56,15 @@ struct peer {
         struct slot recv, send, misc, file_op, close;
         struct berth_timer disturber;
         bool is_server, disturber_runs, closing, closed;
-        uint32_t id;                 /* the client's number; a server learns it from the request */
+        uint32_t id; /* the client's number; a server learns it from the request */
         struct request request;
-        size_t request_bytes;        /* of it, received or sent */
-        uint64_t received;           /* after the request */
-        uint64_t sent;               /* after the request; of it completed */
+        size_t request_bytes; /* of it, received or sent */
+        uint64_t received;    /* after the request */
+        uint64_t sent;        /* after the request; of it completed */
         bool end_seen, shut, multishot, want_pause, failed;
-        char *out;                   /* what the send in flight points at */
+        char *out; /* what the send in flight points at */
         size_t out_bytes;
-        char *queue;                 /* echo: to be sent back */
+        char *queue; /* echo: to be sent back */
         size_t queued;
         struct berth_vec vecs[3];
         struct berth_handle file;
@@ -89,7 +89,7 @@ static struct {
         struct berth_timer retry;
         bool retry_runs, ending, call_runs;
         struct sockaddr_storage address;
-        unsigned clients, clients_left, peers, completions;
+        unsigned clients, clients_left, peers, completions, strangers_disturbed;
         struct outcome outcomes[MOST_CLIENTS];
 } run;
 
@@ -126,6 +126,7 @@ static void remove_folder(void)
 
 static _Noreturn void failed(int line, const char *what)
 {
+        fflush(stdout);
         fprintf(stderr, "# random.c:%d: %s\n", line, what);
         print_replay();
         remove_folder();
@@ -136,7 +137,8 @@ static _Noreturn void failed(int line, const char *what)
 
 static void note(const char *name, uint32_t who, int64_t result, unsigned flags)
 {
-        uint64_t words[] = { (uint64_t)name[0] << 8 | (uint64_t)name[1], who, (uint64_t)result, flags, berth_port_now_ms(run.port) };
+        uint64_t words[] = { (uint64_t)name[0] << 8 | (uint64_t)name[1], who, (uint64_t)result, flags,
+                             berth_port_now_ms(run.port) };
         for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
                 run.hash = (run.hash ^ words[i]) * 0x100000001b3u;
         if (run.trace)
@@ -216,6 +218,8 @@ static bool may_fail_with(int64_t result)
 
 /* ---- ending a connection ---- */
 
+static void go_on(struct peer *peer);
+
 static void forget(struct peer *peer)
 {
         if (!peer->closed || peer->disturber_runs || peer->file_open || peer->file_op.in_flight)
@@ -231,7 +235,10 @@ static void file_closed(struct slot *slot)
 {
         check(slot->op.result == 0);
         slot->peer->file_open = false;
-        forget(slot->peer);
+        if (slot->peer->closed)
+                forget(slot->peer);
+        else
+                go_on(slot->peer);
 }
 
 static void close_file(struct peer *peer)
@@ -260,18 +267,24 @@ static void close_peer(struct peer *peer, unsigned flags)
         berth_close(run.port, go(&peer->close, peer, "close", peer_closed), &peer->handle, flags);
 }
 
+/* A server may not know its client yet. */
+static void disturbed(struct peer *peer)
+{
+        if (!peer->is_server || peer->request_bytes == sizeof(peer->request))
+                run.outcomes[peer->id].disturbed = true;
+        else
+                run.strangers_disturbed++;
+}
+
 /* Something went wrong on the connection: whatever comes after is no longer judged. */
 static void give_up(struct peer *peer)
 {
-        if (peer->is_server ? peer->request_bytes == sizeof(peer->request) : true)
-                run.outcomes[peer->id].disturbed = true;
+        disturbed(peer);
         peer->failed = true;
         close_peer(peer, chance(3) ? 0 : BERTH_ABORT);
 }
 
 /* ---- sending ---- */
-
-static void go_on(struct peer *peer);
 
 static void shut_done(struct slot *slot)
 {
@@ -338,6 +351,7 @@ static void serve(struct peer *peer, const char *data, size_t size)
                         check(peer->id < run.clients && peer->request.want < WANTS);
                         check(!run.outcomes[peer->id].accepted_request);
                         run.outcomes[peer->id].accepted_request = true;
+                        run.outcomes[peer->id].disturbed |= peer->failed;
                 }
         }
         for (size_t i = 0; i < size; i++)
@@ -353,7 +367,9 @@ static void serve(struct peer *peer, const char *data, size_t size)
 /* What a client should get back. */
 static uint64_t answer_bytes(const struct request *request)
 {
-        return request->want == WANT_COUNT ? sizeof(uint64_t) : request->want == WANT_FILE ? request->length + 5 : request->length;
+        return request->want == WANT_COUNT  ? sizeof(uint64_t)
+               : request->want == WANT_FILE ? request->length + 5
+                                            : request->length;
 }
 
 static void take_answer(struct peer *peer, const char *data, size_t size)
@@ -414,7 +430,8 @@ static void receive(struct peer *peer)
         if (chance(4) == 0)
                 berth_wait_readable(run.port, go(&peer->recv, peer, "readable", readable), &peer->handle);
         else
-                berth_recv(run.port, go(&peer->recv, peer, "recv", received), &peer->handle, chance(2) ? BERTH_MULTISHOT : 0);
+                berth_recv(run.port, go(&peer->recv, peer, "recv", received), &peer->handle,
+                           chance(2) ? BERTH_MULTISHOT : 0);
 }
 
 /* ---- the client's part ---- */
@@ -477,8 +494,12 @@ static void file_opened(struct slot *slot)
                 return;
         }
         peer->what = (struct berth_send_file){
-                .head = "head:", .head_bytes = 5, .file = &peer->file, .offset = peer->request.offset,
-                .length = peer->request.length, .flags = chance(2) ? BERTH_FILE_WARM : 0,
+                .head = "head:",
+                .head_bytes = 5,
+                .file = &peer->file,
+                .offset = peer->request.offset,
+                .length = peer->request.length,
+                .flags = chance(2) ? BERTH_FILE_WARM : 0,
         };
         berth_send_file(run.port, go(&peer->send, peer, "sendfile", file_sent), &peer->handle, &peer->what);
 }
@@ -512,7 +533,8 @@ static void server_goes_on(struct peer *peer)
                 receive(peer);
         else if (peer->recv.in_flight)
                 berth_cancel(run.port, &peer->recv.op);
-        if (peer->request_bytes == sizeof(peer->request) && !peer->send.in_flight && !peer->misc.in_flight && !peer->file_op.in_flight)
+        if (peer->request_bytes == sizeof(peer->request) && !peer->send.in_flight && !peer->misc.in_flight &&
+            !peer->file_op.in_flight)
                 send_answer(peer);
 }
 
@@ -545,14 +567,13 @@ static void disturb(struct berth_op *op)
                 return;
         case 1:
                 if (peer->send.in_flight) {
-                        if (peer->is_server ? peer->request_bytes == sizeof(peer->request) : true)
-                                run.outcomes[peer->id].disturbed = true;
+                        disturbed(peer);
                         berth_cancel(run.port, &peer->send.op);
                 }
                 break;
         case 2:
                 if (peer->misc.in_flight) {
-                        run.outcomes[peer->id].disturbed |= !peer->is_server || peer->request_bytes == sizeof(peer->request);
+                        disturbed(peer);
                         berth_cancel(run.port, &peer->misc.op);
                 }
                 break;
@@ -603,11 +624,13 @@ static void start_client(uint32_t id)
 {
         struct peer *peer = new_peer(false, id);
         uint64_t length = chance(3) ? chance(3000) : chance(60000);
-        peer->request = (struct request){ .client = id, .want = chance(WANTS), .offset = chance(FILE_BYTES / 2), .length = length };
+        peer->request = (struct request){
+                .client = id, .want = chance(WANTS), .offset = chance(FILE_BYTES / 2), .length = length
+        };
         if (peer->request.want == WANT_FILE)
                 peer->request.length = min_of(length, (uint64_t)FILE_BYTES / 2);
-        berth_connect(run.port, go(&peer->misc, peer, "connect", connected), &peer->handle, (struct sockaddr *)&run.address,
-                      sizeof(struct sockaddr_in));
+        berth_connect(run.port, go(&peer->misc, peer, "connect", connected), &peer->handle,
+                      (struct sockaddr *)&run.address, sizeof(struct sockaddr_in));
 }
 
 static void start_accepting(void);
@@ -622,8 +645,9 @@ static void peer_told(struct slot *slot)
 
 static void retry(struct berth_op *op)
 {
+        (void)op;
         run.retry_runs = false;
-        if (op->result == 0 && !run.ending)
+        if (!run.ending) /* the timer too may have been refused */
                 start_accepting();
 }
 
@@ -634,7 +658,8 @@ static void accepted(struct slot *slot)
                 struct peer *peer = new_peer(true, 0);
                 berth_adopt(run.port, &peer->handle, result);
                 if (chance(2))
-                        berth_peer_address(run.port, go(&peer->misc, peer, "address", peer_told), &peer->handle, &peer->address);
+                        berth_peer_address(run.port, go(&peer->misc, peer, "address", peer_told), &peer->handle,
+                                           &peer->address);
                 go_on(peer);
                 return;
         }
@@ -688,7 +713,8 @@ static void open_port(void)
         run.rough = chance(3) > 0;
         check(berth_port_create(&run.port, &config) == 0);
         struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        check(berth_listen(run.port, &run.listener, (struct sockaddr *)&any, sizeof(any), (int)(1 + chance(8)), 0) == 0);
+        check(berth_listen(run.port, &run.listener, (struct sockaddr *)&any, sizeof(any), (int)(1 + chance(8)), 0) ==
+              0);
         check(berth_listen_address(run.port, &run.listener, &run.address) == 0);
         int folder = open(folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         check(folder >= 0);
@@ -696,23 +722,29 @@ static void open_port(void)
 }
 
 /* Until the condition holds; something has to happen all the while. */
-#define reap_until(condition)                                                       \
-        do {                                                                        \
-                for (unsigned quiet_ = 0, seen_ = run.completions; !(condition);) { \
-                        check(berth_port_run(run.port, 1000) >= 0);                 \
-                        quiet_ = run.completions == seen_ ? quiet_ + 1 : 0;         \
-                        seen_ = run.completions;                                    \
-                        check(quiet_ < QUIET_REAPS);                                \
-                }                                                                   \
+#define reap_until(condition)                                                                                          \
+        do {                                                                                                           \
+                for (unsigned quiet_ = 0, seen_ = run.completions; !(condition);) {                                    \
+                        check(berth_port_run(run.port, 1000) >= 0);                                                    \
+                        quiet_ = run.completions == seen_ ? quiet_ + 1 : 0;                                            \
+                        seen_ = run.completions;                                                                       \
+                        check(quiet_ < QUIET_REAPS);                                                                   \
+                }                                                                                                      \
         } while (0)
 
 static void judge(void)
 {
+        unsigned unheard = 0;
+        if (run.faults || run.few_ops)
+                return;
         for (unsigned i = 0; i < run.clients; i++) {
                 struct outcome *outcome = &run.outcomes[i];
-                if (!run.faults && !run.few_ops && !outcome->disturbed)
-                        check(outcome->client_complete);
+                if (outcome->disturbed)
+                        continue;
+                unheard += !outcome->accepted_request;
+                check(outcome->client_complete || !outcome->accepted_request);
         }
+        check(unheard <= run.strangers_disturbed);
 }
 
 /* Returns the hash of all completions. */
@@ -740,7 +772,8 @@ static uint64_t run_seed(uint64_t seed, bool trace)
         if (run.retry_runs)
                 berth_timer_cancel(run.port, &run.retry);
         berth_close(run.port, go(&run.close_listener, NULL, "listener", ignore), &run.listener, 0);
-        reap_until(!run.close_listener.in_flight && !run.accept.in_flight && run.peers == 0 && !run.retry_runs && !run.call_runs);
+        reap_until(!run.close_listener.in_flight && !run.accept.in_flight && run.peers == 0 && !run.retry_runs &&
+                   !run.call_runs);
         berth_close(run.port, go(&run.close_folder, NULL, "folder", ignore), &run.folder, 0);
         reap_until(!run.close_folder.in_flight);
         check(berth_port_in_flight(run.port) == 0);
@@ -778,7 +811,8 @@ static void run_many(uint64_t from, uint64_t to)
                 same &= hash == run_seed(seed, false);
                 all_same &= hash == first;
         }
-        printf("%s 2 - the same seed gives the same run, and another seed another\n", same && !all_same ? "ok" : "not ok");
+        printf("%s 2 - the same seed gives the same run, and another seed another\n",
+               same && !all_same ? "ok" : "not ok");
 }
 
 int main(int argc, char **argv)
