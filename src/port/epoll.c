@@ -268,7 +268,7 @@ static bool step_send(struct berth_port *port, struct berth_op *op, struct berth
 {
         struct op_space *space = op_space(op);
         int flags = MSG_NOSIGNAL | (op->flags & OP_SEND_MORE ? MSG_MORE : 0);
-        size_t turn = min_of(space->send.size - space->send.sent, (size_t)SEND_FILE_TURN_BYTES);
+        size_t turn = min_of(space->send.size - space->send.sent, (size_t)SEND_TURN_BYTES);
         while (turn > 0) {
                 ssize_t n = send(op->handle->descriptor, space->send.data + space->send.sent, turn, flags);
                 if (n < 0)

@@ -266,7 +266,7 @@ void files_open_how(struct open_how *how, unsigned flags, uint64_t resolve);
 /* Reads a window of a file into the page cache and throws the bytes away; blocks. */
 int64_t files_read_in(int file, uint64_t offset, uint64_t length);
 
-enum { SEND_FILE_TURN_BYTES = 1 << 20, SEND_FILE_WINDOW_BYTES = 256 << 10, SEND_FILE_CHUNK_BYTES = 256 << 10 };
+enum { SEND_TURN_BYTES = 1 << 20, SEND_FILE_WINDOW_BYTES = 256 << 10 };
 
 enum push { PUSH_DONE, PUSH_FULL, PUSH_TURN, PUSH_COLD, PUSH_FAILED };
 

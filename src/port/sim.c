@@ -286,7 +286,7 @@ static enum outcome step_send_file(struct sim_port *self, struct berth_op *op, s
         int64_t n = head ? send_head(self, op, file) : send_chunk(self, op, file);
         if (n < 0)
                 return wait_or_end(self, op, n, event);
-        if (before / SEND_FILE_TURN_BYTES != file->file_sent / SEND_FILE_TURN_BYTES)
+        if (before / SEND_FILE_WINDOW_BYTES != file->file_sent / SEND_FILE_WINDOW_BYTES)
                 self->port.stats.turns++;
         return AGAIN;
 }
