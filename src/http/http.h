@@ -15,9 +15,21 @@ enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_METHOD_OTHER };
 
 /* Fields the server looks at; every other field is checked for form and then only counted. */
 enum http_field_name {
-        HTTP_ACCEPT, HTTP_ACCEPT_ENCODING, HTTP_CONNECTION, HTTP_CONTENT_LENGTH, HTTP_EXPECT,
-        HTTP_HOST, HTTP_IF_MATCH, HTTP_IF_MODIFIED_SINCE, HTTP_IF_NONE_MATCH, HTTP_IF_RANGE,
-        HTTP_IF_UNMODIFIED_SINCE, HTTP_RANGE, HTTP_REFERER, HTTP_TRANSFER_ENCODING, HTTP_USER_AGENT,
+        HTTP_ACCEPT,
+        HTTP_ACCEPT_ENCODING,
+        HTTP_CONNECTION,
+        HTTP_CONTENT_LENGTH,
+        HTTP_EXPECT,
+        HTTP_HOST,
+        HTTP_IF_MATCH,
+        HTTP_IF_MODIFIED_SINCE,
+        HTTP_IF_NONE_MATCH,
+        HTTP_IF_RANGE,
+        HTTP_IF_UNMODIFIED_SINCE,
+        HTTP_RANGE,
+        HTTP_REFERER,
+        HTTP_TRANSFER_ENCODING,
+        HTTP_USER_AGENT,
         HTTP_FIELD_NAMES /* how many; also: "none of these" */
 };
 
@@ -35,21 +47,21 @@ struct http_limits {
 };
 
 struct http_head {
-        const char *data;            /* where the head starts */
-        uint32_t size;               /* bytes of the head, the empty line included */
+        const char *data; /* where the head starts */
+        uint32_t size;    /* bytes of the head, the empty line included */
         enum http_method method;
         struct span method_name;
-        struct span target;          /* as it stood in the request line */
-        struct span path;            /* still percent-encoded, starts with '/', or "*" for OPTIONS * */
-        struct span query;           /* behind '?', data == NULL: none */
-        uint8_t minor;               /* HTTP/1.minor: 0 or 1 */
-        bool keep_alive;             /* RFC 9112 9.3 */
-        bool chunked;                /* body in chunks */
+        struct span target; /* as it stood in the request line */
+        struct span path;   /* still percent-encoded, starts with '/', or "*" for OPTIONS * */
+        struct span query;  /* behind '?', data == NULL: none */
+        uint8_t minor;      /* HTTP/1.minor: 0 or 1 */
+        bool keep_alive;    /* RFC 9112 9.3 */
+        bool chunked;       /* body in chunks */
         bool has_length;
         bool expect_continue;
-        uint64_t content_length;     /* 0 when there is none */
+        uint64_t content_length;         /* 0 when there is none */
         uint8_t first[HTTP_FIELD_NAMES]; /* index into fields + 1 of the first of that name, 0: absent */
-        uint8_t field_count;         /* of fields[] used (known names only) */
+        uint8_t field_count;             /* of fields[] used (known names only) */
         struct http_field fields[HTTP_MAX_FIELDS];
 };
 
@@ -85,8 +97,8 @@ bool http_field_each(const struct http_head *head, enum http_field_name name, un
 /* ---- the chunked coding (chunked.c), RFC 9112 7.1 ---- */
 
 struct http_chunked {
-        uint64_t left;        /* data bytes left of the current chunk */
-        uint32_t line_bytes;  /* length so far of the current size line or of all trailer lines */
+        uint64_t left;       /* data bytes left of the current chunk */
+        uint32_t line_bytes; /* length so far of the current size line or of all trailer lines */
         uint8_t state;
 };
 
@@ -131,9 +143,9 @@ int http_parse_range(struct http_range *ranges, unsigned max, struct span value,
 /* ---- conditions (conditions.c), RFC 9110 13.2.2 ---- */
 
 struct http_validator {
-        struct span etag;       /* strong, with its quotes; empty: nothing is there (a PUT that would create) */
-        int64_t modified;       /* Last-Modified, unix seconds */
-        int64_t now;            /* for two-digit years, and for judging a strong date (13.2.2, 8.8.2.2) */
+        struct span etag; /* strong, with its quotes; empty: nothing is there (a PUT that would create) */
+        int64_t modified; /* Last-Modified, unix seconds */
+        int64_t now;      /* for two-digit years, and for judging a strong date (13.2.2, 8.8.2.2) */
 };
 
 enum http_verdict { HTTP_PROCEED, HTTP_NOT_MODIFIED, HTTP_PRECONDITION_FAILED };
@@ -167,9 +179,9 @@ void http_encode_path(struct text *out, struct span s);
 enum http_sort { HTTP_SORT_NAME, HTTP_SORT_SIZE, HTTP_SORT_TIME };
 
 struct http_listing_query {
-        bool json;             /* ?json, or ?format=json; ?format=html takes it back */
-        bool descending;       /* ?order=desc; ?order=asc takes it back */
-        enum http_sort sort;   /* ?sort=name|size|time */
+        bool json;           /* ?json, or ?format=json; ?format=html takes it back */
+        bool descending;     /* ?order=desc; ?order=asc takes it back */
+        enum http_sort sort; /* ?sort=name|size|time */
 };
 
 /* Unknown names and values are ignored; later ones win. Never fails. */

@@ -17,9 +17,9 @@
 /* conn->socket.user: the state, these bits, and the second in which the connection was last busy. */
 enum {
         STATE_MASK = 7,
-        ARMED = 8,        /* `input` is in flight */
-        PARKED = 16,      /* ... and it is a wait for readability */
-        ENDED = 32,       /* the peer has sent its end */
+        ARMED = 8,   /* `input` is in flight */
+        PARKED = 16, /* ... and it is a wait for readability */
+        ENDED = 32,  /* the peer has sent its end */
         ABORT = 64,
         SINCE_SHIFT = 8,
 };

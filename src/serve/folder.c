@@ -7,7 +7,7 @@
 
 enum {
         CHUNK_BYTES = 32 << 10,
-        CHUNK_HEAD = 16,           /* room for the size line before the bytes, and CRLF behind */
+        CHUNK_HEAD = 16, /* room for the size line before the bytes, and CRLF behind */
         CHUNK_TAIL = 2,
 };
 
@@ -118,7 +118,8 @@ static struct text list_head(struct request *r)
         if (!r->chunked)
                 r->keep_alive = false;
         struct text out = respond_head(r, 200);
-        text_put(&out, r->json ? SPAN("Content-Type: application/json\r\n") : SPAN("Content-Type: text/html; charset=utf-8\r\n"));
+        text_put(&out, r->json ? SPAN("Content-Type: application/json\r\n")
+                               : SPAN("Content-Type: text/html; charset=utf-8\r\n"));
         text_put(&out, SPAN("Vary: Accept\r\nCache-Control: no-cache\r\n"
                             "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"));
         if (r->chunked)

@@ -152,8 +152,11 @@ static enum next send_window(struct request *r, struct text *out, uint64_t first
                 berth_sendv(port, &r->op, socket, r->vecs, 2);
         } else {
                 r->send_file = (struct berth_send_file){
-                        .head = out->data, .head_bytes = (uint32_t)out->used,
-                        .file = &file->handle, .offset = first, .length = length,
+                        .head = out->data,
+                        .head_bytes = (uint32_t)out->used,
+                        .file = &file->handle,
+                        .offset = first,
+                        .length = length,
                         .flags = is_warm(r) ? BERTH_FILE_WARM : 0,
                 };
                 berth_send_file(port, &r->op, socket, &r->send_file);

@@ -150,7 +150,8 @@ static int listen_unix(struct listener_spec *spec)
         int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (descriptor < 0)
                 return cannot_listen(spec, -errno);
-        if (bind(descriptor, (struct sockaddr *)&spec->address, spec->address_bytes) < 0 || listen(descriptor, BACKLOG) < 0) {
+        if (bind(descriptor, (struct sockaddr *)&spec->address, spec->address_bytes) < 0 ||
+            listen(descriptor, BACKLOG) < 0) {
                 int error = -errno;
                 close(descriptor);
                 return cannot_listen(spec, error);

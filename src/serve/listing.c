@@ -19,7 +19,7 @@ enum {
         HEAD_BYTES = 96 << 10, /* a path whose every byte is escaped, thrice, and the frame: with room to spare */
         ENTRY_BYTES = 4 << 10, /* 255 bytes of name escaped and percent-encoded, and what stands around */
         FOOT_BYTES = 1 << 10,
-        CRUMBS = 12,           /* nearest folders above that are linked, besides the first */
+        CRUMBS = 12, /* nearest folders above that are linked, besides the first */
 };
 
 enum step { STEP_HEAD, STEP_ENTRIES, STEP_FOOT, STEP_END };
@@ -27,13 +27,13 @@ enum step { STEP_HEAD, STEP_ENTRIES, STEP_FOOT, STEP_END };
 struct listing {
         enum step step;
         bool json;
-        int error;               /* met while there still was something to hand out */
+        int error; /* met while there still was something to hand out */
         struct store_list *list;
         struct store_list_options options;
         char *head;
         size_t head_bytes, head_sent;
-        struct span frame;       /* what of the page's frame is not yet written */
-        const char *order;       /* query that keeps a folder's order: "", or "?sort=…" */
+        struct span frame; /* what of the page's frame is not yet written */
+        const char *order; /* query that keeps a folder's order: "", or "?sort=…" */
         uint64_t folders, files, bytes;
 };
 
@@ -241,8 +241,8 @@ static void put_row(struct listing *l, struct text *t, const struct store_entry 
                 put_size(t, entry->size);
         text_put(t, SPAN("</td><td><time datetime=\""));
         put_time(t, &tm);
-        text_format(t, "\">%04d-%02d-%02d %02d:%02d</time></td></tr>\n", tm.tm_year + 1900, tm.tm_mon + 1,
-                    tm.tm_mday, tm.tm_hour, tm.tm_min);
+        text_format(t, "\">%04d-%02d-%02d %02d:%02d</time></td></tr>\n", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+                    tm.tm_hour, tm.tm_min);
 }
 
 static void put_json(struct listing *l, struct text *t, const struct store_entry *entry)

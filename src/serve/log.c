@@ -142,8 +142,8 @@ static void put_json(struct text *out, const struct log_line *line)
         put_json_string(out, "client", peer_name(line->peer, peer));
         put_json_string(out, "method", line->head->method_name);
         put_json_string(out, "target", line->head->target);
-        text_format(out, ",\"version\":\"1.%u\",\"status\":%d,\"bytes\":%llu,\"seconds\":%.6f", line->head->minor, line->status,
-                    (unsigned long long)line->body_bytes, (double)line->microseconds / 1e6);
+        text_format(out, ",\"version\":\"1.%u\",\"status\":%d,\"bytes\":%llu,\"seconds\":%.6f", line->head->minor,
+                    line->status, (unsigned long long)line->body_bytes, (double)line->microseconds / 1e6);
         put_json_string(out, "referer", http_field(line->head, HTTP_REFERER));
         put_json_string(out, "user_agent", http_field(line->head, HTTP_USER_AGENT));
         text_char(out, '}');

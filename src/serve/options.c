@@ -37,8 +37,17 @@ void options_help(void)
 }
 
 enum {
-        OPTION_THREADS = 256, OPTION_ENGINE, OPTION_HIDDEN, OPTION_SYMLINKS, OPTION_PRECOMPRESSED, OPTION_NO_LISTING,
-        OPTION_MAX_LINE, OPTION_MAX_HEAD, OPTION_ACCESS_LOG, OPTION_LOG_FORMAT, OPTION_GRACE,
+        OPTION_THREADS = 256,
+        OPTION_ENGINE,
+        OPTION_HIDDEN,
+        OPTION_SYMLINKS,
+        OPTION_PRECOMPRESSED,
+        OPTION_NO_LISTING,
+        OPTION_MAX_LINE,
+        OPTION_MAX_HEAD,
+        OPTION_ACCESS_LOG,
+        OPTION_LOG_FORMAT,
+        OPTION_GRACE,
 };
 
 static const struct option table[] = {
@@ -186,7 +195,7 @@ int options_parse(struct serve_options *options, int argc, char **argv)
         };
         optind = 1;
         char *name = argv[0];
-        argv[0] = (char *)(uintptr_t)"berth"; /* getopt's messages begin with it, as ours do */
+        argv[0] = (char *)(uintptr_t) "berth"; /* getopt's messages begin with it, as ours do */
         int error = parse_all(options, argc, argv);
         argv[0] = name;
         return error;

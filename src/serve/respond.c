@@ -54,7 +54,16 @@ enum next respond_empty(struct request *r, int status, const char *extra)
 static bool closes(int status)
 {
         switch (status) {
-        case 400: case 408: case 413: case 414: case 417: case 431: case 500: case 501: case 503: case 505:
+        case 400:
+        case 408:
+        case 413:
+        case 414:
+        case 417:
+        case 431:
+        case 500:
+        case 501:
+        case 503:
+        case 505:
                 return true;
         default:
                 return false;
@@ -86,11 +95,24 @@ enum next respond_error(struct request *r, int status, const char *extra)
 enum next respond_errno(struct request *r, int64_t error)
 {
         switch (error) {
-        case -ENOENT: case -ENOTDIR: case -EXDEV: case -ELOOP: case -ENAMETOOLONG: case -EINVAL:
+        case -ENOENT:
+        case -ENOTDIR:
+        case -EXDEV:
+        case -ELOOP:
+        case -ENAMETOOLONG:
+        case -EINVAL:
                 return respond_error(r, 404, NULL);
-        case -EACCES: case -EPERM: case -ENXIO: case -ENODEV:
+        case -EACCES:
+        case -EPERM:
+        case -ENXIO:
+        case -ENODEV:
                 return respond_error(r, 403, NULL);
-        case -EMFILE: case -ENFILE: case -ENOMEM: case -ENOBUFS: case -EBUSY: case -EAGAIN:
+        case -EMFILE:
+        case -ENFILE:
+        case -ENOMEM:
+        case -ENOBUFS:
+        case -EBUSY:
+        case -EAGAIN:
                 return respond_error(r, 503, "Retry-After: 1\r\n");
         default:
                 return respond_error(r, 500, NULL);

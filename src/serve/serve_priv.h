@@ -31,9 +31,9 @@ struct serve_options {
         const char *folder;
         const char *listen[MAX_LISTENERS];
         unsigned listen_count;
-        unsigned threads;          /* 0: one per core */
-        const char *engine;        /* NULL: BERTH_ENGINE, else auto */
-        const char *access_log;    /* NULL: none; "-": standard output */
+        unsigned threads;       /* 0: one per core */
+        const char *engine;     /* NULL: BERTH_ENGINE, else auto */
+        const char *access_log; /* NULL: none; "-": standard output */
         enum log_format log_format;
         bool quiet, hidden, links, precompressed, listing;
         struct http_limits limits;
@@ -50,8 +50,8 @@ void options_help(void);
 struct listener_spec {
         struct sockaddr_storage address;
         unsigned address_bytes;
-        int descriptor;   /* shared by all shards: a unix socket, or one that systemd passed; -1: each shard binds */
-        bool remove;      /* a unix socket's path, to be unlinked at the end */
+        int descriptor; /* shared by all shards: a unix socket, or one that systemd passed; -1: each shard binds */
+        bool remove;    /* a unix socket's path, to be unlinked at the end */
 };
 
 struct listener_set {
@@ -73,8 +73,8 @@ void listener_name(const struct listener_spec *spec, char *out, size_t size);
 /* ---- the access log (log.c) ---- */
 
 struct access_log {
-        int descriptor;            /* -1: none. Reopening replaces the file behind it (dup2) */
-        const char *path;          /* NULL: standard output */
+        int descriptor;   /* -1: none. Reopening replaces the file behind it (dup2) */
+        const char *path; /* NULL: standard output */
         enum log_format format;
 };
 
@@ -86,7 +86,7 @@ struct log_writer {
         struct berth_port *port;
         struct berth_call call;
         bool writing;
-        size_t filled, written;    /* bytes in buffers[filling], in the other */
+        size_t filled, written; /* bytes in buffers[filling], in the other */
         unsigned filling;
         char *buffers[2];
 };
@@ -95,8 +95,8 @@ struct log_line {
         const struct http_head *head; /* method, target, referer and user agent; may be partly empty */
         const struct sockaddr_storage *peer;
         int status;
-        uint64_t body_bytes;       /* sent behind the head */
-        uint64_t microseconds;     /* from the head's arrival to the last byte taken by the kernel */
+        uint64_t body_bytes;   /* sent behind the head */
+        uint64_t microseconds; /* from the head's arrival to the last byte taken by the kernel */
 };
 
 int log_open(struct access_log *log, const struct serve_options *options);
@@ -120,8 +120,8 @@ struct server {
         struct access_log log;
         struct berth_workers *workers;
         int root;
-        pthread_mutex_t messages;  /* held to post to a shard, and by a shard that goes */
-        uint32_t max_conns;        /* per shard */
+        pthread_mutex_t messages; /* held to post to a shard, and by a shard that goes */
+        uint32_t max_conns;       /* per shard */
         unsigned shard_count, planned_shards;
         struct shard *shards[MAX_THREADS];
 };
@@ -129,24 +129,24 @@ struct server {
 /* ---- a shard (shard.c) ---- */
 
 enum {
-        BACKLOG = 4096,               /* connections that wait to be accepted, as far as somaxconn lets */
-        CONN_RECORDS = 1 << 20,       /* more than one port can have connections */
-        MAX_REQUESTS = 1024,          /* per shard, at a time */
-        BUFFER_COUNT = 512,           /* receive buffers per shard */
+        BACKLOG = 4096,         /* connections that wait to be accepted, as far as somaxconn lets */
+        CONN_RECORDS = 1 << 20, /* more than one port can have connections */
+        MAX_REQUESTS = 1024,    /* per shard, at a time */
+        BUFFER_COUNT = 512,     /* receive buffers per shard */
         BUFFER_BYTES = 4096,
-        MAX_FILES = 1024,             /* known at a time, per shard */
-        CONTENT_BYTES = 16 << 20,     /* of small files in memory, per shard */
-        MAX_LISTINGS = 32,            /* folders being listed at a time, per shard */
-        MAX_LONG_HEADS = 256,         /* heads longer than a request has room for, per shard */
+        MAX_FILES = 1024,         /* known at a time, per shard */
+        CONTENT_BYTES = 16 << 20, /* of small files in memory, per shard */
+        MAX_LISTINGS = 32,        /* folders being listed at a time, per shard */
+        MAX_LONG_HEADS = 256,     /* heads longer than a request has room for, per shard */
 
-        HOT_SECONDS = 2,              /* a receive stays armed so long after the last request */
-        IDLE_SECONDS = 75,            /* then a quiet connection is closed */
-        HEAD_SECONDS = 30,            /* for a head to arrive */
-        BODY_SECONDS = 60,            /* for a body that is skipped */
-        PLACE_SECONDS = 10,           /* for one of MAX_LISTINGS to become free; then 503 */
-        STALL_SECONDS = 60,           /* for a reader to take anything at all */
-        LINGER_SECONDS = 5,           /* for a client to see our end and close */
-        MAX_SKIPPED_BODY = 16 << 20,  /* a longer body on a GET is refused (413) */
+        HOT_SECONDS = 2,             /* a receive stays armed so long after the last request */
+        IDLE_SECONDS = 75,           /* then a quiet connection is closed */
+        HEAD_SECONDS = 30,           /* for a head to arrive */
+        BODY_SECONDS = 60,           /* for a body that is skipped */
+        PLACE_SECONDS = 10,          /* for one of MAX_LISTINGS to become free; then 503 */
+        STALL_SECONDS = 60,          /* for a reader to take anything at all */
+        LINGER_SECONDS = 5,          /* for a client to see our end and close */
+        MAX_SKIPPED_BODY = 16 << 20, /* a longer body on a GET is refused (413) */
 };
 
 enum shard_message { SHARD_DRAIN, SHARD_END, SHARD_MESSAGES };
@@ -174,26 +174,26 @@ struct shard {
         struct berth_port *port;
         struct store *store;
         struct slab conns, requests;
-        struct list hot;            /* conns with a receive armed and no request, quiet longest first */
-        struct list resting;        /* conns that wait for readability, quiet longest first */
-        struct list waiting;        /* conns with bytes and no request free, first come first */
-        struct list active;         /* requests */
-        struct list for_listing;    /* requests that wait for one of MAX_LISTINGS places, first come first */
+        struct list hot;         /* conns with a receive armed and no request, quiet longest first */
+        struct list resting;     /* conns that wait for readability, quiet longest first */
+        struct list waiting;     /* conns with bytes and no request free, first come first */
+        struct list active;      /* requests */
+        struct list for_listing; /* requests that wait for one of MAX_LISTINGS places, first come first */
         struct piece pieces[BUFFER_COUNT];
         struct accepting listeners[MAX_LISTENERS];
         struct berth_timer tick;
         struct berth_op messages[SHARD_MESSAGES]; /* posted by the server: drain, or end at once */
         struct log_writer log;
-        uint32_t now_seconds;       /* since the shard began */
+        uint32_t now_seconds; /* since the shard began */
         uint64_t started_ms;
-        uint32_t drain_until;       /* seconds */
+        uint32_t drain_until; /* seconds */
         bool draining, ended, accept_paused;
         uint32_t listings, long_heads;
-        int64_t date_seconds;       /* of `date` */
+        int64_t date_seconds; /* of `date` */
         char date[HTTP_DATE_BYTES];
         pthread_t thread;
-        bool gone;                  /* takes no messages any more; under server->messages */
-        int error;                  /* of the start; read after `ready` */
+        bool gone; /* takes no messages any more; under server->messages */
+        int error; /* of the start; read after `ready` */
         pthread_barrier_t *ready;
 };
 
@@ -213,12 +213,12 @@ void shard_conn_gone(struct shard *shard);
 struct request;
 
 struct conn {
-        struct berth_handle socket;   /* socket.user: see conn_state and conn_since */
-        struct berth_op input;        /* recv or wait_readable; at last the close */
+        struct berth_handle socket; /* socket.user: see conn_state and conn_since */
+        struct berth_op input;      /* recv or wait_readable; at last the close */
         struct list node;
         union {
                 struct request *request;
-                struct chain held;    /* while it waits for a request */
+                struct chain held; /* while it waits for a request */
         };
 };
 
@@ -271,42 +271,60 @@ void chain_free(struct shard *shard, struct chain *chain);
 /* ---- requests (request.c): the driver; steps in get.c, folder.c, body.c ---- */
 
 enum step {
-        STEP_READ_HEAD, STEP_PEER, STEP_CONTINUE, STEP_SKIP_BODY, STEP_ROUTE, STEP_FIND, STEP_OPENED, STEP_VARIANT,
-        STEP_VARIANT_OPENED, STEP_CONDITIONS, STEP_SEND_RANGES, STEP_FOLDER, STEP_INDEX_OPENED, STEP_LIST,
-        STEP_LIST_FILLED, STEP_LIST_SENT, STEP_SENT_WHOLE, STEP_SENT, STEP_FINISH, STEP_LINGER, STEP_LINGERING,
+        STEP_READ_HEAD,
+        STEP_PEER,
+        STEP_CONTINUE,
+        STEP_SKIP_BODY,
+        STEP_ROUTE,
+        STEP_FIND,
+        STEP_OPENED,
+        STEP_VARIANT,
+        STEP_VARIANT_OPENED,
+        STEP_CONDITIONS,
+        STEP_SEND_RANGES,
+        STEP_FOLDER,
+        STEP_INDEX_OPENED,
+        STEP_LIST,
+        STEP_LIST_FILLED,
+        STEP_LIST_SENT,
+        STEP_SENT_WHOLE,
+        STEP_SENT,
+        STEP_FINISH,
+        STEP_LINGER,
+        STEP_LINGERING,
         STEP_COUNT,
 };
 
 enum next { NEXT_GO, NEXT_WAIT, NEXT_GONE };
 
 enum {
-        EARLY_BYTES = 2048,           /* of a head; a longer one gets room of its own */
+        EARLY_BYTES = 2048, /* of a head; a longer one gets room of its own */
         OUT_BYTES = 16 << 10,
-        FAST_BODY_BYTES = 8 << 10,    /* a body copied behind its head */
-        WARM_BYTES = 4 << 20,         /* a file up to this size is remembered as being in the page cache */
+        FAST_BODY_BYTES = 8 << 10, /* a body copied behind its head */
+        WARM_BYTES = 4 << 20,      /* a file up to this size is remembered as being in the page cache */
 };
 
 struct request {
         struct shard *shard;
         struct conn *conn;
-        struct list node;               /* in shard->active */
-        struct list place;              /* in shard->for_listing, while it waits there */
+        struct list node;  /* in shard->active */
+        struct list place; /* in shard->for_listing, while it waits there */
         enum step step;
-        bool in_flight;                 /* `op`, `opening` or `call` */
-        bool on_socket;                 /* ... and it is `op`, a send on the connection */
+        bool in_flight; /* `op`, `opening` or `call` */
+        bool on_socket; /* ... and it is `op`, a send on the connection */
         bool wants_input;
-        bool keep_alive;                /* after this request */
-        bool head_seen;                 /* there is something to log */
-        bool chunked;                   /* the answer is */
-        uint8_t encoding;               /* content coding of `file`: HTTP_BR ..., 0 none */
+        bool keep_alive;  /* after this request */
+        bool head_seen;   /* there is something to log */
+        bool chunked;     /* the answer is */
+        uint8_t encoding; /* content coding of `file`: HTTP_BR ..., 0 none */
         int status;
-        int refused;                    /* the status for a head that is none */
-        uint32_t deadline;              /* shard seconds */
-        uint64_t progress;              /* of a send_file, at the last look */
+        int refused;       /* the status for a head that is none */
+        uint32_t deadline; /* shard seconds */
+        uint64_t progress; /* of a send_file, at the last look */
         uint64_t started_us;
-        uint64_t body_left;             /* of the request's body, still to be skipped */
+        uint64_t body_left; /* of the request's body, still to be skipped */
         uint64_t body_skipped;
-        uint64_t sent_body;             /* of the answer */
+        uint64_t sent_body; /* of the answer */
         struct chain input;
         struct http_chunked body;
 
@@ -318,17 +336,17 @@ struct request {
         struct sockaddr_storage peer;
 
         struct store_file *file;
-        unsigned orders[3], order_count, order_at;  /* codings to try */
+        unsigned orders[3], order_count, order_at; /* codings to try */
         unsigned range_count, range_at;
         struct listing *listing;
-        char *chunk;                    /* LISTING_CHUNK_BYTES, while a folder is listed */
+        char *chunk; /* LISTING_CHUNK_BYTES, while a folder is listed */
         int64_t chunk_size;
         bool json, has_place;
 
         uint16_t path_size;
-        bool folder, hidden;            /* the path ended in '/', had a segment that starts with a dot */
+        bool folder, hidden; /* the path ended in '/', had a segment that starts with a dot */
         uint32_t scanned, early_size;
-        char *long_head;                /* instead of early[] */
+        char *long_head; /* instead of early[] */
         struct http_head head;
         char early[EARLY_BYTES];
         char path[HTTP_MAX_PATH + 16];
@@ -391,11 +409,11 @@ void request_opened(struct store_opening *opening);
 void request_called(struct berth_op *op);
 
 /* Steps, in the files where they stand. */
-enum next step_read_head(struct request *r);    /* body.c */
+enum next step_read_head(struct request *r); /* body.c */
 enum next step_peer(struct request *r);
 enum next step_continue(struct request *r);
 enum next step_skip_body(struct request *r);
-enum next step_route(struct request *r);        /* get.c */
+enum next step_route(struct request *r); /* get.c */
 enum next step_find(struct request *r);
 enum next step_opened(struct request *r);
 enum next step_variant(struct request *r);
@@ -403,12 +421,12 @@ enum next step_variant_opened(struct request *r);
 enum next step_conditions(struct request *r);
 enum next step_send_ranges(struct request *r);
 enum next step_sent_whole(struct request *r);
-enum next step_folder(struct request *r);       /* folder.c */
+enum next step_folder(struct request *r); /* folder.c */
 enum next step_index_opened(struct request *r);
 enum next step_list(struct request *r);
 enum next step_list_filled(struct request *r);
 enum next step_list_sent(struct request *r);
-enum next step_sent(struct request *r);         /* request.c */
+enum next step_sent(struct request *r); /* request.c */
 enum next step_finish(struct request *r);
 enum next step_linger(struct request *r);
 enum next step_lingering(struct request *r);

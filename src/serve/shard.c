@@ -170,9 +170,10 @@ static int listen_all(struct shard *shard)
                 struct accepting *listener = &shard->listeners[i];
                 listener->op.done = accepted;
                 int error = spec->descriptor >= 0
-                        ? listener_share(shard->port, &listener->socket, spec)
-                        : berth_listen(shard->port, &listener->socket, (const struct sockaddr *)&spec->address,
-                                       spec->address_bytes, BACKLOG, shard->server->planned_shards > 1 ? BERTH_REUSE_PORT : 0);
+                                    ? listener_share(shard->port, &listener->socket, spec)
+                                    : berth_listen(shard->port, &listener->socket,
+                                                   (const struct sockaddr *)&spec->address, spec->address_bytes,
+                                                   BACKLOG, shard->server->planned_shards > 1 ? BERTH_REUSE_PORT : 0);
                 if (error)
                         return error;
         }

@@ -23,19 +23,19 @@ enum { BUCKETS = 4096, WATCH_BUCKETS = 1024, PATH_MAX_BYTES = 4096 };
 struct entry {
         struct store_file file;
         struct store *store;
-        struct entry *next;              /* in its bucket */
-        struct entry *next_watch;        /* in its watch's bucket */
-        struct list by_use;              /* most recently used last */
+        struct entry *next;       /* in its bucket */
+        struct entry *next_watch; /* in its watch's bucket */
+        struct list by_use;       /* most recently used last */
         struct berth_op closing;
         uint64_t hash;
-        uint64_t checked_ms;             /* when the path was last seen to lead here */
+        uint64_t checked_ms; /* when the path was last seen to lead here */
         struct timespec modified, changed;
         dev_t device;
         ino_t inode;
         char *content;
         uint32_t references;
-        int watch;                       /* -1: none */
-        bool known;                      /* in the table */
+        int watch;  /* -1: none */
+        bool known; /* in the table */
         uint8_t tag;
         uint16_t path_size;
         char path[];
@@ -50,7 +50,7 @@ struct store {
         struct entry *watches[WATCH_BUCKETS];
         struct list by_use;
         uint32_t known, max_files;
-        uint32_t open_entries;           /* not yet freed, known or not */
+        uint32_t open_entries; /* not yet freed, known or not */
         unsigned open_flags;
         size_t content_used, content_bytes;
         bool watching, destroying;
@@ -279,9 +279,10 @@ static void start_watching(struct store *store)
 
 static bool same_state(const struct entry *entry, const struct stat *now)
 {
-        return entry->inode == now->st_ino && entry->device == now->st_dev && entry->file.size == (uint64_t)now->st_size &&
-               entry->modified.tv_sec == now->st_mtim.tv_sec && entry->modified.tv_nsec == now->st_mtim.tv_nsec &&
-               entry->changed.tv_sec == now->st_ctim.tv_sec && entry->changed.tv_nsec == now->st_ctim.tv_nsec;
+        return entry->inode == now->st_ino && entry->device == now->st_dev &&
+               entry->file.size == (uint64_t)now->st_size && entry->modified.tv_sec == now->st_mtim.tv_sec &&
+               entry->modified.tv_nsec == now->st_mtim.tv_nsec && entry->changed.tv_sec == now->st_ctim.tv_sec &&
+               entry->changed.tv_nsec == now->st_ctim.tv_nsec;
 }
 
 static void note_state(struct entry *entry, const struct stat *now)
@@ -298,7 +299,8 @@ static void note_state(struct entry *entry, const struct stat *now)
          * two servers of one cluster file system see different ones. */
         int n = snprintf(file->etag, sizeof(file->etag), "\"%llx-%llx-%llx\"", (unsigned long long)now->st_ino,
                          (unsigned long long)now->st_size,
-                         (unsigned long long)now->st_mtim.tv_sec * 1000000000ull + (unsigned long long)now->st_mtim.tv_nsec);
+                         (unsigned long long)now->st_mtim.tv_sec * 1000000000ull +
+                                 (unsigned long long)now->st_mtim.tv_nsec);
         file->etag_size = (uint16_t)n;
 }
 

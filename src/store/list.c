@@ -40,10 +40,10 @@ enum {
 
 /* Sorts by type, key, name. */
 struct record {
-        uint64_t key;      /* what the order goes by, complemented when descending; of a name its first bytes */
-        uint32_t name_at;  /* in the arena */
+        uint64_t key;     /* what the order goes by, complemented when descending; of a name its first bytes */
+        uint32_t name_at; /* in the arena */
         uint8_t name_size;
-        uint8_t type;      /* enum store_type */
+        uint8_t type; /* enum store_type */
 };
 
 /* A name in the arena. Unaligned: read and written through memcpy. */
@@ -58,20 +58,20 @@ struct cell {
 enum { CELL_BYTES = sizeof(struct cell) + NAME_BYTES };
 
 struct store_list {
-        int root, folder;              /* folder: ours */
+        int root, folder; /* folder: ours */
         struct store_list_options options;
-        char *path;                    /* with a trailing '/', unless it is the root's "" */
+        char *path; /* with a trailing '/', unless it is the root's "" */
         size_t path_size;
-        size_t mapped;                 /* bytes of all this */
+        size_t mapped; /* bytes of all this */
         struct timespec started;
 
-        uint32_t count;                /* records in the table */
-        uint32_t kept;                 /* of them sorted by the last halving; 0: none has happened */
-        uint32_t next;                 /* to be handed out */
+        uint32_t count; /* records in the table */
+        uint32_t kept;  /* of them sorted by the last halving; 0: none has happened */
+        uint32_t next;  /* to be handed out */
         uint32_t arena_used;
-        bool more;                     /* a pass has left names for another one */
+        bool more; /* a pass has left names for another one */
         bool has_floor;
-        struct record floor;           /* last of the batch before; its name is the arena's first cell */
+        struct record floor; /* last of the batch before; its name is the arena's first cell */
 
         char name[NAME_BYTES + 1];
         uint64_t given[GIVEN_BITS / 64]; /* names handed out, see given_before() */

@@ -26,23 +26,23 @@ struct store;
 
 /* A regular file. Fields are read-only for its users, but for `warm_ms`, `note` and `missing`. */
 struct store_file {
-        struct berth_handle handle;     /* open, unless `content` is set */
-        uint64_t size;                  /* bytes */
-        int64_t modified;               /* unix seconds */
-        const char *content;            /* all of it, or NULL */
-        uint64_t warm_ms;               /* the user's: when all of it was last seen in the page cache; 0: never */
+        struct berth_handle handle; /* open, unless `content` is set */
+        uint64_t size;              /* bytes */
+        int64_t modified;           /* unix seconds */
+        const char *content;        /* all of it, or NULL */
+        uint64_t warm_ms;           /* the user's: when all of it was last seen in the page cache; 0: never */
         uint16_t etag_size, note_size;
-        char etag[STORE_ETAG_BYTES];    /* strong, quoted: inode, size and time in ns (RFC 9110 8.8.3) */
-        char note[STORE_NOTE_BYTES];    /* the user's, kept as long as the file is known and unchanged */
-        uint8_t missing;                /* the user's, cleared at each new look: what is not there beside it */
+        char etag[STORE_ETAG_BYTES]; /* strong, quoted: inode, size and time in ns (RFC 9110 8.8.3) */
+        char note[STORE_NOTE_BYTES]; /* the user's, kept as long as the file is known and unchanged */
+        uint8_t missing;             /* the user's, cleared at each new look: what is not there beside it */
 };
 
 struct store_config {
         struct berth_port *port;
-        int root;              /* a folder's descriptor; the store makes its own copy */
-        bool links;            /* follow symbolic links that stay beneath the root */
-        uint32_t max_files;    /* known at most; those in use come on top */
-        size_t content_bytes;  /* memory for small files' content, in all */
+        int root;             /* a folder's descriptor; the store makes its own copy */
+        bool links;           /* follow symbolic links that stay beneath the root */
+        uint32_t max_files;   /* known at most; those in use come on top */
+        size_t content_bytes; /* memory for small files' content, in all */
 };
 
 /* 0, -ENOMEM, -EMFILE. */
@@ -61,11 +61,11 @@ struct store_opening {
         struct berth_op op;
         void (*done)(struct store_opening *opening);
         struct store *store;
-        const char *path;         /* NUL-terminated, lasts until done */
+        const char *path; /* NUL-terminated, lasts until done */
         uint16_t path_size;
         uint8_t tag;
-        int result;               /* 0, or -errno: -EISDIR a folder, -EACCES also for what is neither */
-        struct store_file *file;  /* with result 0: a reference for the caller */
+        int result;              /* 0, or -errno: -EISDIR a folder, -EACCES also for what is neither */
+        struct store_file *file; /* with result 0: a reference for the caller */
 };
 
 /* Opens (or finds unchanged) the file; opening->done is called from the port, never from inside. */
@@ -99,16 +99,16 @@ enum store_type { STORE_FILE, STORE_FOLDER };
 
 struct store_list_options {
         enum store_sort sort;
-        bool descending;    /* folders stay first */
-        bool hidden;        /* also names that start with a dot */
-        bool links;         /* follow symbolic links that stay inside the root; else leave them out */
+        bool descending; /* folders stay first */
+        bool hidden;     /* also names that start with a dot */
+        bool links;      /* follow symbolic links that stay inside the root; else leave them out */
 };
 
 struct store_entry {
-        const char *name;   /* until the next call */
+        const char *name; /* until the next call */
         enum store_type type;
-        uint64_t size;      /* bytes; 0 for a folder */
-        int64_t modified;   /* unix seconds */
+        uint64_t size;    /* bytes; 0 for a folder */
+        int64_t modified; /* unix seconds */
 };
 
 struct store_list;

@@ -114,7 +114,10 @@ static void names_cannot_break_out_of_the_page(void **state)
         folder_file(folder, "<script>alert(1)<", 0, 0);
         folder_file(folder, "\"'&", 0, 0);
         folder_file(folder, "line\nbreak\x7f", 0, 0);
-        folder_file(folder, "bad\xff" "utf", 0, 0);
+        folder_file(folder,
+                    "bad\xff"
+                    "utf",
+                    0, 0);
         folder_file(folder, "a:b", 0, 0);
         folder_file(folder, "100%", 0, 0);
         folder_file(folder, "-rf ?#", 0, 0);
