@@ -24,7 +24,10 @@ enum {
         SINCE_SHIFT = 8,
 };
 
-enum { MAX_CHAIN_PIECES = 4 /* then no more is received until some are used */ };
+enum {
+        MAX_CHAIN_PIECES = 4,           /* then no more is received until some are used */
+        MAX_SURPLUS = BUFFER_COUNT / 2, /* pieces held in all, past which nobody may bring more than is asked for */
+};
 
 static void conn_input(struct berth_op *op);
 static void conn_closed(struct berth_op *op);
@@ -75,6 +78,7 @@ static void chain_append(struct shard *shard, struct chain *chain, uint16_t buff
                 shard->pieces[chain->last].next = buffer;
         chain->last = buffer;
         chain->count++;
+        shard->pieces_held++;
 }
 
 struct span chain_first(struct shard *shard, const struct chain *chain)
@@ -94,6 +98,7 @@ void chain_consume(struct shard *shard, struct chain *chain, size_t n)
                 return;
         chain->first = piece->next;
         chain->count--;
+        shard->pieces_held--;
         berth_buffer_put(shard->port, buffer);
 }
 
@@ -157,14 +162,25 @@ static void bytes_for_quiet(struct conn *conn, uint16_t buffer, uint16_t size)
         chain_append(shard, &held, buffer, size);
         list_remove(&conn->node);
         conn->held = held;
-        struct request *request = request_begin(conn);
+        /* Those who wait already come first. */
+        struct request *request = list_empty(&shard->waiting) ? request_begin(conn) : NULL;
         if (request) {
                 request_run(request);
                 return;
         }
         set_state(conn, CONN_WAITING);
+        touch(conn);
         list_append(&shard->waiting, &conn->node);
         berth_cancel(shard->port, &conn->input);
+}
+
+/* Bytes ahead of their time are kept, but not so many that other connections find no buffer. */
+static bool too_much(struct conn *conn)
+{
+        if (shard_here->pieces_held <= MAX_SURPLUS)
+                return false;
+        conn_end(conn, true);
+        return true;
 }
 
 static void bytes_arrived(struct conn *conn, uint16_t buffer, uint16_t size)
@@ -177,12 +193,14 @@ static void bytes_arrived(struct conn *conn, uint16_t buffer, uint16_t size)
                 return;
         case CONN_WAITING:
                 chain_append(shard, &conn->held, buffer, size);
+                too_much(conn);
                 return;
         case CONN_BUSY:
                 chain_append(shard, &conn->request->input, buffer, size);
                 if (conn->request->input.count >= MAX_CHAIN_PIECES && has(conn, ARMED))
                         berth_cancel(shard->port, &conn->input);
-                request_input(conn->request);
+                if (conn->request->wants_input || !too_much(conn))
+                        request_input(conn->request);
                 return;
         case CONN_CLOSING:
                 berth_buffer_put(shard->port, buffer);
@@ -249,7 +267,9 @@ void conn_end(struct conn *conn, bool abort)
         list_remove(&conn->node);
         if (state == CONN_WAITING)
                 chain_free(shard, &conn->held);
-        if (state != CONN_BUSY)
+        if (state == CONN_BUSY)
+                list_remove(&conn->request->place);
+        else
                 conn->request = NULL;
         set_state(conn, CONN_CLOSING);
         if (has(conn, ARMED))
@@ -313,6 +333,8 @@ void conn_sweep(struct shard *shard)
                 park(shard, first_of(&shard->hot));
         while (!list_empty(&shard->resting) && quiet_seconds(first_of(&shard->resting)) >= IDLE_SECONDS)
                 conn_end(first_of(&shard->resting), false);
+        while (!list_empty(&shard->waiting) && quiet_seconds(first_of(&shard->waiting)) >= PLACE_SECONDS)
+                conn_end(first_of(&shard->waiting), true);
 }
 
 void conn_shed(struct shard *shard, unsigned count)

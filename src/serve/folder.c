@@ -29,8 +29,8 @@ enum next step_folder(struct request *r)
         r->file = store_find(r->shard->store, (struct span){ r->path, size }, 0);
         r->opening.path = r->path;
         r->opening.path_size = (uint16_t)size;
-        r->opening.result = 0;
-        if (r->file)
+        r->opening.result = size < HTTP_MAX_PATH ? 0 : -ENAMETOOLONG;
+        if (r->file || r->opening.result < 0)
                 return go(r, STEP_INDEX_OPENED);
         r->opening.tag = 0;
         store_open(r->shard->store, &r->opening);
@@ -168,7 +168,8 @@ enum next step_list_filled(struct request *r)
                 r->vecs[count++] = piece;
         if (count == 0)
                 return go(r, STEP_FINISH);
-        r->sent_body += (uint64_t)r->chunk_size;
+        r->op_body = (uint64_t)r->chunk_size;
+        r->sent_body += r->op_body;
         r->deadline = r->shard->now_seconds + STALL_SECONDS;
         berth_sendv(r->shard->port, &r->op, &r->conn->socket, r->vecs, count);
         return wait_for_send(r, r->chunk_size == 0 ? STEP_SENT : STEP_LIST_SENT);

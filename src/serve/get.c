@@ -91,7 +91,7 @@ enum next step_variant(struct request *r)
                 unsigned encoding = r->orders[r->order_at++];
                 struct span suffix = suffix_of(encoding);
                 size_t size = r->path_size + suffix.size;
-                if (r->file->missing & encoding || size >= sizeof(r->path))
+                if (r->file->missing & encoding || size >= HTTP_MAX_PATH)
                         continue;
                 memcpy(r->path + r->path_size, suffix.data, suffix.size + 1);
                 r->encoding = (uint8_t)encoding;
@@ -141,6 +141,7 @@ static enum next send_window(struct request *r, struct text *out, uint64_t first
         struct berth_handle *socket = &r->conn->socket;
         ensure(!out->overflow);
         r->deadline = r->shard->now_seconds + STALL_SECONDS;
+        r->op_body = length;
         r->sent_body += length;
         if (length == 0 || (file->content && length <= FAST_BODY_BYTES && out->used + length <= out->size)) {
                 if (length)

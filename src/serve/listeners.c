@@ -169,12 +169,16 @@ static unsigned passed_sockets(void)
         if (!pid || !count || strtol(pid, NULL, 10) != (long)getpid())
                 return 0;
         long n = strtol(count, NULL, 10);
-        return n > 0 && n <= MAX_LISTENERS ? (unsigned)n : 0;
+        return n > 0 ? (unsigned)min_of(n, (long)MAX_LISTENERS + 1) : 0;
 }
 
 static int adopt_passed(struct listener_set *set, unsigned count)
 {
         enum { FIRST = 3 };
+        if (count > MAX_LISTENERS) {
+                complain("the service manager passes more than %d sockets", MAX_LISTENERS);
+                return -E2BIG;
+        }
         for (unsigned i = 0; i < count; i++) {
                 struct listener_spec *spec = &set->specs[i];
                 socklen_t bytes = sizeof(spec->address);

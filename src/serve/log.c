@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -173,6 +174,10 @@ static void write_all(int descriptor, const char *data, size_t size)
 {
         while (size > 0) {
                 ssize_t n = write(descriptor, data, size);
+                if (n < 0 && errno == EAGAIN) {
+                        poll(&(struct pollfd){ .fd = descriptor, .events = POLLOUT }, 1, -1);
+                        continue;
+                }
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n <= 0)

@@ -64,7 +64,9 @@ static void log_request(struct request *r)
 {
         if (r->shard->server->log.descriptor < 0 || !r->head_seen || r->status == 0)
                 return;
-        uint64_t unsent = r->send_file.length - r->send_file.file_sent;
+        uint64_t unsent = r->op.result < 0 ? r->op_body : 0;
+        if (r->send_file.file)
+                unsent = r->send_file.length - r->send_file.file_sent;
         struct log_line line = {
                 .head = &r->head,
                 .peer = &r->peer,
@@ -168,7 +170,7 @@ enum next step_finish(struct request *r)
         struct shard *shard = r->shard;
         struct conn *conn = r->conn;
         log_request(r);
-        if (!r->keep_alive)
+        if (!r->keep_alive || (shard->draining && chain_empty(&r->input)))
                 return go(r, STEP_LINGER);
         if (!chain_empty(&r->input)) {
                 let_go(r);

@@ -8,6 +8,8 @@ struct text respond_head(struct request *r, int status)
 {
         struct text out = text_in(r->out, sizeof(r->out));
         r->status = status;
+        if (r->shard->draining)
+                r->keep_alive = false;
         if (status == 200) {
                 text_put(&out, SPAN("HTTP/1.1 200 OK\r\nServer: berth\r\nDate: "));
         } else {
@@ -87,7 +89,7 @@ enum next respond_error(struct request *r, int status, const char *extra)
         respond_end_head(r, &out);
         if (!r->head_seen || r->head.method != HTTP_HEAD) {
                 text_put(&out, (struct span){ page, size });
-                r->sent_body = size;
+                r->op_body = r->sent_body = size;
         }
         return respond_send(r, &out);
 }

@@ -120,8 +120,9 @@ struct server {
         struct access_log log;
         struct berth_workers *workers;
         int root;
-        pthread_mutex_t messages; /* held to post to a shard, and by a shard that goes */
-        uint32_t max_conns;       /* per shard */
+        atomic_bool drained;           /* every shard has ended */
+        pthread_mutex_t messages;      /* held to post to a shard, and by a shard that goes */
+        uint32_t max_conns, max_files; /* per shard */
         unsigned shard_count, planned_shards;
         struct shard *shards[MAX_THREADS];
 };
@@ -131,8 +132,8 @@ struct server {
 enum {
         BACKLOG = 4096,         /* connections that wait to be accepted, as far as somaxconn lets */
         CONN_RECORDS = 1 << 20, /* more than one port can have connections */
-        MAX_REQUESTS = 1024,    /* per shard, at a time */
-        BUFFER_COUNT = 512,     /* receive buffers per shard */
+        MAX_REQUESTS = 4096,    /* per shard, at a time */
+        BUFFER_COUNT = 1024,    /* receive buffers per shard */
         BUFFER_BYTES = 4096,
         MAX_FILES = 1024,         /* known at a time, per shard */
         CONTENT_BYTES = 16 << 20, /* of small files in memory, per shard */
@@ -143,7 +144,7 @@ enum {
         IDLE_SECONDS = 75,           /* then a quiet connection is closed */
         HEAD_SECONDS = 30,           /* for a head to arrive */
         BODY_SECONDS = 60,           /* for a body that is skipped */
-        PLACE_SECONDS = 10,          /* for one of MAX_LISTINGS to become free; then 503 */
+        PLACE_SECONDS = 10,          /* for a request or one of MAX_LISTINGS to become free */
         STALL_SECONDS = 60,          /* for a reader to take anything at all */
         LINGER_SECONDS = 5,          /* for a client to see our end and close */
         MAX_SKIPPED_BODY = 16 << 20, /* a longer body on a GET is refused (413) */
@@ -180,6 +181,7 @@ struct shard {
         struct list active;      /* requests */
         struct list for_listing; /* requests that wait for one of MAX_LISTINGS places, first come first */
         struct piece pieces[BUFFER_COUNT];
+        uint32_t pieces_held; /* of them, by connections and requests */
         struct accepting listeners[MAX_LISTENERS];
         struct berth_timer tick;
         struct berth_op messages[SHARD_MESSAGES]; /* posted by the server: drain, or end at once */
@@ -325,6 +327,7 @@ struct request {
         uint64_t body_left; /* of the request's body, still to be skipped */
         uint64_t body_skipped;
         uint64_t sent_body; /* of the answer */
+        uint64_t op_body;   /* of these, the part that the latest send carries */
         struct chain input;
         struct http_chunked body;
 

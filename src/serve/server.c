@@ -13,6 +13,7 @@
 
 enum {
         WORKER_QUEUE = 4096,
+        STUCK_SECONDS = 5,          /* after the second signal */
         RESERVED_DESCRIPTORS = 256, /* for files being opened, the log, the threads' own */
 };
 
@@ -29,11 +30,12 @@ static uint32_t raise_descriptor_limit(void)
         return (uint32_t)min_of(limit.rlim_cur, (rlim_t)CONN_RECORDS);
 }
 
-/* Descriptors are the process's, connections a shard's. */
-static uint32_t conns_per_shard(uint32_t descriptors, unsigned shards)
+/* Descriptors are the process's, connections and known files a shard's. */
+static void share_descriptors(struct server *server, uint32_t descriptors, unsigned shards)
 {
-        uint32_t reserved = min_of((uint32_t)RESERVED_DESCRIPTORS + shards * 64, descriptors / 2);
-        return max_of((descriptors - reserved) / shards, 1u);
+        uint32_t reserved = min_of(RESERVED_DESCRIPTORS + shards * (MAX_FILES + 64), descriptors / 2);
+        server->max_conns = max_of((descriptors - reserved) / shards, 1u);
+        server->max_files = max_of(min_of(reserved / 2 / shards, (uint32_t)MAX_FILES), 16u);
 }
 
 static unsigned core_count(void)
@@ -167,6 +169,19 @@ static bool is_end(int signal_number)
         return signal_number == SIGTERM || signal_number == SIGINT;
 }
 
+/* Even at once takes a moment; who has not ended then hangs in a call that blocks (a log that nobody reads, a dead
+ * file server) and cannot be waited for. */
+static void leave_if_stuck(struct server *server)
+{
+        for (unsigned i = 0; i < STUCK_SECONDS * 10 && !atomic_load(&server->drained); i++)
+                usleep(100 * 1000);
+        if (atomic_load(&server->drained))
+                return;
+        complain("a call of the system does not come back; leaving");
+        listeners_finish(&server->listeners);
+        _exit(1);
+}
+
 static void *wait_for_second(void *argument)
 {
         struct server *server = argument;
@@ -176,9 +191,12 @@ static void *wait_for_second(void *argument)
         sigaddset(&set, SIGTERM);
         sigaddset(&set, SIGINT);
         sigaddset(&set, SIGUSR2);
-        sigwait(&set, &signal_number);
-        if (is_end(signal_number))
+        while (!atomic_load(&server->drained) && sigwait(&set, &signal_number) == 0 && !is_end(signal_number))
+                ;
+        if (is_end(signal_number)) {
                 tell_shards(server, SHARD_END);
+                leave_if_stuck(server);
+        }
         return NULL;
 }
 
@@ -199,6 +217,7 @@ static void drain(struct server *server)
         bool watching = pthread_create(&watcher, NULL, wait_for_second, server) == 0;
         for (unsigned i = 0; i < server->shard_count; i++)
                 pthread_join(server->shards[i]->thread, NULL);
+        atomic_store(&server->drained, true);
         if (watching) {
                 pthread_kill(watcher, SIGUSR2);
                 pthread_join(watcher, NULL);
@@ -214,7 +233,7 @@ static int serve(struct server *server)
         sigset_t set;
         block_signals(&set);
         unsigned threads = server->options.threads ? server->options.threads : core_count();
-        server->max_conns = conns_per_shard(raise_descriptor_limit(), threads);
+        share_descriptors(server, raise_descriptor_limit(), threads);
         int error = berth_workers_create(&server->workers, max_of(threads, 4u), WORKER_QUEUE);
         if (error) {
                 complain("cannot start worker threads: %s", strerror(-error));

@@ -50,7 +50,7 @@ static void accept_ended(struct shard *shard, struct accepting *listener)
         if (shard->draining)
                 return;
         if (listener->op.result != -ECANCELED) {
-                shard->accept_paused = true;
+                pause_accepts(shard);
                 conn_shed(shard, SHED_AT_ONCE);
         } else if (!shard->accept_paused) { /* room was made before our pause had taken effect */
                 start_accepts(shard);
@@ -145,6 +145,15 @@ static void finish(struct shard *shard)
 
 /* ---- the second's round ---- */
 
+/* The bound may have been reached by connections that were all busy then; those resting by now give way. */
+static void resume_accepts(struct shard *shard)
+{
+        if (shard->conns.used < shard->server->max_conns)
+                start_accepts(shard);
+        else
+                conn_shed(shard, SHED_AT_ONCE);
+}
+
 static void tick(struct berth_op *op)
 {
         struct shard *shard = shard_here;
@@ -155,8 +164,8 @@ static void tick(struct berth_op *op)
         log_flush(&shard->log);
         if (shard->draining && shard->now_seconds >= shard->drain_until)
                 end_all(shard);
-        else if (shard->accept_paused && !shard->draining && shard->conns.used < shard->server->max_conns)
-                start_accepts(shard);
+        else if (shard->accept_paused && !shard->draining)
+                resume_accepts(shard);
         berth_timer_start(shard->port, &shard->tick, TICK_MS);
 }
 
@@ -192,7 +201,7 @@ static int start_port(struct shard *shard)
         struct store_config store = {
                 .root = server->root,
                 .links = server->options.links,
-                .max_files = MAX_FILES,
+                .max_files = server->max_files,
                 .content_bytes = CONTENT_BYTES,
         };
         int error = berth_port_create(&shard->port, &config);

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUCKETS = 4096, WATCH_BUCKETS = 1024, PATH_MAX_BYTES = 4096 };
+enum { BUCKETS = 4096, WATCH_BUCKETS = 1024, PATH_MAX_BYTES = 4096, FORGET_AT_ONCE = 16 };
 
 struct entry {
         struct store_file file;
@@ -345,7 +345,7 @@ static void drop_content(struct store *store, struct entry *entry)
         entry->content = NULL;
 }
 
-/* The content counts only if nothing changed while it was read; then the descriptor is no longer needed. */
+/* The content counts only if nothing changed while it was read. */
 static void content_read(struct berth_op *op)
 {
         struct store_opening *opening = container_of(op, struct store_opening, op);
@@ -402,11 +402,20 @@ static bool still_known(struct store *store, struct store_opening *opening, cons
         struct entry *entry = look_up(store, opening->path, opening->path_size, opening->tag, hash);
         if (!entry || !same_state(entry, now))
                 return false;
+        list_remove(&entry->by_use);
+        list_append(&store->by_use, &entry->by_use);
         entry->checked_ms = berth_port_now_ms(store->port);
         entry->file.missing = 0;
         entry->references++;
         opened(opening, 0, entry);
         return true;
+}
+
+/* The system has no descriptor left: those longest unused are given up, for whoever asks next. */
+static void make_room(struct store *store)
+{
+        for (int i = 0; i < FORGET_AT_ONCE && !list_empty(&store->by_use); i++)
+                forget(store, container_of(store->by_use.next, struct entry, by_use));
 }
 
 static void path_opened(struct berth_op *op)
@@ -415,6 +424,8 @@ static void path_opened(struct berth_op *op)
         struct store *store = opening->store;
         struct stat now;
         int descriptor = (int)op->result;
+        if (descriptor == -EMFILE || descriptor == -ENFILE)
+                make_room(store);
         if (descriptor < 0) {
                 opened(opening, descriptor, NULL);
                 return;

@@ -26,7 +26,7 @@ struct store;
 
 /* A regular file. Fields are read-only for its users, but for `warm_ms`, `note` and `missing`. */
 struct store_file {
-        struct berth_handle handle; /* open, unless `content` is set */
+        struct berth_handle handle; /* open; not needed to send what has its `content` */
         uint64_t size;              /* bytes */
         int64_t modified;           /* unix seconds */
         const char *content;        /* all of it, or NULL */

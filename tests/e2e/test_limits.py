@@ -1,4 +1,5 @@
 """What happens where something runs out: descriptors, requests at a time, patience."""
+import contextlib
 import resource
 import shutil
 import socket
@@ -65,23 +66,23 @@ def cpu_seconds(server):
 
 
 def test_more_requests_than_the_pool_has_wait_their_turn(serve):
-    """1,200 readers that do not read hold every request there is; whoever comes then is served once some leave."""
+    """4,400 readers that do not read hold every request there is; whoever comes then is served once some leave."""
     server = serve('--threads=1')
     (server.folder / 'large').write_bytes(b'x' * (8 << 20))
     (server.folder / 'file').write_bytes(b'content')
     crowd = []
     try:
-        for _ in range(1200):
+        for _ in range(4400):
             crowd.append(server.connect(receive_buffer=4096))
             crowd[-1].send(request('/large'))
         with server.connect() as late:
             late.send(request('/file'))
             time.sleep(0.2)
-            for one in crowd[:400]:
+            for one in crowd[:600]:
                 one.socket.close()
             response = late.read_response()
             assert response.body == b'content' or response.status == 503
-        assert crowd[1199].read_head().status == 200
+        assert crowd[4399].read_head().status == 200
     finally:
         for one in crowd:
             one.socket.close()
@@ -115,3 +116,19 @@ def test_an_endless_body_is_not_swallowed(site):
         except OSError:
             return
         assert connection.read_response().status in (200, 413)
+
+
+def test_bytes_ahead_of_their_time_leave_buffers_for_others(serve):
+    """Readers that stall send small pieces behind their request; each would keep a receive buffer."""
+    server = serve('--threads=1')
+    (server.folder / 'large').write_bytes(b'x' * (8 << 20))
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(server.connect(receive_buffer=4096)) for _ in range(400)]
+        for connection in connections:
+            connection.send(request('/large'))
+        for _ in range(5):
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.send(b'G')
+            time.sleep(0.05)
+        assert server.fetch('/').status == 200

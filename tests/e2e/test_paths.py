@@ -163,3 +163,11 @@ def test_what_cannot_be_read_is_refused(site):
     if os.access(path, os.R_OK):
         pytest.skip('root reads everything')
     assert site.fetch('locked').status in (403, 404)
+
+
+@pytest.mark.parametrize('length', [4083, 4084, 4085, 4094, 4095, 4096])
+def test_a_path_of_the_greatest_length_is_answered(serve, length):
+    server = serve('--precompressed')
+    for path in ('/' + 'a' * length + '/', '/' + 'a' * length, '/' + 'a/' * (length // 2)):
+        assert server.fetch(path, 'Accept-Encoding: gzip').status == 404
+    assert server.fetch('/').status == 200
