@@ -27,14 +27,11 @@ enum next step_folder(struct request *r)
         memcpy(r->path + size, index, sizeof(index));
         size += sizeof(index) - 1;
         r->file = store_find(r->shard->store, (struct span){ r->path, size }, 0);
-        r->opening.path = r->path;
         r->opening.path_size = (uint16_t)size;
         r->opening.result = size < HTTP_MAX_PATH ? 0 : -ENAMETOOLONG;
         if (r->file || r->opening.result < 0)
                 return go(r, STEP_INDEX_OPENED);
-        r->opening.tag = 0;
-        store_open(r->shard->store, &r->opening);
-        return wait_for(r, STEP_INDEX_OPENED);
+        return request_open(r, size, 0, STEP_INDEX_OPENED);
 }
 
 enum next step_index_opened(struct request *r)
@@ -44,7 +41,7 @@ enum next step_index_opened(struct request *r)
                 if (!r->file)
                         r->file = r->opening.file;
                 r->path_size = r->opening.path_size;
-                return go(r, r->shard->server->options.precompressed ? STEP_VARIANT : STEP_CONDITIONS);
+                return request_found(r);
         }
         r->path[r->path_size] = '\0';
         if (result != -ENOENT && result != -EISDIR && result != -ENAMETOOLONG)

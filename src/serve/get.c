@@ -28,13 +28,12 @@ enum next step_route(struct request *r)
 
 /* ---- find ---- */
 
-static enum next found(struct request *r)
+enum next request_found(struct request *r)
 {
         return go(r, r->shard->server->options.precompressed ? STEP_VARIANT : STEP_CONDITIONS);
 }
 
-/* Opens r->path with `size` bytes of it. */
-static enum next open_path(struct request *r, size_t size, uint8_t tag, enum step then)
+enum next request_open(struct request *r, size_t size, uint8_t tag, enum step then)
 {
         r->opening.path = r->path;
         r->opening.path_size = (uint16_t)size;
@@ -46,7 +45,7 @@ static enum next open_path(struct request *r, size_t size, uint8_t tag, enum ste
 enum next step_find(struct request *r)
 {
         r->file = store_find(r->shard->store, (struct span){ r->path, r->path_size }, 0);
-        return r->file ? found(r) : open_path(r, r->path_size, 0, STEP_OPENED);
+        return r->file ? request_found(r) : request_open(r, r->path_size, 0, STEP_OPENED);
 }
 
 /* "/folder" becomes "/folder/", so that relative links in its page lead into it. */
@@ -72,7 +71,7 @@ enum next step_opened(struct request *r)
         if (r->opening.result < 0)
                 return respond_errno(r, r->opening.result);
         r->file = r->opening.file;
-        return found(r);
+        return request_found(r);
 }
 
 /* ---- variants: name.br, name.zst, name.gz beside the file ---- */
@@ -97,7 +96,7 @@ enum next step_variant(struct request *r)
                 r->encoding = (uint8_t)encoding;
                 struct store_file *known = store_find(r->shard->store, (struct span){ r->path, size }, r->encoding);
                 if (!known)
-                        return open_path(r, size, r->encoding, STEP_VARIANT_OPENED);
+                        return request_open(r, size, r->encoding, STEP_VARIANT_OPENED);
                 store_release(r->shard->store, r->file);
                 r->file = known;
                 return go(r, STEP_CONDITIONS);

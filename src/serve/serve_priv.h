@@ -215,7 +215,7 @@ void shard_conn_gone(struct shard *shard);
 struct request;
 
 struct conn {
-        struct berth_handle socket; /* socket.user: see conn_state and conn_since */
+        struct berth_handle socket; /* socket.user: the state and since when; see conn.c */
         struct berth_op input;      /* recv or wait_readable; at last the close */
         struct list node;
         union {
@@ -342,7 +342,7 @@ struct request {
         unsigned orders[3], order_count, order_at; /* codings to try */
         unsigned range_count, range_at;
         struct listing *listing;
-        char *chunk; /* LISTING_CHUNK_BYTES, while a folder is listed */
+        char *chunk; /* a piece of the listing, while a folder is listed */
         int64_t chunk_size;
         bool json, has_place;
 
@@ -405,6 +405,11 @@ static inline enum next wait_for_input(struct request *r, enum step step)
         r->wants_input = true;
         return NEXT_WAIT;
 }
+
+/* Opens the first `size` bytes of r->path as a file; goes on with `then`. */
+enum next request_open(struct request *r, size_t size, uint8_t tag, enum step then);
+/* r->file is found: on to its variants, or to the conditions. */
+enum next request_found(struct request *r);
 
 /* The only callbacks of a request's ops. */
 void request_resume(struct berth_op *op);

@@ -153,7 +153,7 @@ static void block_signals(sigset_t *set)
         sigaddset(set, SIGTERM);
         sigaddset(set, SIGINT);
         sigaddset(set, SIGHUP);
-        sigaddset(set, SIGUSR2); /* the last shard has ended: see wait_for_signals */
+        sigaddset(set, SIGUSR2); /* the last shard has ended: see wait_for_second */
         pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 
