@@ -107,17 +107,17 @@ static inline void list_remove(struct list *node)
 
 struct slab {
         size_t object_bytes; /* rounded up to 8 */
+        size_t segment_bytes;
         uint32_t segment_objects;
         uint32_t limit; /* objects at most */
-        uint32_t made;  /* objects in all segments */
         uint32_t used;  /* objects handed out */
+        uint32_t peak;  /* the most there were since the last trim */
         uint32_t segment_count;
-        void **segments;
-        void *free;
+        struct list partial, full, empty; /* segments */
 };
 
-/* Objects of `object_bytes`, `segment_objects` to a segment, at most `limit` in all.
- * Allocates only the table of segments. 0 or -ENOMEM. */
+/* Objects of `object_bytes`, at least `segment_objects` to a segment, at most `limit` in all. Allocates nothing yet;
+ * the slab itself must not be moved. 0. */
 int slab_init(struct slab *slab, size_t object_bytes, uint32_t segment_objects, uint32_t limit);
 
 /* Frees every segment; all objects must have been given back. A zeroed slab is fine. */
@@ -127,6 +127,12 @@ void slab_finish(struct slab *slab);
  * NULL at the limit or without memory. O(1). */
 void *slab_take(struct slab *slab);
 void slab_give(struct slab *slab, void *object);
+
+/* Gives empty segments back to the system, but for what was needed since the last trim. Meant for once a second. */
+void slab_trim(struct slab *slab);
+
+/* The memory that its segments span; pages not touched yet included. */
+size_t slab_bytes(const struct slab *slab);
 
 /* ---- the timer wheel: start and cancel in O(1), one tick is 1 ms ----
  *
@@ -166,6 +172,38 @@ struct wheel_timer *wheel_expire(struct wheel *wheel, uint64_t now_ms);
  * deadline), 0 when something is due, -1 when no timer runs. */
 int64_t wheel_next_ms(const struct wheel *wheel, uint64_t now_ms);
 
+/* ---- what the kernel tells of itself in files (proc.c) ----
+ *
+ * For limits and counters, not for hot paths. Results are 0 or -errno: -ENOENT when the file or the name in it is not
+ * there, -EINVAL when what stands there is no number. */
+
+/* The whole of a small file, NUL-terminated, cut at size - 1. Bytes read, or -errno. */
+int proc_read(const char *path, char *out, size_t size);
+
+/* The first, second, ... (field 0, 1, ...) number of a file of numbers: "4096", "4096\t131072\t6291456". "max" is
+ * UINT64_MAX. */
+int proc_number(const char *path, unsigned field, uint64_t *value);
+
+/* /proc/net/netstat and /proc/net/snmp: two lines a group, names and values ("TcpExt:", "ListenOverflows"). */
+int proc_net_counter(const char *path, const char *group, const char *name, uint64_t *value);
+
+/* /proc/net/sockstat: a line a group, "TCP: inuse 5 orphan 0 tw 3 alloc 7 mem 1" ("TCP:", "orphan"). Also
+ * /proc/meminfo: "MemAvailable:" with name NULL, in the file's own unit (KiB). */
+int proc_line_value(const char *path, const char *group, const char *name, uint64_t *value);
+
+struct proc_cgroup {
+        uint64_t limit, used;
+        char folder[4096]; /* of the group that has this limit */
+};
+
+/* What this process's control group may have and has of "memory" (bytes) or "pids" (tasks): of the groups on the path
+ * upward the one with the least room left, in version 2 or 1 of cgroups. `root` goes before every path: "" but in
+ * tests. -ENOENT when none limits. */
+int proc_cgroup(const char *root, const char *controller, struct proc_cgroup *out);
+
+/* The same for memory, without the cached files, which the kernel drops when it needs room. */
+int proc_cgroup_memory(const char *root, uint64_t *limit, uint64_t *used);
+
 /* ---- clocks ---- */
 
 uint64_t clock_ms(void); /* monotonic, since some start */
@@ -178,6 +216,16 @@ int64_t clock_unix_seconds(void); /* wall clock */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void say_quiet(bool quiet); /* true: say() prints nothing; complain() still does */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- values of command-line options (option.c): 0, or -EINVAL after complaining that --`option` wants something else ----
+ */
+
+/* A whole number within bounds. */
+int option_number(const char *option, const char *text, unsigned least, unsigned most, unsigned *out);
+/* Bytes, with K, M, G or T for their binary multiples. */
+int option_size(const char *option, const char *text, uint64_t least, uint64_t *out);
+/* One of the words; its index. */
+int option_word(const char *option, const char *text, const char *const *words, unsigned count);
 
 /* ---- hashing and randomness for tables and simulation, not for secrets ---- */
 

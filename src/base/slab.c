@@ -1,68 +1,146 @@
-/* Objects of one size. Segments are allocated when needed and never move or shrink, so a pointer to an
- * object stays good for the slab's life; free objects are a list threaded through their first word. */
+/* Objects of one size. A segment is a mapping whose size is a power of two and which is aligned to it, so that an
+ * object's address tells its segment; its head stands in the first 64 bytes. Objects never move. Those never used yet
+ * are taken in order, so a segment's pages are touched as they are needed; those given back are threaded through
+ * their first word. Empty segments are unmapped by slab_trim(), not before, since they are soon needed again.
+ */
 #include "base/base.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { HEAD_BYTES = 64, LEAST_SEGMENT_BYTES = 16 << 10 };
+
+struct segment {
+        struct list node; /* in one of the slab's three lists */
+        void *free;
+        uint32_t used, fresh; /* objects handed out; objects never handed out begin with this one */
+};
+
+_Static_assert(sizeof(struct segment) <= HEAD_BYTES, "the head fits before the objects");
 
 int slab_init(struct slab *slab, size_t object_bytes, uint32_t segment_objects, uint32_t limit)
 {
         ensure(object_bytes > 0 && segment_objects > 0);
-        uint32_t segments = limit / segment_objects + (limit % segment_objects != 0);
-        *slab = (struct slab){
-                .object_bytes = (object_bytes + 7) & ~(size_t)7,
-                .segment_objects = segment_objects,
-                .limit = limit,
-        };
-        slab->segments = calloc(max_of(segments, 1u), sizeof(*slab->segments));
-        return slab->segments ? 0 : -ENOMEM;
+        *slab = (struct slab){ .object_bytes = (object_bytes + 7) & ~(size_t)7, .limit = limit };
+        slab->segment_bytes = LEAST_SEGMENT_BYTES;
+        while (slab->segment_bytes < HEAD_BYTES + segment_objects * slab->object_bytes)
+                slab->segment_bytes *= 2;
+        slab->segment_objects = (uint32_t)((slab->segment_bytes - HEAD_BYTES) / slab->object_bytes);
+        list_init(&slab->partial);
+        list_init(&slab->full);
+        list_init(&slab->empty);
+        return 0;
+}
+
+static struct segment *first_of(struct list *list)
+{
+        return container_of(list->next, struct segment, node);
+}
+
+static void unmap(struct slab *slab, struct segment *segment)
+{
+        list_remove(&segment->node);
+        munmap(segment, slab->segment_bytes);
+        slab->segment_count--;
 }
 
 void slab_finish(struct slab *slab)
 {
         ensure(slab->used == 0);
-        for (uint32_t i = 0; i < slab->segment_count; i++)
-                free(slab->segments[i]);
-        free(slab->segments);
+        if (!slab->segment_bytes)
+                return;
+        while (!list_empty(&slab->empty))
+                unmap(slab, first_of(&slab->empty));
         *slab = (struct slab){ 0 };
 }
 
-/* The first word of a free object is the link. */
-static void push_free(struct slab *slab, void *object)
+/* Twice the size holds an aligned piece of the size; the rest goes back. */
+static void *map_aligned(size_t bytes)
 {
-        memcpy(object, &slab->free, sizeof(slab->free));
-        slab->free = object;
+        char *memory = mmap(NULL, bytes * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+                return NULL;
+        size_t before = -(uintptr_t)memory & (bytes - 1);
+        if (before)
+                munmap(memory, before);
+        munmap(memory + before + bytes, bytes - before);
+        return memory + before;
 }
 
-static bool add_segment(struct slab *slab)
+static struct segment *add_segment(struct slab *slab)
 {
-        uint32_t count = min_of(slab->segment_objects, slab->limit - slab->made);
-        if (count == 0)
-                return false;
-        size_t bytes = (count * slab->object_bytes + 63) & ~(size_t)63;
-        char *segment = aligned_alloc(64, bytes);
+        struct segment *segment = map_aligned(slab->segment_bytes);
         if (!segment)
-                return false;
-        slab->segments[slab->segment_count++] = segment;
-        for (uint32_t i = count; i-- > 0;)
-                push_free(slab, segment + i * slab->object_bytes);
-        slab->made += count;
-        return true;
+                return NULL;
+        list_append(&slab->partial, &segment->node);
+        slab->segment_count++;
+        return segment;
+}
+
+/* Those in use first, so that the others can become and stay empty. */
+static struct segment *segment_with_room(struct slab *slab)
+{
+        if (!list_empty(&slab->partial))
+                return first_of(&slab->partial);
+        if (list_empty(&slab->empty))
+                return add_segment(slab);
+        struct segment *segment = first_of(&slab->empty);
+        list_remove(&segment->node);
+        list_append(&slab->partial, &segment->node);
+        return segment;
+}
+
+/* The first word of a free object is the link. */
+static void *take_from(struct slab *slab, struct segment *segment)
+{
+        void *object = segment->free;
+        if (object)
+                memcpy(&segment->free, object, sizeof(segment->free));
+        else
+                object = (char *)segment + HEAD_BYTES + segment->fresh++ * slab->object_bytes;
+        return object;
 }
 
 void *slab_take(struct slab *slab)
 {
-        if (!slab->free && !add_segment(slab))
+        if (slab->used == slab->limit)
                 return NULL;
-        void *object = slab->free;
-        memcpy(&slab->free, object, sizeof(slab->free));
+        struct segment *segment = segment_with_room(slab);
+        if (!segment)
+                return NULL;
+        void *object = take_from(slab, segment);
         slab->used++;
+        slab->peak = max_of(slab->peak, slab->used);
+        if (++segment->used == slab->segment_objects) {
+                list_remove(&segment->node);
+                list_append(&slab->full, &segment->node);
+        }
         return object;
 }
 
 void slab_give(struct slab *slab, void *object)
 {
         ensure(slab->used > 0 && object);
+        struct segment *segment = (struct segment *)((uintptr_t)object & ~(uintptr_t)(slab->segment_bytes - 1));
+        memcpy(object, &segment->free, sizeof(segment->free));
+        segment->free = object;
         slab->used--;
-        push_free(slab, object);
+        bool was_full = segment->used-- == slab->segment_objects;
+        if (was_full || segment->used == 0) {
+                list_remove(&segment->node);
+                list_append(segment->used ? &slab->partial : &slab->empty, &segment->node);
+        }
+}
+
+void slab_trim(struct slab *slab)
+{
+        uint32_t enough = slab->peak / slab->segment_objects + 2;
+        while (slab->segment_count > enough && !list_empty(&slab->empty))
+                unmap(slab, first_of(&slab->empty));
+        slab->peak = slab->used;
+}
+
+size_t slab_bytes(const struct slab *slab)
+{
+        return slab->segment_count * slab->segment_bytes;
 }
