@@ -21,7 +21,8 @@
  *   - nothing completes inside a function that starts something;
  *   - closing a handle completes after every op on that handle has completed;
  *   - a handle has at most one receiving op (accept, wait_readable, recv) and one sending op (connect,
- *     send, sendv, send_file) in flight; file handles may have any number of reads and writes.
+ *     send, sendv, send_file) in flight; file handles may have any number of reads and writes;
+ *   - a handle at rest (berth_rest) has no op in flight, and its rest ends once.
  */
 #ifndef BERTH_PORT_H
 #define BERTH_PORT_H
@@ -76,9 +77,12 @@ struct berth_handle {
         struct berth_op *closer;   /* the close op in flight */
 };
 
-/* A completion as berth_port_reap() hands it out. */
+typedef void berth_rested(struct berth_handle *handle);
+
+/* A completion as berth_port_reap() hands it out: of `op`, or, where that is NULL, the end of the rest of `handle`. */
 struct berth_event {
         struct berth_op *op;
+        struct berth_handle *handle;
         int64_t result;
         uint16_t flags, buffer;
 };
@@ -87,13 +91,15 @@ struct berth_event {
 
 struct berth_port_config {
         const char *engine;    /* "auto", "uring", "epoll", "sim"; NULL: $BERTH_ENGINE, else "auto" */
-        uint32_t max_ops;      /* ops in flight at most, past it -ENOBUFS; 0: 1,048,576 */
-        uint32_t max_handles;  /* slots of the ring's own descriptor table; 0: what RLIMIT_NOFILE gives */
+        uint32_t max_ops;      /* ops in flight and handles at rest at most, past it -ENOBUFS; 0: 1,048,576 */
+        uint32_t max_handles;  /* accepted and connected sockets at most; 0: what RLIMIT_NOFILE gives. More than that
+                                * io_uring carries by further rings, made when they are needed */
         uint32_t ring_entries; /* submission queue; 0: 1,024 (completion queue: four times that) */
         uint16_t buffers;      /* receive buffers: a power of two up to 32,768; 0: 256 */
         uint32_t buffer_bytes; /* size of each; 0: 4,096 */
         struct berth_workers
                 *workers;         /* for calls that block; must outlive the port; NULL: such ops end with -ENOSYS */
+        berth_rested *rested;     /* called by berth_port_run() at the end of a rest; may be NULL where nothing rests */
         uint64_t seed;            /* sim: everything that is random follows from it */
         uint32_t fault_per_mille; /* sim: how often the kernel refuses, cuts short or resets */
 };
@@ -108,12 +114,17 @@ BERTH_API void berth_port_destroy(struct berth_port *port);
 /* "uring", "epoll" or "sim". */
 BERTH_API const char *berth_port_engine(const struct berth_port *port);
 
+/* The accepted and connected sockets that the port can have at a time: max_handles of its configuration, or less where
+ * each of them needs one of the process's descriptors (epoll, older kernels). */
+BERTH_API uint32_t berth_port_max_handles(const struct berth_port *port);
+
 /* Waits at most timeout_ms (0: not at all, -1: without end) until something has finished, and hands out up
  * to `count` completions. Returns how many; 0 at the time-out, when woken, or before that when what was ready turned
  * out to have to wait again; or -errno when the engine itself is broken. An op given out without BERTH_MORE is the caller's again. */
 BERTH_API int berth_port_reap(struct berth_port *port, struct berth_event *events, unsigned count, int timeout_ms);
 
-/* Reaps a batch and calls `done` of each with op->result, flags and buffer set. Returns how many, or -errno. */
+/* Reaps a batch and calls `done` of each with op->result, flags and buffer set, or the port's `rested` with the handle
+ * at the end of a rest. Returns how many, or -errno. */
 BERTH_API int berth_port_run(struct berth_port *port, int timeout_ms);
 
 /* Makes a waiting berth_port_reap() return. Any thread. */
@@ -122,7 +133,7 @@ BERTH_API void berth_port_wake(struct berth_port *port);
 /* The monotonic clock in ms, as read when the port last came back from waiting (sim: simulated time). */
 BERTH_API uint64_t berth_port_now_ms(const struct berth_port *port);
 
-/* Ops in flight now. */
+/* Ops in flight and handles at rest now. */
 BERTH_API uint32_t berth_port_in_flight(const struct berth_port *port);
 
 struct berth_port_stats {
@@ -132,6 +143,10 @@ struct berth_port_stats {
         uint64_t starved;      /* receives that had to wait for a buffer */
         uint64_t cold_windows; /* send_file windows that had to be read in first */
         uint64_t turns;        /* send_file turns that ended so that others could go on */
+        uint32_t handles;      /* accepted and connected sockets now, with those being connected */
+        uint32_t rings;        /* io_uring: how many there are; else 0 */
+        uint32_t buffers_lent; /* receive buffers in the caller's hands now */
+        uint32_t buffers_used; /* receive buffers that have ever been in use: what the pool occupies of memory */
 };
 BERTH_API const struct berth_port_stats *berth_port_stats(const struct berth_port *port);
 
@@ -155,20 +170,33 @@ BERTH_API int berth_listen_address(struct berth_port *port, const struct berth_h
                                    struct sockaddr_storage *address);
 
 /* Multishot. Each BERTH_MORE completion's result is a new connection for berth_adopt(). Final: -EMFILE, -ENFILE,
- * -ENOMEM, -ENOBUFS (start again when there is room), -ECANCELED. */
+ * -ENOMEM, -ENOBUFS (start again when there is room), -ECANCELED. -ENFILE also says that max_handles is reached and
+ * somebody waits to be accepted: he stays in the kernel's queue, nothing that was accepted is ever dropped. */
 BERTH_API void berth_accept(struct berth_port *port, struct berth_op *op, struct berth_handle *listener);
 
-/* Ties an accepted connection to a handle. Must be called on every accepted result; cannot fail. */
+/* Ties an accepted connection to a handle. This or berth_discard() must be called on every accepted result; cannot
+ * fail. */
 BERTH_API void berth_adopt(struct berth_port *port, struct berth_handle *handle, int64_t accepted);
 
-/* Connects a new TCP or unix stream socket. `address` must last until completion. On an error the handle is
- * unused again and need not be closed. */
+/* Or closes it, when there is no handle for it. */
+BERTH_API void berth_discard(struct berth_port *port, int64_t accepted);
+
+/* Connects a new TCP or unix stream socket, from `source` (of the same family and size; NULL: the kernel's choice).
+ * Port 0 in `source` lets the kernel choose one that is free for this pair of addresses (IP_BIND_ADDRESS_NO_PORT).
+ * Both addresses must last until completion. On an error (-ENFILE: max_handles is reached; -EADDRNOTAVAIL: no port is
+ * free) the handle is unused again and need not be closed. */
 BERTH_API void berth_connect(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,
-                             const struct sockaddr *address, unsigned address_bytes);
+                             const struct sockaddr *address, unsigned address_bytes, const struct sockaddr *source);
 
 /* Completes with 0 when bytes, the end or an error can be received. Holds no buffer: on Windows the zero-byte
  * WSARecv, here a poll. */
 BERTH_API void berth_wait_readable(struct berth_port *port, struct berth_op *op, struct berth_handle *handle);
+
+/* Rest: the same wait by the handle alone, so that a quiet connection needs no op. Nothing may be in flight on the
+ * handle, and until its rest has ended nothing but berth_close() may be called with it. The end is an event of the
+ * handle's (berth_port_config.rested): something can be received, or it may seem so; a receive finds out. A close ends
+ * the rest without that event. */
+BERTH_API void berth_rest(struct berth_port *port, struct berth_handle *handle);
 
 enum berth_recv_flags { BERTH_MULTISHOT = 1 };
 
@@ -179,7 +207,8 @@ BERTH_API void berth_recv(struct berth_port *port, struct berth_op *op, struct b
 
 enum berth_send_flags { BERTH_SEND_MORE = 1 /* more follows soon: do not push a small segment out yet */ };
 
-/* Sends all of it: result is `size`, or -errno after an unknown part went out. `data` lasts until completion. */
+/* Sends all of it: result is `size`, or -errno; berth_sent() tells what went out before. `data` lasts until
+ * completion. */
 BERTH_API void berth_send(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, const void *data,
                           size_t size, unsigned flags);
 
@@ -193,6 +222,10 @@ enum { BERTH_MAX_VECS = 16 };
 /* Sends `count` (1 .. BERTH_MAX_VECS) pieces as one. The array and the pieces last until completion. */
 BERTH_API void berth_sendv(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,
                            const struct berth_vec *vecs, unsigned count);
+
+/* The bytes that a send or sendv which has ended had sent; read before the op is started again. After -ECANCELED the
+ * next byte can be sent by another op. */
+BERTH_API size_t berth_sent(const struct berth_op *op);
 
 /* What berth_send_file() sends: `head`, then `length` bytes of `file` from `offset`. Owned by the caller, lasts
  * until completion, as does the file: it is closed afterwards. */
@@ -218,9 +251,10 @@ BERTH_API void berth_send_file(struct berth_port *port, struct berth_op *op, str
 /* Ends the sending direction (FIN) after what was sent. Result 0 or -errno. */
 BERTH_API void berth_shutdown(struct berth_port *port, struct berth_op *op, struct berth_handle *handle);
 
-/* The peer's address into *address, which lasts until completion. Result 0 or -errno. */
+/* The peer's address into the `room` bytes at `address`, which last until completion; cut when it is longer (a
+ * sockaddr_in6 has room for every TCP peer). Result 0 or -errno. */
 BERTH_API void berth_peer_address(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,
-                                  struct sockaddr_storage *address);
+                                  struct sockaddr *address, unsigned room);
 
 enum berth_close_flags { BERTH_ABORT = 1 /* SO_LINGER 0: unsent data is dropped and the peer sees a reset */ };
 

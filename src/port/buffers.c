@@ -5,16 +5,18 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-int buffers_init(struct buffers *buffers, uint32_t count, uint32_t bytes)
+enum { LENT = 1, USED_BEFORE = 2 };
+
+int buffers_init(struct buffers *buffers, uint32_t count, uint32_t bytes, struct berth_port_stats *stats)
 {
         ensure(count > 0 && count <= 32768 && (count & (count - 1)) == 0 && bytes > 0);
-        *buffers = (struct buffers){ .bytes = bytes, .count = (uint16_t)count };
+        *buffers = (struct buffers){ .bytes = bytes, .count = (uint16_t)count, .stats = stats };
         void *memory = mmap(NULL, (size_t)count * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory != MAP_FAILED)
                 buffers->memory = memory;
         buffers->free = malloc(count * sizeof(*buffers->free));
-        buffers->lent = calloc(count, sizeof(*buffers->lent));
-        if (!buffers->memory || !buffers->free || !buffers->lent) {
+        buffers->state = calloc(count, sizeof(*buffers->state));
+        if (!buffers->memory || !buffers->free || !buffers->state) {
                 buffers_finish(buffers);
                 return -ENOMEM;
         }
@@ -28,35 +30,39 @@ void buffers_finish(struct buffers *buffers)
         if (buffers->memory)
                 munmap(buffers->memory, (size_t)buffers->count * buffers->bytes);
         free(buffers->free);
-        free(buffers->lent);
+        free(buffers->state);
         *buffers = (struct buffers){ 0 };
+}
+
+bool buffers_set_aside(struct buffers *buffers, uint16_t *buffer)
+{
+        if (buffers->free_count == 0)
+                return false;
+        *buffer = buffers->free[--buffers->free_count];
+        return true;
+}
+
+void buffers_note_taken(struct buffers *buffers, uint16_t buffer)
+{
+        ensure(buffer < buffers->count && !(buffers->state[buffer] & LENT));
+        if (!buffers->state[buffer])
+                buffers->stats->buffers_used++;
+        buffers->state[buffer] = LENT | USED_BEFORE;
+        buffers->stats->buffers_lent++;
 }
 
 bool buffers_take(struct buffers *buffers, uint16_t *buffer)
 {
-        if (buffers->free_count == 0)
+        if (!buffers_set_aside(buffers, buffer))
                 return false;
-        *buffer = buffers->free[buffers->free_count - 1];
         buffers_note_taken(buffers, *buffer);
         return true;
 }
 
 void buffers_give(struct buffers *buffers, uint16_t buffer)
 {
-        buffers_note_given(buffers, buffer);
-        buffers->free[buffers->free_count - 1] = buffer;
-}
-
-void buffers_note_taken(struct buffers *buffers, uint16_t buffer)
-{
-        ensure(buffer < buffers->count && buffers->free_count > 0 && !buffers->lent[buffer]);
-        buffers->lent[buffer] = true;
-        buffers->free_count--;
-}
-
-void buffers_note_given(struct buffers *buffers, uint16_t buffer)
-{
-        ensure(buffer < buffers->count && buffers->lent[buffer]); /* given back twice? */
-        buffers->lent[buffer] = false;
-        buffers->free_count++;
+        ensure(buffer < buffers->count && buffers->state[buffer] & LENT); /* given back twice? */
+        buffers->state[buffer] &= (uint8_t)~LENT;
+        buffers->stats->buffers_lent--;
+        buffers->free[buffers->free_count++] = buffer;
 }

@@ -20,6 +20,7 @@ struct epoll_port {
         struct berth_port port;
         int epoll;
         int wake;
+        uint32_t max_handles;
 };
 
 static struct epoll_port *epoll_of(struct berth_port *port)
@@ -36,8 +37,12 @@ static void edge(struct berth_port *port, struct berth_handle *handle, uint32_t 
                 handle->flags |= HANDLE_READABLE;
                 if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
                         handle->flags |= HANDLE_HUNG_UP;
-                if (handle->receiver && handle->receiver->state == OP_PENDING)
+                if (handle->flags & HANDLE_RESTING) {
+                        if (!rest_is_over(handle))
+                                rest_finish(port, handle);
+                } else if (handle->receiver && handle->receiver->state == OP_PENDING) {
                         op_runnable(port, handle->receiver);
+                }
         }
         if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
                 if (handle->sender && handle->sender->state == OP_PENDING &&
@@ -146,6 +151,30 @@ static void epoll_adopt(struct berth_port *port, struct berth_handle *handle, in
                 handle->flags |= HANDLE_BROKEN;
 }
 
+/* ---- rest: the registration stands, and an edge ends it ---- */
+
+static bool readable_now(const struct berth_handle *handle)
+{
+        struct pollfd poll_one = { .fd = handle->descriptor, .events = POLLIN | POLLRDHUP };
+        return poll(&poll_one, 1, 0) > 0;
+}
+
+/* The flag may stand although all was read (a read that filled its buffer exactly), so the socket is asked. */
+static void epoll_rest(struct berth_port *port, struct berth_handle *handle)
+{
+        if (!(handle->flags & HANDLE_READABLE))
+                return;
+        if (readable_now(handle))
+                rest_finish(port, handle);
+        else
+                handle->flags &= (uint8_t)~HANDLE_READABLE;
+}
+
+static void epoll_unrest(struct berth_port *port, struct berth_handle *handle)
+{
+        rest_finish(port, handle);
+}
+
 /* ---- steps: each tries once; true with an event, false when it waits ---- */
 
 typedef bool step(struct berth_port *port, struct berth_op *op, struct berth_event *event);
@@ -175,8 +204,11 @@ static bool step_accept(struct berth_port *port, struct berth_op *op, struct ber
 {
         if (watch(port, op->handle) < 0)
                 return end(port, op, -errno, event);
+        if (port->stats.handles >= epoll_of(port)->max_handles)
+                return readable_now(op->handle) ? end(port, op, -ENFILE, event) : false;
         int descriptor = accept4(op->handle->descriptor, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (descriptor >= 0) {
+                port->stats.handles++;
                 op_end(port, op, descriptor, BERTH_MORE, 0, event);
                 op_runnable(port, op);
                 return true;
@@ -195,11 +227,14 @@ static bool step_connect(struct berth_port *port, struct berth_op *op, struct be
         struct berth_handle *handle = op->handle;
         if (space->connect.step == 0) {
                 space->connect.step = 1;
-                int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-                handle->descriptor = socket(space->connect.address->sa_family, type, 0);
-                if (handle->descriptor < 0)
-                        return end(port, op, -errno, event);
-                sockets_no_delay(handle->descriptor);
+                if (port->stats.handles >= epoll_of(port)->max_handles)
+                        return end(port, op, -ENFILE, event);
+                int descriptor = sockets_connecting(space->connect.address, space->connect.source,
+                                                    space->connect.address_bytes);
+                if (descriptor < 0)
+                        return end(port, op, descriptor, event);
+                handle->descriptor = descriptor;
+                port->stats.handles++;
                 int connected = connect(handle->descriptor, space->connect.address,
                                         (socklen_t)space->connect.address_bytes);
                 if ((connected < 0 && errno != EINPROGRESS) || watch(port, handle) < 0)
@@ -222,13 +257,12 @@ static void epoll_drop(struct berth_port *port, struct berth_handle *handle)
                 return;
         close(handle->descriptor);
         handle->descriptor = -1;
+        port->stats.handles--;
 }
 
-/* The flag may stand although all was read (a read that filled its buffer exactly), so the socket is asked. */
 static bool step_wait_readable(struct berth_port *port, struct berth_op *op, struct berth_event *event)
 {
-        struct pollfd poll_one = { .fd = op->handle->descriptor, .events = POLLIN | POLLRDHUP };
-        if (poll(&poll_one, 1, 0) > 0)
+        if (readable_now(op->handle))
                 return end(port, op, 0, event);
         op->handle->flags &= (uint8_t)~HANDLE_READABLE;
         return false;
@@ -246,7 +280,7 @@ static bool step_recv(struct berth_port *port, struct berth_op *op, struct berth
 {
         uint16_t buffer;
         if (!buffers_take(&port->buffers, &buffer)) {
-                op_starve(port, op);
+                op_starve(port, op, &port->starved);
                 return false;
         }
         struct berth_handle *handle = op->handle;
@@ -345,7 +379,7 @@ static bool step_shutdown(struct berth_port *port, struct berth_op *op, struct b
 
 static bool step_peer_address(struct berth_port *port, struct berth_op *op, struct berth_event *event)
 {
-        return end(port, op, sockets_peer(op->handle->descriptor, op_space(op)->peer.address), event);
+        return end(port, op, sockets_peer(op->handle->descriptor, op_space(op)->peer.address, (unsigned)op_space(op)->peer.room), event);
 }
 
 static bool step_close(struct berth_port *port, struct berth_op *op, struct berth_event *event)
@@ -356,6 +390,8 @@ static bool step_close(struct berth_port *port, struct berth_op *op, struct bert
         unwatch(port, op->handle);
         if (op->flags & OP_ABORT)
                 sockets_linger_abort(descriptor);
+        if (op->handle->kind == HANDLE_STREAM)
+                port->stats.handles--;
         return end(port, op, close(descriptor) < 0 ? -errno : 0, event);
 }
 
@@ -422,6 +458,11 @@ static void epoll_cancel(struct berth_port *port, struct berth_op *op)
         op_finish(port, op, -ECANCELED);
 }
 
+static uint32_t epoll_max_handles(const struct berth_port *port)
+{
+        return ((const struct epoll_port *)port)->max_handles;
+}
+
 static void epoll_buffer_put(struct berth_port *port, uint16_t buffer)
 {
         buffers_give(&port->buffers, buffer);
@@ -456,6 +497,7 @@ static int epoll_create_port(struct berth_port **port, const struct berth_port_c
         if (!self)
                 return -ENOMEM;
         self->epoll = self->wake = -1;
+        self->max_handles = min_of(config->max_handles ? config->max_handles : UINT32_MAX, sockets_limit());
         int error = port_init(&self->port, &epoll_engine, config);
         if (error) {
                 free(self);
@@ -487,4 +529,7 @@ const struct engine epoll_engine = {
         .adopt_pollable = epoll_adopt,
         .drop = epoll_drop,
         .buffer_put = epoll_buffer_put,
+        .rest = epoll_rest,
+        .unrest = epoll_unrest,
+        .max_handles = epoll_max_handles,
 };

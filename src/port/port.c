@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-enum { RUN_BATCH = 128 };
+enum { RUN_BATCH = 512 };
 
 _Static_assert(offsetof(struct berth_timer, wheel) % 8 == 0, "the wheel's timer is aligned");
 _Static_assert(sizeof(((struct berth_timer *)0)->wheel) == sizeof(struct wheel_timer), "same layout");
@@ -34,6 +34,52 @@ struct berth_op *op_queue_pop(struct op_queue *queue)
                 queue->last = NULL;
         queue->count--;
         return op;
+}
+
+static void start_close(struct berth_port *port, struct berth_handle *handle)
+{
+        port->engine->start(port, handle->closer);
+}
+
+/* ---- resting ---- */
+
+void rest_finish(struct berth_port *port, struct berth_handle *handle)
+{
+        ensure(handle->flags & HANDLE_RESTING && !rest_is_over(handle));
+        handle->receiver = (struct berth_op *)handle;
+        if (port->rested.last)
+                port->rested.last->receiver = (struct berth_op *)handle;
+        else
+                port->rested.first = handle;
+        port->rested.last = handle;
+        port->rested.count++;
+}
+
+static struct berth_handle *rested_pop(struct berth_port *port)
+{
+        struct handle_queue *queue = &port->rested;
+        struct berth_handle *handle = queue->first;
+        queue->first = handle == queue->last ? NULL : (struct berth_handle *)handle->receiver;
+        if (!queue->first)
+                queue->last = NULL;
+        queue->count--;
+        handle->receiver = NULL;
+        return handle;
+}
+
+bool rest_end(struct berth_port *port, struct berth_handle *handle, struct berth_event *event)
+{
+        ensure(handle->flags & HANDLE_RESTING && port->in_flight > 0);
+        handle->flags &= (uint8_t)~HANDLE_RESTING;
+        handle->in_flight--;
+        port->in_flight--;
+        if (handle->closer) {
+                start_close(port, handle);
+                return false;
+        }
+        *event = (struct berth_event){ .handle = handle };
+        port->stats.completions++;
+        return true;
 }
 
 /* ---- beginning and ending ---- */
@@ -68,7 +114,7 @@ static bool op_begin(struct berth_port *port, struct berth_op *op, struct berth_
         port->stats.starts++;
         port->in_flight++;
         if (handle) {
-                ensure(handle->kind != HANDLE_NONE && !(handle->flags & HANDLE_CLOSING));
+                ensure(handle->kind != HANDLE_NONE && !(handle->flags & (HANDLE_CLOSING | HANDLE_RESTING)));
                 struct berth_op **slot = slot_for(handle, kind);
                 ensure(!slot || !*slot);
                 if (slot)
@@ -81,11 +127,6 @@ static bool op_begin(struct berth_port *port, struct berth_op *op, struct berth_
                 return false;
         }
         return true;
-}
-
-static void start_close(struct berth_port *port, struct berth_handle *handle)
-{
-        port->engine->start(port, handle->closer);
 }
 
 /* The op is out of the engine for good. */
@@ -148,11 +189,11 @@ void op_runnable(struct berth_port *port, struct berth_op *op)
         op_queue_push(&port->ready, op);
 }
 
-void op_starve(struct berth_port *port, struct berth_op *op)
+void op_starve(struct berth_port *port, struct berth_op *op, struct list *list)
 {
         ensure(op->state == OP_PENDING);
         op->state = OP_STARVED;
-        list_append(&port->starved, &op_space(op)->starved);
+        list_append(list, &op_space(op)->recv.starved);
         port->stats.starved++;
 }
 
@@ -162,10 +203,11 @@ int port_init(struct berth_port *port, const struct engine *engine, const struct
 {
         port->engine = engine;
         port->workers = config->workers;
+        port->on_rested = config->rested;
         port->max_ops = config->max_ops ? config->max_ops : 1u << 20;
         list_init(&port->starved);
         int error = buffers_init(&port->buffers, config->buffers ? config->buffers : 256,
-                                 config->buffer_bytes ? config->buffer_bytes : 4096);
+                                 config->buffer_bytes ? config->buffer_bytes : 4096, &port->stats);
         if (error)
                 return error;
         port->now_ms = engine->now_ms(port);
@@ -213,6 +255,11 @@ const char *berth_port_engine(const struct berth_port *port)
 uint64_t berth_port_now_ms(const struct berth_port *port)
 {
         return port->now_ms;
+}
+
+uint32_t berth_port_max_handles(const struct berth_port *port)
+{
+        return port->engine->max_handles(port);
 }
 
 uint32_t berth_port_in_flight(const struct berth_port *port)
@@ -266,10 +313,29 @@ static void take_posted(struct berth_port *port)
         }
 }
 
-/* Gives each op that is in the ready queue now one turn. */
-static unsigned drain_ready(struct berth_port *port, struct berth_event *events, unsigned count)
+static bool anything_ready(const struct berth_port *port)
+{
+        return port->ready.count || port->rested.count;
+}
+
+/* Hands out rests that have ended; where ops wait too, in half of the room, and alternately where there is room for one
+ * only. */
+static unsigned drain_rested(struct berth_port *port, struct berth_event *events, unsigned count)
 {
         unsigned n = 0;
+        if (port->ready.count) {
+                port->ops_turn = !port->ops_turn;
+                count = (count + port->ops_turn) / 2;
+        }
+        while (port->rested.count && n < count)
+                n += rest_end(port, rested_pop(port), &events[n]);
+        return n;
+}
+
+/* Gives also each op that is in the ready queue now one turn. */
+static unsigned drain_ready(struct berth_port *port, struct berth_event *events, unsigned count)
+{
+        unsigned n = port->rested.count && count ? drain_rested(port, events, count) : 0;
         for (uint32_t turns = port->ready.count; turns > 0 && n < count; turns--) {
                 struct berth_op *op = op_queue_pop(&port->ready);
                 op->state = OP_PENDING;
@@ -294,7 +360,7 @@ static void feed_starved(struct berth_port *port)
 {
         for (unsigned n = port->buffers.free_count; n > 0 && !list_empty(&port->starved); n--) {
                 struct berth_op *op = op_of_starved(port->starved.next);
-                list_remove(&op_space(op)->starved);
+                list_remove(&op_space(op)->recv.starved);
                 op->state = OP_PENDING;
                 port->engine->start(port, op);
         }
@@ -303,7 +369,7 @@ static void feed_starved(struct berth_port *port)
 /* How long the engine may wait: not at all when something is ready, else until the next timer. */
 static int wait_ms(struct berth_port *port, int timeout_ms)
 {
-        if (port->ready.count || atomic_load_explicit(&port->posted, memory_order_relaxed) || can_feed(port))
+        if (anything_ready(port) || atomic_load_explicit(&port->posted, memory_order_relaxed) || can_feed(port))
                 return 0;
         int64_t next = wheel_next_ms(&port->wheel, port->now_ms);
         if (next < 0 || (timeout_ms >= 0 && next > timeout_ms))
@@ -318,7 +384,7 @@ int berth_port_reap(struct berth_port *port, struct berth_event *events, unsigne
                 feed_starved(port);
         /* What is ready goes first and without a system call, but never twice in a row: neither the engine nor the
          * ready queue may starve the other. */
-        port->skipped = port->ready.count && !port->skipped;
+        port->skipped = anything_ready(port) && !port->skipped;
         int n = port->skipped ? 0 : port->engine->wait(port, events, count, wait_ms(port, timeout_ms));
         if (n < 0)
                 return n;
@@ -335,6 +401,10 @@ int berth_port_run(struct berth_port *port, int timeout_ms)
         int n = berth_port_reap(port, events, RUN_BATCH, timeout_ms);
         for (int i = 0; i < n; i++) {
                 struct berth_op *op = events[i].op;
+                if (!op) {
+                        port->on_rested(events[i].handle);
+                        continue;
+                }
                 op->result = events[i].result;
                 op->buffer = events[i].buffer;
                 op->flags = (uint16_t)((op->flags & ~OP_PUBLIC_FLAGS) | events[i].flags);
@@ -388,8 +458,15 @@ void berth_adopt(struct berth_port *port, struct berth_handle *handle, int64_t a
         port->engine->adopt(port, handle, (int)accepted);
 }
 
+void berth_discard(struct berth_port *port, int64_t accepted)
+{
+        struct berth_handle handle = { 0 };
+        berth_adopt(port, &handle, accepted);
+        port->engine->drop(port, &handle);
+}
+
 void berth_connect(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,
-                   const struct sockaddr *address, unsigned address_bytes)
+                   const struct sockaddr *address, unsigned address_bytes, const struct sockaddr *source)
 {
         ensure(handle->kind == HANDLE_NONE);
         *handle =
@@ -397,6 +474,7 @@ void berth_connect(struct berth_port *port, struct berth_op *op, struct berth_ha
         ensure(op->state == OP_IDLE);
         struct op_space *space = op_space(op);
         space->connect.address = address;
+        space->connect.source = source;
         space->connect.address_bytes = address_bytes;
         space->connect.step = 0;
         if (op_begin(port, op, handle, OP_CONNECT, 0))
@@ -408,6 +486,20 @@ void berth_wait_readable(struct berth_port *port, struct berth_op *op, struct be
         ensure(handle->kind == HANDLE_STREAM || handle->kind == HANDLE_POLLABLE);
         if (op_begin(port, op, handle, OP_WAIT_READABLE, 0))
                 port->engine->start(port, op);
+}
+
+void berth_rest(struct berth_port *port, struct berth_handle *handle)
+{
+        ensure(handle->kind == HANDLE_STREAM && handle->in_flight == 0 &&
+               !(handle->flags & (HANDLE_CLOSING | HANDLE_RESTING)));
+        handle->flags |= HANDLE_RESTING;
+        handle->in_flight = 1;
+        port->in_flight++;
+        port->stats.starts++;
+        if (port->in_flight > port->max_ops || handle->flags & HANDLE_BROKEN)
+                rest_finish(port, handle); /* the receive that follows meets the same and tells */
+        else
+                port->engine->rest(port, handle);
 }
 
 void berth_recv(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, unsigned flags)
@@ -427,6 +519,13 @@ void berth_send(struct berth_port *port, struct berth_op *op, struct berth_handl
         space->send.sent = 0;
         if (op_begin(port, op, handle, OP_SEND, flags & BERTH_SEND_MORE ? OP_SEND_MORE : 0))
                 port->engine->start(port, op);
+}
+
+size_t berth_sent(const struct berth_op *op)
+{
+        ensure(op->state == OP_IDLE && (op->kind == OP_SEND || op->kind == OP_SENDV));
+        const struct op_space *space = (const struct op_space *)op->engine;
+        return op->kind == OP_SEND ? space->send.sent : space->sendv.sent;
 }
 
 void berth_sendv(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,
@@ -461,11 +560,11 @@ void berth_shutdown(struct berth_port *port, struct berth_op *op, struct berth_h
 }
 
 void berth_peer_address(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,
-                        struct sockaddr_storage *address)
+                        struct sockaddr *address, unsigned room)
 {
         ensure(handle->kind == HANDLE_STREAM);
         op_space(op)->peer.address = address;
-        op_space(op)->peer.step = 0;
+        op_space(op)->peer.room = room;
         if (op_begin(port, op, handle, OP_PEER_ADDRESS, 0))
                 port->engine->start(port, op);
 }
@@ -483,6 +582,11 @@ void berth_close(struct berth_port *port, struct berth_op *op, struct berth_hand
         port->in_flight++;
         handle->flags |= HANDLE_CLOSING;
         handle->closer = op;
+        if (handle->flags & HANDLE_RESTING) {
+                if (!rest_is_over(handle))
+                        port->engine->unrest(port, handle);
+                return;
+        }
         if (handle->receiver)
                 berth_cancel(port, handle->receiver);
         if (handle->sender)
@@ -501,7 +605,7 @@ void berth_cancel(struct berth_port *port, struct berth_op *op)
         }
         op->flags |= OP_CANCELLED;
         if (op->state == OP_STARVED) {
-                list_remove(&op_space(op)->starved);
+                list_remove(&op_space(op)->recv.starved);
                 op->state = OP_PENDING;
                 op_finish(port, op, -ECANCELED);
         } else if (op->state == OP_PENDING) {

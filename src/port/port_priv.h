@@ -64,13 +64,13 @@ struct op_space {
                         uint64_t step; /* the engine's */
                 } send_file;
                 struct {
-                        const struct sockaddr *address;
-                        uint64_t address_bytes;
-                        uint64_t step; /* the engine's */
+                        const struct sockaddr *address, *source;
+                        uint32_t address_bytes;
+                        uint32_t step; /* the engine's */
                 } connect;
                 struct {
-                        struct sockaddr_storage *address;
-                        uint64_t step;
+                        struct sockaddr *address;
+                        uint64_t room;
                 } peer;
                 struct {
                         const char *path;
@@ -82,9 +82,13 @@ struct op_space {
                         uint64_t offset;
                 } file;
                 struct {
-                        uint64_t step;
+                        uint32_t step, ring; /* the engine's */
+                        struct list armed;
                 } accept;
-                struct list starved; /* receives that wait for a buffer */
+                struct {
+                        struct list starved;   /* receives that wait for a buffer */
+                        uint32_t step, buffer; /* the engine's */
+                } recv;
                 int64_t finished;    /* OP_FINISHED: the result. op->result may yet show an earlier BERTH_MORE */
         };
 } __attribute__((may_alias));
@@ -100,7 +104,7 @@ static inline struct op_space *op_space(struct berth_op *op)
 
 static inline struct berth_op *op_of_starved(struct list *node)
 {
-        return (struct berth_op *)((char *)node - offsetof(struct op_space, starved) -
+        return (struct berth_op *)((char *)node - offsetof(struct op_space, recv.starved) -
                                    offsetof(struct berth_op, engine));
 }
 
@@ -114,6 +118,7 @@ enum handle_flags {
         HANDLE_BROKEN = 16,  /* the kernel had no memory to watch it: ops end with -ENOMEM */
         HANDLE_SHARED = 32,  /* a listener that other ports wait on too */
         HANDLE_HUNG_UP = 64, /* epoll: the peer's end or an error was announced: always readable */
+        HANDLE_RESTING = 128,
 };
 
 static inline bool op_cancelled(const struct berth_op *op)
@@ -131,25 +136,39 @@ struct op_queue {
 void op_queue_push(struct op_queue *queue, struct berth_op *op);
 struct berth_op *op_queue_pop(struct op_queue *queue);
 
+/* ---- queues of handles whose rest has ended, linked through handle->receiver, which a resting handle does not need ---- */
+
+struct handle_queue {
+        struct berth_handle *first, *last;
+        uint32_t count;
+};
+
+/* In the queue; the last one links to itself. */
+static inline bool rest_is_over(const struct berth_handle *handle)
+{
+        return handle->receiver != NULL;
+}
+
 /* ---- receive buffers (buffers.c): one mapping, a stack of the free ones, never more ---- */
 
 struct buffers {
         char *memory;
         uint32_t bytes; /* of each */
         uint16_t count;
-        uint16_t free_count;
+        uint16_t free_count; /* on the stack */
         uint16_t *free;
-        bool *lent; /* by number: it is the caller's now */
+        uint8_t *state; /* by number */
+        struct berth_port_stats *stats;
 };
 
-int buffers_init(struct buffers *buffers, uint32_t count, uint32_t bytes);
+int buffers_init(struct buffers *buffers, uint32_t count, uint32_t bytes, struct berth_port_stats *stats);
 void buffers_finish(struct buffers *buffers);
-/* False when none is left. */
+/* For the caller of the port, who gives it back. False when none is left. */
 bool buffers_take(struct buffers *buffers, uint16_t *buffer);
 void buffers_give(struct buffers *buffers, uint16_t buffer);
-/* Where the kernel does the choosing: the same count, without the stack. */
+/* For the kernel, to choose from: off the stack, and later the caller's. */
+bool buffers_set_aside(struct buffers *buffers, uint16_t *buffer);
 void buffers_note_taken(struct buffers *buffers, uint16_t buffer);
-void buffers_note_given(struct buffers *buffers, uint16_t buffer);
 static inline char *buffers_data(const struct buffers *buffers, uint16_t buffer)
 {
         return buffers->memory + (size_t)buffer * buffers->bytes;
@@ -179,12 +198,18 @@ struct engine {
         int (*listen_address)(struct berth_port *port, const struct berth_handle *listener,
                               struct sockaddr_storage *address);
         void (*adopt)(struct berth_port *port, struct berth_handle *handle, int descriptor);
-        /* A connect has failed: what socket the handle has (perhaps none) is let go at once. Or nobody accepts on a
+        /* A connect has failed, or nobody wants the accepted connection: what socket the handle has (perhaps none) is let
+         * go at once. Or nobody accepts on a
          * shared listener any more: other ports shall be woken for its connections, not this one. */
         void (*drop)(struct berth_port *port, struct berth_handle *handle);
         /* NULL: the engine has none. */
         void (*adopt_pollable)(struct berth_port *port, struct berth_handle *handle, int descriptor);
         void (*buffer_put)(struct berth_port *port, uint16_t buffer);
+        /* The handle rests until rest_finish() or rest_end(). */
+        void (*rest)(struct berth_port *port, struct berth_handle *handle);
+        /* A resting handle is to be closed: its rest shall end soon. */
+        void (*unrest)(struct berth_port *port, struct berth_handle *handle);
+        uint32_t (*max_handles)(const struct berth_port *port);
 };
 
 extern const struct engine uring_engine, epoll_engine, sim_engine;
@@ -194,6 +219,8 @@ extern const struct engine uring_engine, epoll_engine, sim_engine;
 struct berth_port {
         const struct engine *engine;
         struct op_queue ready;
+        struct handle_queue rested;
+        berth_rested *on_rested;
         struct wheel wheel;
         uint64_t now_ms;
         struct berth_workers *workers;
@@ -201,7 +228,8 @@ struct berth_port {
         atomic_uint posting;               /* threads that are inside port_post() */
         uint32_t in_flight, max_ops;
         bool skipped;        /* the last reap did not ask the engine */
-        struct list starved; /* receives that wait for a buffer, oldest first */
+        bool ops_turn;       /* where rests that have ended and ops compete for one event */
+        struct list starved; /* receives that wait for a buffer on the stack, oldest first */
         struct buffers buffers;
         struct berth_port_stats stats;
 };
@@ -217,8 +245,13 @@ void op_end(struct berth_port *port, struct berth_op *op, int64_t result, unsign
 void op_finish(struct berth_port *port, struct berth_op *op, int64_t result);
 /* The op's step() is called when the ready queue comes to it. */
 void op_runnable(struct berth_port *port, struct berth_op *op);
-/* No buffer is free: the receive is started again when one is given back. */
-void op_starve(struct berth_port *port, struct berth_op *op);
+/* A handle's rest is over: writes the event, true; or, when the handle is to be closed, goes on with that, false. */
+bool rest_end(struct berth_port *port, struct berth_handle *handle, struct berth_event *event);
+/* The same when the ready queue comes to it. */
+void rest_finish(struct berth_port *port, struct berth_handle *handle);
+/* No buffer is free: the receive waits in the list, by which it is started again when there is one. On port->starved
+ * that is done by the common half. */
+void op_starve(struct berth_port *port, struct berth_op *op, struct list *list);
 
 /* The kernel has no room: to be counted, and worth another try later. */
 static inline bool refusal(int64_t result)
@@ -245,8 +278,13 @@ int64_t op_block(struct berth_op *op);
 
 /* A bound, listening, non-blocking socket, or -errno. */
 int sockets_listen(const struct sockaddr *address, unsigned address_bytes, int backlog, unsigned flags);
+/* A socket about to connect, bound to `source` unless that is NULL; or -errno. */
+int sockets_connecting(const struct sockaddr *address, const struct sockaddr *source, unsigned address_bytes);
+int sockets_bind_source(int descriptor, const struct sockaddr *source, unsigned source_bytes);
+/* RLIMIT_NOFILE. */
+uint32_t sockets_limit(void);
 int sockets_address(int descriptor, struct sockaddr_storage *address);
-int sockets_peer(int descriptor, struct sockaddr_storage *address);
+int sockets_peer(int descriptor, struct sockaddr *address, unsigned room);
 /* A connection that went away before it was accepted is not the listener's trouble (accept(2), ERRORS). */
 bool sockets_accept_again(int error);
 void sockets_linger_abort(int descriptor);

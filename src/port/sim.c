@@ -3,8 +3,8 @@
  * op goes on next and how far, whether a cancel comes too late, when the kernel ends a multishot op, and, if asked for,
  * what it refuses. The same seed and the same calls give the same run.
  *
- * An op is either in `able`, from which the next one is drawn, or waits for its socket to change. Files are real;
- * a call that blocks is made on the spot, when its op is drawn.
+ * An op is either in `able`, from which the next one is drawn, or waits for its socket to change. So is a handle at
+ * rest. Files are real; a call that blocks is made on the spot, when its op is drawn.
  */
 #include "port/port_priv.h"
 #include "port/sim_net.h"
@@ -20,6 +20,7 @@ enum {
         MAX_STEPS = 16,   /* of one wait */
         MAX_CHUNK_BYTES = 16 << 10,
         DEFAULT_LIMIT = 1 << 20,
+        REST_TAG = 1, /* of an entry in `able` that is a handle */
 };
 
 enum outcome { ENDED, WAITS, AGAIN };
@@ -28,9 +29,9 @@ struct sim_port {
         struct berth_port port;
         struct sim_net net;
         struct random random;
-        uint32_t fault_per_mille;
+        uint32_t fault_per_mille, max_handles;
         uint64_t now_ms;
-        struct berth_op **able;
+        uintptr_t *able; /* ops, and handles at rest with REST_TAG */
         uint32_t able_count, able_room;
         struct op_queue knocking; /* connects that found a full backlog */
         uint32_t calls;           /* OP_CALL in flight */
@@ -60,38 +61,76 @@ static bool fault(struct sim_port *self)
         return random_below(&self->random, 1000) < self->fault_per_mille;
 }
 
-static int any_refusal(struct sim_port *self)
+/* What a kernel or a worker pool may refuse an op with. A close, a timer and a post are never refused. */
+static int refusal_of(struct sim_port *self, unsigned kind)
 {
-        static const int refusals[] = { -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS };
-        return refusals[random_below(&self->random, array_count(refusals))];
+        static const int descriptor[] = { -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS }, memory[] = { -ENOMEM, -ENOBUFS };
+        switch (kind) {
+        case OP_ACCEPT:
+        case OP_CONNECT:
+        case OP_PEER_ADDRESS:
+        case OP_OPEN:
+                return descriptor[random_below(&self->random, array_count(descriptor))];
+        case OP_WAIT_READABLE:
+        case OP_RECV:
+        case OP_SEND:
+        case OP_SENDV:
+        case OP_SEND_FILE:
+        case OP_SHUTDOWN:
+        case OP_READ:
+        case OP_WRITE:
+                return memory[random_below(&self->random, array_count(memory))];
+        case OP_CALL:
+                return -EBUSY;
+        default:
+                return 0;
+        }
 }
 
 /* ---- ops that may go on ---- */
+
+static void add_able(struct sim_port *self, uintptr_t entry)
+{
+        if (self->able_count == self->able_room) {
+                self->able_room = max_of(self->able_room * 2, 64u);
+                self->able = realloc(self->able, self->able_room * sizeof(*self->able));
+                ensure(self->able);
+        }
+        self->able[self->able_count++] = entry;
+}
 
 static void make_able(struct sim_port *self, struct berth_op *op)
 {
         ensure(op->state == OP_PENDING);
         if (op->flags & OP_ABLE)
                 return;
-        if (self->able_count == self->able_room) {
-                self->able_room = max_of(self->able_room * 2, 64u);
-                self->able = realloc(self->able, self->able_room * sizeof(struct berth_op *));
-                ensure(self->able);
-        }
         op->flags |= OP_ABLE;
-        self->able[self->able_count++] = op;
+        add_able(self, (uintptr_t)op);
 }
 
-static struct berth_op *draw(struct sim_port *self)
+/* handle->sender, which a resting handle does not need, tells that it is in there. */
+static void make_rest_able(struct sim_port *self, struct berth_handle *handle)
+{
+        if (handle->sender || rest_is_over(handle))
+                return;
+        handle->sender = (struct berth_op *)handle;
+        add_able(self, (uintptr_t)handle | REST_TAG);
+}
+
+static uintptr_t draw(struct sim_port *self)
 {
         uint32_t at = random_below(&self->random, self->able_count);
-        struct berth_op *op = self->able[at];
+        uintptr_t entry = self->able[at];
         self->able[at] = self->able[--self->able_count];
-        return op;
+        return entry;
 }
 
 static void socket_changed(struct sim_net *net, struct berth_handle *handle)
 {
+        if (handle->flags & HANDLE_RESTING) {
+                make_rest_able(sim_of_net(net), handle);
+                return;
+        }
         if (handle->receiver && handle->receiver->state == OP_PENDING)
                 make_able(sim_of_net(net), handle->receiver);
         if (handle->sender && handle->sender->state == OP_PENDING)
@@ -136,33 +175,50 @@ static bool disarmed(struct sim_port *self, struct berth_op *op)
 
 static enum outcome step_accept(struct sim_port *self, struct berth_op *op, struct berth_event *event)
 {
+        int listener = op->handle->descriptor;
         if (disarmed(self, op))
                 return AGAIN;
-        if (fault(self))
-                return end(self, op, any_refusal(self), event);
-        int number = sim_net_accept(&self->net, op->handle->descriptor);
+        if (self->port.stats.handles >= self->max_handles)
+                return sim_net_waits(&self->net, listener) ? end(self, op, -ENFILE, event) : WAITS;
+        int number = sim_net_accept(&self->net, listener);
         if (number < 0)
                 return wait_or_end(self, op, number, event);
+        self->port.stats.handles++;
         op_end(&self->port, op, number, BERTH_MORE, 0, event);
         return ENDED;
+}
+
+/* connect.step: the socket counts among the handles. */
+static enum outcome end_connect(struct sim_port *self, struct berth_op *op, int64_t result, struct berth_event *event)
+{
+        if (result < 0 && op_space(op)->connect.step)
+                self->port.stats.handles--;
+        return end(self, op, result, event);
 }
 
 static enum outcome step_connect(struct sim_port *self, struct berth_op *op, struct berth_event *event)
 {
         struct op_space *space = op_space(op);
+        if (!space->connect.step) {
+                if (self->port.stats.handles >= self->max_handles)
+                        return end_connect(self, op, -ENFILE, event);
+                space->connect.step = 1;
+                self->port.stats.handles++;
+        }
         if (fault(self))
-                return end(self, op, one_in(self, 2) ? -ETIMEDOUT : any_refusal(self), event);
-        int number = sim_net_connect(&self->net, space->connect.address, (unsigned)space->connect.address_bytes);
+                return end_connect(self, op, one_in(self, 2) ? -ETIMEDOUT : -EADDRNOTAVAIL, event);
+        int number = sim_net_connect(&self->net, space->connect.address, space->connect.address_bytes,
+                                     space->connect.source);
         if (number == -EAGAIN) {
                 if (!op_cancelled(op))
                         op_queue_push(&self->knocking, op);
                 return WAITS;
         }
         if (number < 0)
-                return end(self, op, number, event);
+                return end_connect(self, op, number, event);
         op->handle->descriptor = number;
         sim_net_attach(&self->net, number, op->handle);
-        return end(self, op, 0, event);
+        return end_connect(self, op, 0, event);
 }
 
 static enum outcome step_wait_readable(struct sim_port *self, struct berth_op *op, struct berth_event *event)
@@ -185,7 +241,7 @@ static enum outcome step_recv(struct sim_port *self, struct berth_op *op, struct
         if (!buffers_take(buffers, &buffer)) {
                 if (op_cancelled(op))
                         return end(self, op, -ECANCELED, event);
-                op_starve(&self->port, op);
+                op_starve(&self->port, op, &self->port.starved);
                 return WAITS;
         }
         int64_t n = sim_net_receive(&self->net, number, buffers_data(buffers, buffer), buffers->bytes);
@@ -240,7 +296,8 @@ static enum outcome step_sendv(struct sim_port *self, struct berth_op *op, struc
         if (n < 0)
                 return wait_or_end(self, op, n, event);
         space->sendv.sent += (size_t)n;
-        return AGAIN;
+        bool left = next_piece(space, &data, &size);
+        return left ? AGAIN : end(self, op, (int64_t)space->sendv.sent, event);
 }
 
 enum send_file_step { SEND_FILE_ASK, SEND_FILE_WARM };
@@ -298,7 +355,9 @@ static enum outcome step_shutdown(struct sim_port *self, struct berth_op *op, st
 
 static enum outcome step_peer_address(struct sim_port *self, struct berth_op *op, struct berth_event *event)
 {
-        return end(self, op, sim_net_peer(&self->net, op->handle->descriptor, op_space(op)->peer.address), event);
+        const struct op_space *space = op_space(op);
+        int error = sim_net_peer(&self->net, op->handle->descriptor, space->peer.address, (unsigned)space->peer.room);
+        return end(self, op, error, event);
 }
 
 static enum outcome step_close(struct sim_port *self, struct berth_op *op, struct berth_event *event)
@@ -306,14 +365,16 @@ static enum outcome step_close(struct sim_port *self, struct berth_op *op, struc
         struct berth_handle *handle = op->handle;
         if (handle->kind == HANDLE_FILE)
                 return end(self, op, close(handle->descriptor) < 0 ? -errno : 0, event);
-        if (handle->descriptor >= 0)
+        if (handle->descriptor >= 0) {
                 sim_net_close(&self->net, handle->descriptor, op->flags & OP_ABORT);
+                self->port.stats.handles -= handle->kind == HANDLE_STREAM;
+        }
         return end(self, op, 0, event);
 }
 
 static enum outcome step_open(struct sim_port *self, struct berth_op *op, struct berth_event *event)
 {
-        return end(self, op, fault(self) ? any_refusal(self) : op_block(op), event);
+        return end(self, op, op_block(op), event);
 }
 
 /* Reads and writes may be short, with faults of the disk. */
@@ -341,26 +402,60 @@ static step *const steps[] = {
         [OP_WRITE] = step_file,          [OP_CALL] = step_call,
 };
 
-static enum outcome cancelled(struct sim_port *self, struct berth_op *op, struct berth_event *event)
+/* An op ends without having got any further. */
+static enum outcome give_up(struct sim_port *self, struct berth_op *op, int result, struct berth_event *event)
 {
         if (op->kind == OP_CALL)
                 self->calls--;
-        return end(self, op, -ECANCELED, event);
+        return op->kind == OP_CONNECT ? end_connect(self, op, result, event) : end(self, op, result, event);
 }
 
-/* A cancel comes too late for half of those that could go on. True when an event was written. The op counts as able
- * during its step, since what it does may change its own socket. */
+/* A cancel comes too late for half of those that could go on. */
+static enum outcome go_on(struct sim_port *self, struct berth_op *op, bool shall_end, struct berth_event *event)
+{
+        int refusal = refusal_of(self, op->kind);
+        if (shall_end && one_in(self, 2))
+                return give_up(self, op, -ECANCELED, event);
+        if (refusal && fault(self))
+                return give_up(self, op, refusal, event);
+        enum outcome outcome = steps[op->kind](self, op, event);
+        return outcome == WAITS && shall_end ? give_up(self, op, -ECANCELED, event) : outcome;
+}
+
+/* True when an event was written. The op counts as able during its step, since what it does may change its own
+ * socket. */
 static bool turn(struct sim_port *self, struct berth_op *op, struct berth_event *event)
 {
         bool shall_end = op_cancelled(op) && op->kind != OP_CLOSE;
-        enum outcome outcome = shall_end && one_in(self, 2) ? cancelled(self, op, event)
-                                                            : steps[op->kind](self, op, event);
+        enum outcome outcome = go_on(self, op, shall_end, event);
         op->flags &= (uint16_t)~OP_ABLE;
-        if (outcome == WAITS && shall_end)
-                outcome = cancelled(self, op, event);
         if (op->state == OP_PENDING && (outcome == AGAIN || (outcome == ENDED && event->flags & BERTH_MORE)))
                 make_able(self, op);
         return outcome == ENDED;
+}
+
+/* ---- rest ---- */
+
+static void sim_rest(struct berth_port *port, struct berth_handle *handle)
+{
+        make_rest_able(sim_of(port), handle);
+}
+
+/* Its end may come late, and now and then for no reason. */
+static bool rest_turn(struct sim_port *self, struct berth_handle *handle, struct berth_event *event)
+{
+        handle->sender = NULL;
+        if (fault(self))
+                sim_net_reset(&self->net, handle->descriptor); /* which may have made it able again */
+        bool over = handle->closer || one_in(self, 16);
+        if (!over && sim_net_readable(&self->net, handle->descriptor)) {
+                over = !one_in(self, 3);
+                if (!over)
+                        make_rest_able(self, handle);
+        }
+        if (!over || handle->sender)
+                return false;
+        return rest_end(&self->port, handle, event);
 }
 
 /* ---- waiting ---- */
@@ -404,8 +499,9 @@ static int sim_wait(struct berth_port *port, struct berth_event *events, unsigne
         unsigned n = 0;
         for (uint32_t left = 1 + random_below(&self->random, MAX_STEPS); left > 0 && n < count && self->able_count;
              left--) {
-                struct berth_op *op = draw(self);
-                n += turn(self, op, &events[n]);
+                uintptr_t entry = draw(self);
+                n += entry & REST_TAG ? rest_turn(self, (struct berth_handle *)(entry & ~(uintptr_t)REST_TAG), &events[n])
+                                      : turn(self, (struct berth_op *)entry, &events[n]);
         }
         return (int)n;
 }
@@ -494,10 +590,18 @@ static void sim_adopt(struct berth_port *port, struct berth_handle *handle, int 
         sim_net_attach(&sim_of(port)->net, number, handle);
 }
 
+/* A connect that has failed has no socket yet. */
 static void sim_drop(struct berth_port *port, struct berth_handle *handle)
 {
-        (void)port;
-        ensure(handle->descriptor < 0); /* a socket is there only once the connection is */
+        if (handle->descriptor < 0)
+                return;
+        sim_net_close(&sim_of(port)->net, handle->descriptor, false);
+        port->stats.handles--;
+}
+
+static uint32_t sim_max_handles(const struct berth_port *port)
+{
+        return ((const struct sim_port *)port)->max_handles;
 }
 
 static void sim_buffer_put(struct berth_port *port, uint16_t buffer)
@@ -525,8 +629,8 @@ static int sim_create(struct berth_port **port, const struct berth_port_config *
                 return -ENOMEM;
         self->random.state = config->seed;
         self->fault_per_mille = config->fault_per_mille;
+        self->max_handles = config->max_handles ? config->max_handles : DEFAULT_LIMIT;
         self->net = (struct sim_net){
-                .limit = config->max_handles ? config->max_handles : DEFAULT_LIMIT,
                 .random = &self->random,
                 .changed = socket_changed,
                 .knock = knock,
@@ -563,4 +667,7 @@ const struct engine sim_engine = {
         .adopt = sim_adopt,
         .drop = sim_drop,
         .buffer_put = sim_buffer_put,
+        .rest = sim_rest,
+        .unrest = sim_rest,
+        .max_handles = sim_max_handles,
 };

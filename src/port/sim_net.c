@@ -81,7 +81,6 @@ static int give_number(struct sim_net *net, struct sim_socket *socket)
         }
         net->sockets[number] = socket;
         net->lowest = number + 1;
-        net->open++;
         socket->number = (int)number;
         return (int)number;
 }
@@ -175,12 +174,13 @@ void sim_net_address(struct sim_net *net, int number, struct sockaddr_storage *a
         *address = socket_of(net, number)->local.storage;
 }
 
-int sim_net_peer(struct sim_net *net, int number, struct sockaddr_storage *address)
+int sim_net_peer(struct sim_net *net, int number, struct sockaddr *address, unsigned room)
 {
         struct sim_socket *socket = socket_of(net, number);
         if (socket->broken)
                 return -ENOTCONN;
-        *address = socket->remote.storage;
+        memset(address, 0, room);
+        memcpy(address, &socket->remote.storage, min_of(room, socket->remote.bytes));
         return 0;
 }
 
@@ -193,8 +193,6 @@ int sim_net_listen(struct sim_net *net, const struct sockaddr *address, unsigned
         uint16_t *port = port_of(&local);
         if (!port && local.storage.ss_family != AF_UNIX)
                 return -EAFNOSUPPORT;
-        if (net->open >= net->limit)
-                return -EMFILE;
         if (port && *port == 0)
                 choose_port(net, &local);
         struct sim_socket *other = find_listener(net, &local);
@@ -230,12 +228,51 @@ static struct sim_socket *leave_backlog(struct sim_socket *listener)
         return socket;
 }
 
-int sim_net_connect(struct sim_net *net, const struct sockaddr *address, unsigned address_bytes)
+static bool is_local(const struct address *address)
 {
-        struct address to = address_from(address, address_bytes);
+        if (address->storage.ss_family == AF_INET)
+                return ntohl(((const struct sockaddr_in *)&address->storage)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+        return address->storage.ss_family != AF_INET6 ||
+               IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)&address->storage)->sin6_addr);
+}
+
+static bool same_address(const struct address *a, const struct address *b)
+{
+        return a->bytes == b->bytes && memcmp(&a->storage, &b->storage, a->bytes) == 0;
+}
+
+static bool is_taken(struct sim_net *net, const struct address *local, const struct address *remote)
+{
+        for (uint32_t i = 0; i < net->room; i++)
+                if (net->sockets[i] && same_address(&net->sockets[i]->local, local) &&
+                    same_address(&net->sockets[i]->remote, remote))
+                        return true;
+        return false;
+}
+
+/* What a socket that connects to `to` is bound to. 0 or -errno. */
+static int choose_source(struct sim_net *net, const struct sockaddr *source, const struct address *to,
+                         struct address *local)
+{
+        *local = source ? address_from(source, to->bytes) : *to;
+        uint16_t *port = port_of(local);
+        if (source && !is_local(local))
+                return -EADDRNOTAVAIL;
+        if (port && (!source || *port == 0))
+                choose_port(net, local);
+        else if (source && is_taken(net, local, to))
+                return -EADDRINUSE;
+        return 0;
+}
+
+int sim_net_connect(struct sim_net *net, const struct sockaddr *address, unsigned address_bytes,
+                    const struct sockaddr *source)
+{
+        struct address to = address_from(address, address_bytes), from;
         struct sim_socket *listener = find_listener(net, &to);
-        if (net->open >= net->limit)
-                return -EMFILE;
+        int error = choose_source(net, source, &to, &from);
+        if (error)
+                return error;
         if (!listener)
                 return -ECONNREFUSED;
         if (listener->waiting_count >= listener->backlog)
@@ -244,14 +281,15 @@ int sim_net_connect(struct sim_net *net, const struct sockaddr *address, unsigne
         near->peer = far;
         far->peer = near;
         near->remote = far->local = to;
-        near->local = far->remote = to;
-        if (port_of(&to)) {
-                choose_port(net, &near->local);
-                far->remote = near->local;
-        }
+        near->local = far->remote = from;
         join_backlog(listener, far);
         tell(net, listener);
         return give_number(net, near);
+}
+
+bool sim_net_waits(struct sim_net *net, int number)
+{
+        return socket_of(net, number)->waiting != NULL;
 }
 
 int sim_net_accept(struct sim_net *net, int number)
@@ -259,8 +297,6 @@ int sim_net_accept(struct sim_net *net, int number)
         struct sim_socket *listener = socket_of(net, number);
         if (!listener->waiting)
                 return -EAGAIN;
-        if (net->open >= net->limit)
-                return -EMFILE;
         struct sim_socket *socket = leave_backlog(listener);
         net->knock(net);
         return give_number(net, socket);
@@ -415,6 +451,5 @@ void sim_net_close(struct sim_net *net, int number, bool abort)
                 stop_listening(net, socket);
         net->sockets[number] = NULL;
         net->lowest = min_of(net->lowest, (uint32_t)number);
-        net->open--;
         free_socket(socket);
 }

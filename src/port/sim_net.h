@@ -17,7 +17,6 @@ struct sim_net {
         uint32_t room;               /* of `sockets` */
         struct sim_socket *listeners;
         uint32_t lowest;      /* no number below is free */
-        uint32_t open, limit; /* numbers handed out, and how many there may be */
         uint16_t last_port;   /* the last free port number given */
         struct random *random;
         /* Something may have become possible on the socket with this handle; or for those who got -EAGAIN when
@@ -28,12 +27,15 @@ struct sim_net {
 
 void sim_net_finish(struct sim_net *net);
 
-/* Socket numbers, or -errno. A connection exists as soon as it is in the listener's backlog; -EAGAIN: that is full.
- * -EMFILE: `limit` is reached, nothing has happened. */
+/* Socket numbers, or -errno. A connection exists as soon as it is in the listener's backlog; -EAGAIN: that is full. */
 int sim_net_listen(struct sim_net *net, const struct sockaddr *address, unsigned address_bytes, int backlog,
                    bool reuse_port);
-int sim_net_connect(struct sim_net *net, const struct sockaddr *address, unsigned address_bytes);
+/* From `source`, unless that is NULL: -EADDRNOTAVAIL when it is no address of this host, -EADDRINUSE. */
+int sim_net_connect(struct sim_net *net, const struct sockaddr *address, unsigned address_bytes,
+                    const struct sockaddr *source);
 int sim_net_accept(struct sim_net *net, int listener);
+/* Somebody is in the backlog. */
+bool sim_net_waits(struct sim_net *net, int listener);
 
 /* Whom to tell. */
 void sim_net_attach(struct sim_net *net, int number, struct berth_handle *handle);
@@ -46,7 +48,7 @@ bool sim_net_readable(struct sim_net *net, int number);
 
 int sim_net_shutdown(struct sim_net *net, int number);
 void sim_net_address(struct sim_net *net, int number, struct sockaddr_storage *address);
-int sim_net_peer(struct sim_net *net, int number, struct sockaddr_storage *address);
+int sim_net_peer(struct sim_net *net, int number, struct sockaddr *address, unsigned room);
 /* The connection breaks, as seen by both ends. */
 void sim_net_reset(struct sim_net *net, int number);
 /* `abort`, or bytes that were never received: the peer sees a reset, otherwise the end. */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -49,6 +50,33 @@ int sockets_listen(const struct sockaddr *address, unsigned address_bytes, int b
         return error;
 }
 
+/* The port is chosen at the connect, when the peer is known: then one port serves many peers (ip(7)). */
+int sockets_bind_source(int descriptor, const struct sockaddr *source, unsigned source_bytes)
+{
+        if (source->sa_family != AF_UNIX)
+                set_option(descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+        return bind(descriptor, source, source_bytes) < 0 ? -errno : 0;
+}
+
+int sockets_connecting(const struct sockaddr *address, const struct sockaddr *source, unsigned address_bytes)
+{
+        int descriptor = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (descriptor < 0)
+                return -errno;
+        sockets_no_delay(descriptor);
+        int error = source ? sockets_bind_source(descriptor, source, address_bytes) : 0;
+        if (!error)
+                return descriptor;
+        close(descriptor);
+        return error;
+}
+
+uint32_t sockets_limit(void)
+{
+        struct rlimit limit;
+        return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 1024 : (uint32_t)min_of(limit.rlim_cur, (rlim_t)UINT32_MAX);
+}
+
 int sockets_adopt_listener(int descriptor)
 {
         int listens = 0;
@@ -71,11 +99,11 @@ int sockets_address(int descriptor, struct sockaddr_storage *address)
         return getsockname(descriptor, (struct sockaddr *)address, &bytes) < 0 ? -errno : 0;
 }
 
-int sockets_peer(int descriptor, struct sockaddr_storage *address)
+int sockets_peer(int descriptor, struct sockaddr *address, unsigned room)
 {
-        socklen_t bytes = sizeof(*address);
-        *address = (struct sockaddr_storage){ 0 };
-        return getpeername(descriptor, (struct sockaddr *)address, &bytes) < 0 ? -errno : 0;
+        socklen_t bytes = room;
+        memset(address, 0, room);
+        return getpeername(descriptor, address, &bytes) < 0 ? -errno : 0;
 }
 
 void sockets_linger_abort(int descriptor)

@@ -1,47 +1,25 @@
-/* The io_uring engine. One ring per port, used by one thread (SINGLE_ISSUER, DEFER_TASKRUN): completions are worked
- * off when the thread asks for them, in batches, and one system call both submits and waits.
+/* The io_uring engine. A port has one ring, or several when it carries more sockets than a ring's table has room for
+ * (uring_rings.c), used by one thread (SINGLE_ISSUER, DEFER_TASKRUN): completions are worked off when the thread asks
+ * for them, in batches, and with one ring one system call both submits and waits.
  *
- * Sockets live in the ring's own descriptor table (direct descriptors); uring_send.c tells what needs plain ones.
- * Accept and receive are multishot (uring_receive.c); receive buffers are a ring shared with the kernel. An older
- * kernel loses these one by one (docs/internals/port.md): 5.19 is the floor.
+ * Sockets live in the rings' own descriptor tables (direct descriptors; uring_slots.c counts them, uring_plain.c tells
+ * what needs plain ones). Accept and receive are multishot where they can be; receive buffers are shared with the
+ * kernel. An older kernel loses these one by one (docs/internals/port.md): 5.19 is the floor.
  *
- * Here are the ring itself and what goes in and out of it; each op's start and completion are in the files beside.
+ * Here are the table of ops and making a port; each op's start and completion are in the files beside.
  */
 #include "port/uring.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
         DEFAULT_ENTRIES = 1024,
-        MAX_SLOTS = 1 << 20, /* of a ring's table, by the kernel's rule */
-        RETRY_MS = 1,        /* for what the kernel would not take */
+        PLAINLESS_MS = 5, /* other ports may have given one back */
+        MAX_SLOTS = 1 << SLOT_BITS, /* of a ring's table, by the kernel's rule */
 };
-
-/* ---- submitting ---- */
-
-struct io_uring_sqe *uring_get_sqe(struct uring_port *self)
-{
-        if (self->stingy && ++self->refusals % 3 == 0)
-                return NULL;
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
-        if (sqe)
-                return sqe;
-        io_uring_submit(&self->ring);
-        return io_uring_get_sqe(&self->ring);
-}
-
-struct io_uring_sqe *uring_get_op_sqe(struct berth_port *port, struct berth_op *op)
-{
-        struct io_uring_sqe *sqe = uring_get_sqe(uring_of(port));
-        if (!sqe)
-                op_runnable(port, op);
-        return sqe;
-}
 
 /* ---- the engine's table ---- */
 
@@ -76,36 +54,63 @@ static bool uring_step(struct berth_port *port, struct berth_op *op, struct bert
         return false;
 }
 
+/* ---- cancelling ---- */
+
+static struct uring_ring *ring_of_op(struct uring_port *self, struct berth_op *op)
+{
+        if (op->kind == OP_ACCEPT)
+                return self->rings[op_space(op)->accept.ring];
+        if (op->kind == OP_CONNECT)
+                return uring_ring_of_connect(self, op);
+        return ring_of(self, op->handle);
+}
+
+static bool submit_cancel(struct uring_port *self, struct berth_op *op)
+{
+        struct io_uring_sqe *sqe = uring_get_sqe(self, ring_of_op(self, op));
+        if (!sqe)
+                return false;
+        io_uring_prep_cancel(sqe, op, 0);
+        submit_for_nobody(sqe, DATA_NOBODY);
+        return true;
+}
+
+void uring_end_soon(struct uring_port *self, struct berth_op *op)
+{
+        if (op->flags & OP_CANCEL_WAITS || (self->cancels.count == 0 && submit_cancel(self, op)))
+                return;
+        op->flags |= OP_CANCEL_WAITS;
+        op_queue_push(&self->cancels, op);
+}
+
 static void uring_cancel(struct berth_port *port, struct berth_op *op)
 {
+        struct uring_port *self = uring_of(port);
         if (op->kind == OP_CALL) {
                 if (workers_cancel(port->workers, op))
                         op_finish(port, op, -ECANCELED);
-                return;
-        }
-        struct uring_port *self = uring_of(port);
-        struct io_uring_sqe *sqe = self->cancels.count ? NULL : uring_get_sqe(self);
-        if (sqe) {
-                io_uring_prep_cancel(sqe, op, 0);
-                submit_for_nobody(sqe, DATA_NOBODY);
-        } else if (!(op->flags & OP_CANCEL_WAITS)) {
-                op->flags |= OP_CANCEL_WAITS;
-                op_queue_push(&self->cancels, op);
+        } else if (op->kind == OP_SEND_FILE && op_space(op)->send_file.step == SEND_FILE_PLAINLESS) {
+                self->plain_cancelled = true;
+        } else {
+                uring_end_soon(self, op);
         }
 }
 
-/* Cancels that found the submission queue full and the kernel unwilling to empty it. */
-static void submit_late_cancels(struct uring_port *self)
+int uring_catch_up(struct uring_port *self)
 {
-        while (self->cancels.count > 0) {
-                struct io_uring_sqe *sqe = uring_get_sqe(self);
-                if (!sqe)
-                        return;
-                struct berth_op *op = op_queue_pop(&self->cancels);
-                op->flags &= (uint16_t)~OP_CANCEL_WAITS;
-                io_uring_prep_cancel(sqe, op, 0);
-                submit_for_nobody(sqe, DATA_NOBODY);
-        }
+        self->deepened = false;
+        while (self->cancels.count > 0 && submit_cancel(self, self->cancels.first))
+                op_queue_pop(&self->cancels)->flags &= (uint16_t)~OP_CANCEL_WAITS;
+        uring_submit_late_unrests(self);
+        if (self->plainless.count > 0)
+                uring_serve_plainless(self);
+        if (!list_empty(&self->starved))
+                uring_feed_starved(self);
+        if (self->port.ready.count > 0)
+                return 0;
+        if (self->cancels.count > 0 || self->unrests.count > 0)
+                return RETRY_MS;
+        return self->plainless.count > 0 ? PLAINLESS_MS : -1;
 }
 
 /* The op has come to its end before its cancel went out. */
@@ -118,6 +123,8 @@ static void forget_cancel(struct uring_port *self, struct berth_op *op)
         }
         op->flags &= (uint16_t)~OP_CANCEL_WAITS;
 }
+
+/* ---- completions ---- */
 
 static bool op_completed(struct berth_port *port, struct berth_op *op, int res, unsigned flags,
                          struct berth_event *event)
@@ -153,80 +160,12 @@ static bool op_completed(struct berth_port *port, struct berth_op *op, int res, 
         }
 }
 
-/* ---- waiting ---- */
-
-static void arm_wake(struct uring_port *self)
+bool uring_completed(struct uring_port *self, const struct io_uring_cqe *cqe, struct berth_event *event)
 {
-        struct io_uring_sqe *sqe = uring_get_sqe(self);
-        if (!sqe)
-                return;
-        io_uring_prep_poll_multishot(sqe, self->wake, POLLIN);
-        submit_for_nobody(sqe, DATA_WAKE);
-        self->wake_armed = true;
-}
-
-static void woken(struct uring_port *self, unsigned flags)
-{
-        uint64_t count;
-        ssize_t n = read(self->wake, &count, sizeof(count));
-        (void)n;
-        self->wake_armed = flags & IORING_CQE_F_MORE;
-}
-
-/* Nothing to submit, and no work of the kernel's that waits for us to call. */
-static bool idle(struct uring_port *self)
-{
-        return io_uring_sq_ready(&self->ring) == 0 &&
-               !(IO_URING_READ_ONCE(*self->ring.sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN));
-}
-
-static int submit_and_wait(struct uring_port *self, int timeout_ms)
-{
-        struct io_uring_cqe *cqe;
-        if (timeout_ms == 0)
-                return idle(self) ? 0 : io_uring_submit_and_get_events(&self->ring);
-        struct __kernel_timespec time = { .tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000ll };
-        return io_uring_submit_and_wait_timeout(&self->ring, &cqe, 1, timeout_ms < 0 ? NULL : &time, NULL);
-}
-
-static bool harmless(int error)
-{
-        return error == -ETIME || error == -EINTR || error == -EAGAIN || error == -EBUSY;
-}
-
-static int uring_wait(struct berth_port *port, struct berth_event *events, unsigned count, int timeout_ms)
-{
-        struct uring_port *self = uring_of(port);
-        submit_late_cancels(self);
-        if (!self->wake_armed)
-                arm_wake(self);
-        if (self->cancels.count > 0 || !self->wake_armed)
-                timeout_ms = timeout_ms < 0 ? RETRY_MS : min_of(timeout_ms, (int)RETRY_MS);
-        int error = submit_and_wait(self, timeout_ms);
-        if (error < 0 && !harmless(error))
-                return error;
-        struct io_uring_cqe *cqe;
-        unsigned head, seen = 0, n = 0;
-        io_uring_for_each_cqe(&self->ring, head, cqe)
-        {
-                if (n == count)
-                        break;
-                seen++;
-                if (cqe->user_data == DATA_WAKE)
-                        woken(self, cqe->flags);
-                else if (cqe->user_data != DATA_NOBODY &&
-                         op_completed(port, io_uring_cqe_get_data(cqe), cqe->res, cqe->flags, &events[n]))
-                        n++;
-        }
-        io_uring_cq_advance(&self->ring, seen);
-        return (int)n;
-}
-
-static void uring_wake(struct berth_port *port)
-{
-        uint64_t one = 1;
-        ssize_t n = write(uring_of(port)->wake, &one, sizeof(one));
-        (void)n; /* full: it is awake already */
+        void *memory = (void *)(uintptr_t)(cqe->user_data & ~(uint64_t)DATA_REST);
+        if (cqe->user_data & DATA_REST)
+                return uring_rest_completed(self, memory, event);
+        return op_completed(&self->port, memory, cqe->res, cqe->flags, event);
 }
 
 static uint64_t uring_now_ms(struct berth_port *port)
@@ -235,138 +174,102 @@ static uint64_t uring_now_ms(struct berth_port *port)
         return clock_ms();
 }
 
-/* ---- buffers ---- */
-
-static void give_to_kernel(struct uring_port *self, uint16_t buffer)
+static uint32_t uring_max_handles(const struct berth_port *port)
 {
-        struct buffers *buffers = &self->port.buffers;
-        int mask = io_uring_buf_ring_mask(buffers->count);
-        io_uring_buf_ring_add(self->buffer_ring, buffers_data(buffers, buffer), buffers->bytes, buffer, mask, 0);
-        io_uring_buf_ring_advance(self->buffer_ring, 1);
-}
-
-static void uring_buffer_put(struct berth_port *port, uint16_t buffer)
-{
-        buffers_note_given(&port->buffers, buffer);
-        give_to_kernel(uring_of(port), buffer);
+        return ((const struct uring_port *)port)->max_handles;
 }
 
 /* ---- making and ending ---- */
 
-/* For tests of what older kernels lack, or of a kernel short of memory: any of
- * BERTH_URING_WITHOUT=defer,direct,multishot,waitall,room. */
-static bool without(const char *feature)
+/* BERTH_URING_WITHOUT=defer,direct,multishot,bind,waitall,room. */
+bool uring_without(const char *feature)
 {
         const char *list = getenv("BERTH_URING_WITHOUT");
         return list && strstr(list, feature);
 }
 
-/* The ring with all that the kernel knows, then with less. */
-static int make_ring(struct uring_port *self, unsigned entries)
+bool uring_supported(struct uring_port *self, int opcode)
 {
-        static const unsigned flags[] = {
-                IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG, /* 6.1 */
-                IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,                               /* 5.19 */
-        };
-        int error = -EINVAL;
-        for (size_t i = without("defer"); i < array_count(flags) && error == -EINVAL; i++) {
-                struct io_uring_params params = {
-                        .flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP,
-                        .cq_entries = entries * 4,
-                };
-                error = io_uring_queue_init_params(entries, &self->ring, &params);
-        }
-        self->ring_made = error == 0;
-        return error;
-}
-
-static int register_buffers(struct uring_port *self)
-{
-        struct buffers *buffers = &self->port.buffers;
-        self->buffer_ring_bytes = buffers->count * sizeof(struct io_uring_buf);
-        void *memory = mmap(NULL, self->buffer_ring_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED)
-                return -ENOMEM;
-        self->buffer_ring = memory;
-        struct io_uring_buf_reg reg = { .ring_addr = (uintptr_t)memory,
-                                        .ring_entries = buffers->count,
-                                        .bgid = BUFFER_GROUP };
-        int error = io_uring_register_buf_ring(&self->ring, &reg, 0);
-        if (error)
-                return error;
-        for (unsigned i = 0; i < buffers->count; i++)
-                give_to_kernel(self, (uint16_t)i);
-        return 0;
-}
-
-static rlim_t descriptor_limit(void)
-{
-        struct rlimit limit;
-        return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 1024 : limit.rlim_cur;
-}
-
-static bool supported(struct uring_port *self, int opcode)
-{
-        struct io_uring_probe *probe = io_uring_get_probe_ring(&self->ring);
+        struct io_uring_probe *probe = io_uring_get_probe_ring(&first_ring(self)->io);
         bool yes = probe && io_uring_opcode_supported(probe, opcode);
         io_uring_free_probe(probe);
         return yes;
 }
 
-/* Direct descriptors are of use only where a plain one can be had for them. */
-static void register_table(struct uring_port *self, const struct berth_port_config *config)
+/* A table's size: for tests of many rings BERTH_URING_SLOTS. */
+static uint32_t most_slots(void)
 {
-        rlim_t limit = min_of(descriptor_limit(), (rlim_t)MAX_SLOTS);
-        unsigned slots = config->max_handles ? min_of(config->max_handles, (unsigned)limit) : (unsigned)limit;
-        if (without("direct") || !supported(self, OP_FIXED_FD_INSTALL))
-                return;
-        self->installed_limit = (unsigned)limit / 2;
-        self->direct = io_uring_register_files_sparse(&self->ring, slots) == 0;
-        self->slots = slots;
+        const char *told = getenv("BERTH_URING_SLOTS");
+        uint32_t slots = min_of(sockets_limit(), (uint32_t)MAX_SLOTS);
+        return told && atoi(told) > 0 ? min_of(slots, (uint32_t)atoi(told)) : slots;
+}
+
+/* Direct descriptors are of use only where a plain one can be had for them. Without them the first ring's slots are just
+ * counted. Each ring may end up with a quarter of its slots kept for multishot accepts. */
+static int register_table(struct uring_port *self, const struct berth_port_config *config)
+{
+        uint32_t limit = sockets_limit(), slots = most_slots();
+        struct uring_ring *first = first_ring(self);
+        self->max_handles = config->max_handles ? config->max_handles : limit;
+        slots = min_of(slots, self->max_handles);
+        self->installed_limit = max_of(limit / 2, 1u);
+        if (!uring_without("direct") && uring_supported(self, OP_FIXED_FD_INSTALL))
+                self->direct = io_uring_register_files_sparse(&first->io, slots) == 0;
+        if (!self->direct)
+                self->max_handles = slots = min_of(self->max_handles, limit);
+        first->slots = slots;
+        uint64_t rings = slots < self->max_handles ? (uint64_t)self->max_handles * 4 / 3 / slots + 2 : 1;
+        self->ring_room = (uint32_t)min_of(rings, (uint64_t)MAX_RINGS);
+        self->max_handles = (uint32_t)min_of((uint64_t)self->max_handles, (uint64_t)self->ring_room * slots);
+        struct uring_ring **more = realloc(self->rings, self->ring_room * sizeof(*more));
+        if (!more)
+                return -ENOMEM;
+        self->rings = more;
+        return 0;
+}
+
+static void note_features(struct uring_port *self)
+{
+        self->accept_multishot = !uring_without("multishot");
+        self->recv_multishot = self->accept_multishot && uring_supported(self, IORING_OP_SEND_ZC); /* both: 6.0 */
+        self->can_bind = !uring_without("bind") && uring_supported(self, OP_BIND);
+        self->stingy = uring_without("room");
+        self->wait_all = uring_without("waitall") ? 0 : MSG_WAITALL;
 }
 
 static int set_up(struct uring_port *self, const struct berth_port_config *config)
 {
-        unsigned entries = config->ring_entries ? config->ring_entries : DEFAULT_ENTRIES;
-        int error = make_ring(self, entries);
+        self->entries = config->ring_entries ? config->ring_entries : DEFAULT_ENTRIES;
+        self->rings = calloc(1, sizeof(struct uring_ring *));
+        if (!self->rings)
+                return -ENOMEM;
+        int error = uring_add_ring(self);
+        if (!error)
+                error = register_table(self, config);
+        if (!error)
+                error = uring_init_buffers(self);
         if (error)
                 return error;
-        self->scratch = calloc(self->ring.sq.ring_entries, sizeof(*self->scratch));
-        if (!self->scratch)
-                return -ENOMEM;
         void *discarded = mmap(NULL, SEND_FILE_WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                                0);
         if (discarded == MAP_FAILED)
                 return -ENOMEM;
         self->discarded = discarded;
-        error = register_buffers(self);
-        if (error)
-                return error;
-        register_table(self, config);
-        io_uring_register_ring_fd(&self->ring); /* saves a look-up per call; an older kernel goes without */
-        self->accept_multishot = !without("multishot");
-        self->recv_multishot = self->accept_multishot && supported(self, IORING_OP_SEND_ZC); /* both came with 6.0 */
-        self->stingy = without("room");
-        self->wait_all = without("waitall") ? 0 : MSG_WAITALL;
+        note_features(self);
         self->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (self->wake < 0)
-                return -errno;
-        return 0;
+        return self->wake < 0 ? -errno : 0;
 }
 
 static void uring_destroy(struct berth_port *port)
 {
         struct uring_port *self = uring_of(port);
         port_finish(port);
-        if (self->ring_made)
-                io_uring_queue_exit(&self->ring);
-        if (self->buffer_ring)
-                munmap(self->buffer_ring, self->buffer_ring_bytes);
+        uring_end_rings(self);
+        uring_finish_buffers(self);
         if (self->discarded)
                 munmap(self->discarded, SEND_FILE_WINDOW_BYTES);
         if (self->wake >= 0)
                 close(self->wake);
-        free(self->scratch);
         free(self);
 }
 
@@ -376,6 +279,8 @@ static int uring_create(struct berth_port **port, const struct berth_port_config
         if (!self)
                 return -ENOMEM;
         self->wake = -1;
+        list_init(&self->multishot_list);
+        list_init(&self->starved);
         int error = port_init(&self->port, &uring_engine, config);
         if (error) {
                 free(self);
@@ -407,4 +312,7 @@ const struct engine uring_engine = {
         .adopt_pollable = uring_adopt_pollable,
         .drop = uring_drop,
         .buffer_put = uring_buffer_put,
+        .rest = uring_rest,
+        .unrest = uring_unrest,
+        .max_handles = uring_max_handles,
 };

@@ -3,11 +3,12 @@
 
 void uring_start_open(struct berth_port *port, struct berth_op *op)
 {
+        struct uring_ring *ring = first_ring(uring_of(port));
         struct op_space *space = op_space(op);
-        struct io_uring_sqe *sqe = uring_get_op_sqe(port, op);
+        struct io_uring_sqe *sqe = uring_get_op_sqe(port, ring, op);
         if (!sqe)
                 return;
-        struct open_how *how = &scratch_of(uring_of(port), sqe)->how;
+        struct open_how *how = &scratch_of(ring, sqe)->how;
         files_open_how(how, space->open.flags, 0);
         io_uring_prep_openat2(sqe, op->handle->descriptor, space->open.path, how);
         submit(sqe, op);
@@ -27,8 +28,9 @@ bool uring_open_completed(struct berth_port *port, struct berth_op *op, int res,
 
 void uring_start_read(struct berth_port *port, struct berth_op *op)
 {
+        struct uring_ring *ring = first_ring(uring_of(port));
         struct op_space *space = op_space(op);
-        struct io_uring_sqe *sqe = uring_get_op_sqe(port, op);
+        struct io_uring_sqe *sqe = uring_get_op_sqe(port, ring, op);
         if (!sqe)
                 return;
         io_uring_prep_read(sqe, op->handle->descriptor, space->file.data, (unsigned)space->file.size,
@@ -38,8 +40,9 @@ void uring_start_read(struct berth_port *port, struct berth_op *op)
 
 void uring_start_write(struct berth_port *port, struct berth_op *op)
 {
+        struct uring_ring *ring = first_ring(uring_of(port));
         struct op_space *space = op_space(op);
-        struct io_uring_sqe *sqe = uring_get_op_sqe(port, op);
+        struct io_uring_sqe *sqe = uring_get_op_sqe(port, ring, op);
         if (!sqe)
                 return;
         io_uring_prep_write(sqe, op->handle->descriptor, space->file.data, (unsigned)space->file.size,

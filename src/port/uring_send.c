@@ -4,76 +4,30 @@
  * sendfile(2) called by the port's thread, a turn at a time; the ring waits for the socket to take more and reads cold
  * windows of the file in.
  *
- * sendfile(2) and getpeername(2) want a plain descriptor: FIXED_FD_INSTALL makes one for the same socket when it is
- * first needed, and it stays with the handle while there are few of them.
+ * sendfile(2) wants a plain descriptor (uring_plain.c).
  */
 #include "port/uring.h"
 
 #include <poll.h>
-#include <unistd.h>
 
 enum { MAX_TRANSFER_BYTES = 1 << 30 }; /* of one submission */
-
-enum send_file_step { SEND_FILE_START, SEND_FILE_INSTALLING, SEND_FILE_POLLING, SEND_FILE_READING };
-
-/* Plain descriptors installed for direct ones, over all ports: the process has one limit for them. */
-static atomic_uint installed_count;
-
-/* ---- plain descriptors for direct ones ---- */
-
-void uring_submit_install(struct berth_port *port, struct berth_op *op)
-{
-        struct io_uring_sqe *sqe = uring_get_op_sqe(port, op);
-        if (!sqe)
-                return;
-        io_uring_prep_rw(OP_FIXED_FD_INSTALL, sqe, op->handle->descriptor, NULL, 0, 0);
-        submit(sqe, op);
-}
-
-/* Two ops may have asked for one at the same time. */
-void uring_note_installed(struct berth_handle *handle, int descriptor)
-{
-        if (handle->installed >= 0) {
-                close(descriptor);
-                return;
-        }
-        handle->installed = descriptor;
-        atomic_fetch_add_explicit(&installed_count, 1, memory_order_relaxed);
-}
-
-void uring_uninstall(struct berth_handle *handle)
-{
-        if (handle->installed < 0)
-                return;
-        close(handle->installed);
-        handle->installed = -1;
-        atomic_fetch_sub_explicit(&installed_count, 1, memory_order_relaxed);
-}
-
-void uring_spare_installed(struct berth_port *port, struct berth_handle *handle, const struct berth_op *user)
-{
-        unsigned count = atomic_load_explicit(&installed_count, memory_order_relaxed);
-        bool in_use = handle->sender && handle->sender != user;
-        if (count > uring_of(port)->installed_limit && !in_use)
-                uring_uninstall(handle);
-}
 
 /* ---- send_file ---- */
 
 static void submit_poll_out(struct berth_port *port, struct berth_op *op)
 {
-        struct io_uring_sqe *sqe = uring_get_op_sqe(port, op);
+        struct io_uring_sqe *sqe = uring_get_op_sqe(port, ring_of(uring_of(port), op->handle), op);
         if (!sqe)
                 return;
         op_space(op)->send_file.step = SEND_FILE_POLLING;
-        io_uring_prep_poll_add(sqe, op->handle->descriptor, POLLOUT);
+        io_uring_prep_poll_add(sqe, target_of(op->handle), POLLOUT);
         submit(sqe, op);
 }
 
 static void submit_read_in(struct berth_port *port, struct berth_op *op)
 {
         struct uring_port *self = uring_of(port);
-        struct io_uring_sqe *sqe = uring_get_op_sqe(port, op);
+        struct io_uring_sqe *sqe = uring_get_op_sqe(port, ring_of(uring_of(port), op->handle), op);
         if (!sqe)
                 return;
         const struct berth_send_file *file = op_space(op)->send_file.file;
@@ -94,6 +48,7 @@ static bool send_file_push(struct berth_port *port, struct berth_op *op, int64_t
         space->send_file.step = SEND_FILE_START;
         switch (sendfile_push(plain_descriptor(op->handle), file, read_in, &error)) {
         case PUSH_FULL:
+                uring_spare_installed(uring_of(port), op->handle, op);
                 submit_poll_out(port, op);
                 return false;
         case PUSH_TURN:
@@ -111,33 +66,46 @@ static bool send_file_push(struct berth_port *port, struct berth_op *op, int64_t
                 *result = error;
                 break;
         }
-        uring_spare_installed(port, op->handle, op);
+        uring_spare_installed(uring_of(port), op->handle, op);
         return true;
+}
+
+/* Goes on, with a plain descriptor or to get one. */
+static bool send_file_on(struct berth_port *port, struct berth_op *op, int64_t *result)
+{
+        if (plain_descriptor(op->handle) >= 0)
+                return send_file_push(port, op, result);
+        op_space(op)->send_file.step = SEND_FILE_INSTALLING;
+        if (!uring_submit_install(port, op))
+                uring_wait_for_plain(uring_of(port), op, false);
+        return false;
 }
 
 void uring_start_send_file(struct berth_port *port, struct berth_op *op)
 {
-        if (plain_descriptor(op->handle) < 0) {
-                op_space(op)->send_file.step = SEND_FILE_INSTALLING;
-                uring_submit_install(port, op);
-                return;
-        }
         int64_t result = 0;
-        if (send_file_push(port, op, &result))
+        if (send_file_on(port, op, &result))
                 op_finish(port, op, result);
 }
 
+/* The kernel may refuse a plain descriptor: we come back to that. After a cold window sendfile meets the same error as
+ * the read and reports it. */
 bool uring_send_file_completed(struct berth_port *port, struct berth_op *op, int res, struct berth_event *event)
 {
         uint64_t step = op_space(op)->send_file.step;
         int64_t result = res;
-        if (step == SEND_FILE_INSTALLING && res >= 0)
-                uring_note_installed(op->handle, res);
-        if (op_cancelled(op))
+        if (step == SEND_FILE_INSTALLING)
+                uring_note_installed(uring_of(port), op->handle, res);
+        if (op_cancelled(op)) {
                 result = -ECANCELED;
-        else if (res >= 0 || step == SEND_FILE_READING) /* sendfile meets the same error and reports it */
-                if (!send_file_push(port, op, &result))
+        } else if (step == SEND_FILE_INSTALLING && refusal(res)) {
+                port->stats.refused++;
+                uring_wait_for_plain(uring_of(port), op, true);
+                return false;
+        } else if (res >= 0 || step == SEND_FILE_READING) {
+                if (!send_file_on(port, op, &result))
                         return false;
+        }
         op_end(port, op, result, 0, 0, event);
         return true;
 }
@@ -146,11 +114,11 @@ bool uring_send_file_completed(struct berth_port *port, struct berth_op *op, int
 
 static void submit_send(struct berth_port *port, struct berth_op *op, const char *data, size_t size)
 {
-        struct io_uring_sqe *sqe = uring_get_op_sqe(port, op);
+        struct io_uring_sqe *sqe = uring_get_op_sqe(port, ring_of(uring_of(port), op->handle), op);
         if (!sqe)
                 return;
         int flags = MSG_NOSIGNAL | uring_of(port)->wait_all | (op->flags & OP_SEND_MORE ? MSG_MORE : 0);
-        io_uring_prep_send(sqe, op->handle->descriptor, data, min_of(size, (size_t)MAX_TRANSFER_BYTES), flags);
+        io_uring_prep_send(sqe, target_of(op->handle), data, min_of(size, (size_t)MAX_TRANSFER_BYTES), flags);
         submit(sqe, op);
 }
 
@@ -202,15 +170,16 @@ void uring_start_sendv(struct berth_port *port, struct berth_op *op)
                 submit_send(port, op, data, size);
                 return;
         }
-        struct io_uring_sqe *sqe = uring_get_op_sqe(port, op);
+        struct uring_ring *ring = ring_of(uring_of(port), op->handle);
+        struct io_uring_sqe *sqe = uring_get_op_sqe(port, ring, op);
         if (!sqe)
                 return;
-        struct msghdr *message = &scratch_of(uring_of(port), sqe)->message;
+        struct msghdr *message = &scratch_of(ring, sqe)->message;
         *message = (struct msghdr){
                 .msg_iov = (struct iovec *)(uintptr_t)space->sendv.vecs,
                 .msg_iovlen = space->sendv.count,
         };
-        io_uring_prep_sendmsg(sqe, op->handle->descriptor, message, MSG_NOSIGNAL | uring_of(port)->wait_all);
+        io_uring_prep_sendmsg(sqe, target_of(op->handle), message, MSG_NOSIGNAL | uring_of(port)->wait_all);
         submit(sqe, op);
 }
 

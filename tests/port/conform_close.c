@@ -96,6 +96,60 @@ static void sends_can_be_cancelled(void **state)
         lab_close(&lab);
 }
 
+/* A send is cut off by its cancel at any point; another op goes on with the next byte, and the stream is whole. */
+static void after_a_cancelled_send_another_goes_on_where_it_stopped(void **state)
+{
+        (void)state;
+        enum { TOTAL = 6 << 20, MOST = 40 };
+        char *data = pattern(0, TOTAL);
+        for (unsigned kind = 0; kind < 2; kind++) {
+                struct lab lab;
+                struct end client, server;
+                lab_open(&lab, &(struct berth_port_config){ .buffer_bytes = 32768 });
+                lab_pair(&lab, &client, &server);
+                size_t sent = 0, cut_off = 0;
+                for (unsigned i = 0; i < MOST && sent < TOTAL; i++) {
+                        size_t first = 1 + lab_chance(1000), left = TOTAL - sent;
+                        struct berth_vec vecs[3] = { { data + sent, left < first ? left : first },
+                                                     { "", 0 },
+                                                     { data + sent + first, left < first ? 0 : left - first } };
+                        struct berth_op *op = go(&lab, &client.send, &client);
+                        if (kind)
+                                berth_sendv(lab.port, op, &client.handle, vecs, 3);
+                        else
+                                berth_send(lab.port, op, &client.handle, data + sent, left, 0);
+                        wait_for_moment(&lab, (int)(i % MOMENTS));
+                        if (client.send.in_flight)
+                                berth_cancel(lab.port, op);
+                        act_wait(&client.send);
+                        size_t part = berth_sent(op);
+                        assert_true(client.send.result == -ECANCELED || client.send.result == (int64_t)left);
+                        assert_true(client.send.result < 0 ? part < left : part == left);
+                        cut_off += part > 0 && part < left;
+                        sent += part;
+                        server.paused = true; /* the peer reads a little, at times nothing */
+                        for (unsigned n = lab_chance(12); n > 0 && server.received < sent; n--) {
+                                end_receive(&lab, &server, false);
+                                act_wait(&server.recv);
+                        }
+                }
+                assert_true(cut_off > 0);
+                server.paused = false;
+                end_receive(&lab, &server, true);
+                if (sent < TOTAL)
+                        end_send(&lab, &client, data + sent, TOTAL - sent);
+                lab_until(&lab, server.received == TOTAL);
+                act_wait(&client.send);
+                assert_int_equal(berth_sent(&client.send.op), sent < TOTAL ? TOTAL - sent : berth_sent(&client.send.op));
+                end_close_wait(&lab, &client, 0);
+                lab_until(&lab, server.ended);
+                assert_int_equal(server.received, TOTAL);
+                end_close_wait(&lab, &server, 0);
+                lab_close(&lab);
+        }
+        free(data);
+}
+
 /* A listener whose queue is full: further connects have to wait. Returns how many are connected. */
 static unsigned fill_queue(struct lab *lab, struct end *clients, unsigned most)
 {
@@ -306,7 +360,7 @@ static void a_close_waits_for_every_op_in_flight(void **state)
                 else
                         berth_send_file(lab.port, go(&lab, &client.send, &client), &client.handle, &what);
                 if (i % 5 == 0)
-                        berth_peer_address(lab.port, go(&lab, &client.other, &client), &client.handle, &address);
+                        berth_peer_address(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&address, sizeof(address));
                 wait_for_moment(&lab, (int)(i / 4 % MOMENTS));
                 end_close_wait(&lab, &client, i % 2 ? BERTH_ABORT : 0);
                 assert_int_equal(client.recv.finals, 1);
@@ -381,6 +435,7 @@ static void handles_are_used_again_in_a_storm(void **state)
 static const struct CMUnitTest tests[] = {
         cmocka_unit_test(receives_can_be_cancelled),
         cmocka_unit_test(sends_can_be_cancelled),
+        cmocka_unit_test(after_a_cancelled_send_another_goes_on_where_it_stopped),
         cmocka_unit_test(a_connect_can_be_cancelled_and_leaves_the_handle_unused),
         cmocka_unit_test(a_connect_that_is_cancelled_at_once_ends_either_way),
         cmocka_unit_test(a_connecting_socket_can_be_closed),

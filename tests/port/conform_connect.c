@@ -66,7 +66,7 @@ static void connecting_to_nobody_is_refused_and_leaves_the_handle_unused(void **
         struct sockaddr_storage gone = lab.address;
         lab_stop_listening(&lab);
         berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&gone,
-                      lab.address_bytes);
+                      lab.address_bytes, NULL);
         act_wait(&client.other);
         assert_int_equal(client.other.result, -ECONNREFUSED);
 
@@ -85,7 +85,7 @@ static void connecting_to_nobody_is_refused_and_leaves_the_handle_unused(void **
 static struct sockaddr_in peer_of(struct lab *lab, struct end *end)
 {
         struct sockaddr_storage address;
-        berth_peer_address(lab->port, go(lab, &end->other, end), &end->handle, &address);
+        berth_peer_address(lab->port, go(lab, &end->other, end), &end->handle, (struct sockaddr *)&address, sizeof(address));
         act_wait(&end->other);
         assert_int_equal(end->other.result, 0);
         assert_int_equal(address.ss_family, AF_INET);
@@ -109,6 +109,125 @@ static void each_end_learns_the_address_of_the_other(void **state)
         assert_int_equal(peer.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
         end_close_wait(&lab, &server, 0);
         end_close_wait(&lab, &client, 0);
+        lab_close(&lab);
+}
+
+static void a_peers_address_is_cut_to_the_room_for_it(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server;
+        struct sockaddr_storage whole;
+        unsigned char cut[8];
+        lab_open(&lab, NULL);
+        lab_pair(&lab, &client, &server);
+        berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle, (struct sockaddr *)&whole,
+                           sizeof(whole));
+        act_wait(&server.other);
+        memset(cut, 0xee, sizeof(cut));
+        berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle, (struct sockaddr *)cut, 6);
+        act_wait(&server.other);
+        assert_int_equal(server.other.result, 0);
+        assert_memory_equal(cut, &whole, 6);
+        assert_true(cut[6] == 0xee && cut[7] == 0xee);
+        end_close_wait(&lab, &server, 0);
+        end_close_wait(&lab, &client, 0);
+        lab_close(&lab);
+}
+
+/* ---- a source address ---- */
+
+/* Connects from there; what the other end sees must be that, with a port when none was given. */
+static int connect_from(struct lab *lab, struct end *client, struct end *server, const struct sockaddr *source)
+{
+        memset(client, 0, sizeof(*client));
+        memset(server, 0, sizeof(*server));
+        berth_connect(lab->port, go(lab, &client->other, client), &client->handle, (struct sockaddr *)&lab->address,
+                      lab->address_bytes, source);
+        act_wait(&client->other);
+        assert_int_equal(client->handle.kind == 0, client->other.result < 0);
+        if (client->other.result == 0)
+                lab_adopt(lab, server);
+        return (int)client->other.result;
+}
+
+static void a_connection_comes_from_the_address_it_was_given(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server, other_client, other_server;
+        lab_open(&lab, NULL);
+        struct sockaddr_in from = { .sin_family = AF_INET };
+        for (uint32_t host = 1; host < 40; host++) {
+                from.sin_addr.s_addr = htonl(0x7f000000 + host);
+                assert_int_equal(connect_from(&lab, &client, &server, (struct sockaddr *)&from), 0);
+                struct sockaddr_in seen = peer_of(&lab, &server);
+                assert_int_equal(seen.sin_addr.s_addr, from.sin_addr.s_addr);
+                assert_int_not_equal(seen.sin_port, 0);
+                /* a given port: the one that was just used, from another address */
+                struct sockaddr_in exact = seen;
+                exact.sin_addr.s_addr = htonl(0x7f000100 + host);
+                assert_int_equal(connect_from(&lab, &other_client, &other_server, (struct sockaddr *)&exact), 0);
+                seen = peer_of(&lab, &other_server);
+                assert_int_equal(seen.sin_addr.s_addr, exact.sin_addr.s_addr);
+                assert_int_equal(seen.sin_port, exact.sin_port);
+                end_send(&lab, &client, "\0", 1);
+                end_receive(&lab, &server, false);
+                lab_until(&lab, server.received == 1);
+                end_close_wait(&lab, &other_client, BERTH_ABORT);
+                end_close_wait(&lab, &other_server, 0);
+                end_close_wait(&lab, &client, BERTH_ABORT);
+                end_close_wait(&lab, &server, 0);
+        }
+        lab_close(&lab);
+}
+
+static void a_source_that_cannot_be_is_refused_and_leaves_the_handle_unused(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server, second;
+        lab_open(&lab, NULL);
+        uint32_t handles = berth_port_stats(lab.port)->handles;
+        struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000201) }; /* RFC 5737 */
+        for (int i = 0; i < 3; i++)
+                assert_int_equal(connect_from(&lab, &client, &server, (struct sockaddr *)&from), -EADDRNOTAVAIL);
+        assert_int_equal(berth_port_stats(lab.port)->handles, handles);
+        /* the same pair of addresses and ports cannot be twice */
+        from.sin_addr.s_addr = htonl(0x7f000007);
+        assert_int_equal(connect_from(&lab, &client, &server, (struct sockaddr *)&from), 0);
+        from = peer_of(&lab, &server);
+        struct end nobody = { 0 };
+        int error = connect_from(&lab, &second, &nobody, (struct sockaddr *)&from);
+        assert_true(error == -EADDRINUSE || error == -EADDRNOTAVAIL);
+        end_close_wait(&lab, &client, BERTH_ABORT);
+        end_close_wait(&lab, &server, 0);
+        assert_int_equal(connect_from(&lab, &client, &server, NULL), 0); /* the kernel's choice, as ever */
+        end_close_wait(&lab, &client, 0);
+        end_close_wait(&lab, &server, 0);
+        lab_close(&lab);
+}
+
+static void connecting_from_an_address_can_be_cancelled_and_closed(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000009) };
+        lab_open(&lab, NULL);
+        for (unsigned i = 0; i < 60; i++) {
+                struct end client = { 0 };
+                berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle,
+                              (struct sockaddr *)&lab.address, lab.address_bytes, (struct sockaddr *)&from);
+                lab_turns(&lab, i % 6);
+                if (i % 2 && client.other.in_flight)
+                        berth_cancel(lab.port, &client.other.op);
+                else if (client.other.in_flight)
+                        end_close_wait(&lab, &client, 0);
+                lab_until(&lab, !client.other.in_flight);
+                assert_true(client.other.result == 0 || client.other.result == -ECANCELED);
+                if (client.handle.kind)
+                        end_close_wait(&lab, &client, 0);
+        }
         lab_close(&lab);
 }
 
@@ -143,7 +262,7 @@ static void unix_sockets_work_alike(void **state)
         assert_int_equal(berth_listen(lab.port, &lab.listener, (struct sockaddr *)&address, sizeof(address), 16, 0), 0);
         berth_accept(lab.port, go(&lab, &lab.accept, NULL), &lab.listener);
         berth_connect(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&address,
-                      sizeof(address));
+                      sizeof(address), NULL);
         act_wait(&client.other);
         assert_int_equal(client.other.result, 0);
         lab_until(&lab, lab.accept.mores == 1);
@@ -180,11 +299,23 @@ static void an_address_of_ipv6_works_alike(void **state)
         act_wait(&client.other);
         assert_int_equal(client.other.result, 0);
         lab_adopt(&lab, &server);
-        berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle, &told);
+        berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle, (struct sockaddr *)&told, sizeof(told));
         act_wait(&server.other);
         assert_int_equal(told.ss_family, AF_INET6);
-        end_close_wait(&lab, &client, 0);
+        struct sockaddr_in6 seen = *(struct sockaddr_in6 *)&told, from = address;
+        end_close_wait(&lab, &client, BERTH_ABORT);
         end_close_wait(&lab, &server, 0);
+        for (int given = 0; given < 2; given++) { /* from an address, with and without a port */
+                from.sin6_port = given ? seen.sin6_port : 0;
+                assert_int_equal(connect_from(&lab, &client, &server, (struct sockaddr *)&from), 0);
+                berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle,
+                                   (struct sockaddr *)&seen, sizeof(seen));
+                act_wait(&server.other);
+                assert_memory_equal(&seen.sin6_addr, &from.sin6_addr, sizeof(seen.sin6_addr));
+                assert_true(given ? seen.sin6_port == from.sin6_port : seen.sin6_port != 0);
+                end_close_wait(&lab, &client, BERTH_ABORT);
+                end_close_wait(&lab, &server, 0);
+        }
         lab_close(&lab);
 }
 
@@ -378,6 +509,10 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_accept_serves_many_connections),
         cmocka_unit_test(connecting_to_nobody_is_refused_and_leaves_the_handle_unused),
         cmocka_unit_test(each_end_learns_the_address_of_the_other),
+        cmocka_unit_test(a_connection_comes_from_the_address_it_was_given),
+        cmocka_unit_test(a_source_that_cannot_be_is_refused_and_leaves_the_handle_unused),
+        cmocka_unit_test(connecting_from_an_address_can_be_cancelled_and_closed),
+        cmocka_unit_test(a_peers_address_is_cut_to_the_room_for_it),
         cmocka_unit_test(an_address_in_use_is_refused),
         cmocka_unit_test(unix_sockets_work_alike),
         cmocka_unit_test(an_address_of_ipv6_works_alike),

@@ -3,7 +3,7 @@
 
 struct clocked {
         struct berth_timer timer;
-        uint64_t due_ms, delay_ms;
+        uint64_t due_ms, latest_ms, delay_ms; /* the port read its clock between these two moments */
         unsigned ends;
         int64_t result;
 };
@@ -11,6 +11,11 @@ struct clocked {
 static struct lab *clock_lab;
 static uint64_t last_due_ms;
 static unsigned ended;
+
+static uint64_t now_of(const struct lab *lab)
+{
+        return lab->sim ? berth_port_now_ms(lab->port) : lab_clock_ms();
+}
 
 static void rang(struct berth_op *op)
 {
@@ -20,9 +25,9 @@ static void rang(struct berth_op *op)
         ended++;
         if (op->result < 0)
                 return;
-        uint64_t now_ms = clock_lab->sim ? berth_port_now_ms(clock_lab->port) : lab_clock_ms();
-        assert_true(now_ms >= clocked->due_ms);          /* never early */
-        assert_true(clocked->due_ms + 1 >= last_due_ms); /* in order, but for the millisecond of rounding */
+        uint64_t now_ms = now_of(clock_lab);
+        assert_true(now_ms >= clocked->due_ms);             /* never early */
+        assert_true(clocked->latest_ms + 1 >= last_due_ms); /* in order, but for the millisecond of rounding */
         last_due_ms = clocked->due_ms;
 }
 
@@ -30,8 +35,9 @@ static void start(struct lab *lab, struct clocked *clocked, uint64_t delay_ms)
 {
         clocked->timer.op.done = rang;
         clocked->delay_ms = delay_ms;
-        clocked->due_ms = (lab->sim ? berth_port_now_ms(lab->port) : lab_clock_ms()) + delay_ms;
+        clocked->due_ms = now_of(lab) + delay_ms;
         berth_timer_start(lab->port, &clocked->timer, delay_ms);
+        clocked->latest_ms = now_of(lab) + delay_ms;
 }
 
 static void begin(struct lab *lab)

@@ -6,7 +6,8 @@
 #include <stdio.h>
 
 static const struct test_list *const lists[] = {
-        &connect_tests, &stream_tests, &file_tests, &close_tests, &bound_tests, &time_tests, &thread_tests,
+        &connect_tests, &stream_tests, &rest_tests,   &file_tests, &close_tests,  &buffer_tests,
+        &bound_tests,   &handle_tests, &plain_tests, &time_tests, &thread_tests,
 };
 
 /* A container may forbid io_uring, which is no fault of ours; then the epoll engine is what runs there. */

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,11 +34,48 @@ unsigned lab_open_descriptors(void)
         return count;
 }
 
+void lab_limit_descriptors(int more)
+{
+        static struct rlimit before;
+        if (before.rlim_cur == 0)
+                assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        struct rlimit limit = before;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        if (more != LAB_AS_BEFORE) {
+                int lowest = open("/dev/null", O_RDONLY);
+                assert_true(lowest >= 0);
+                close(lowest);
+                limit.rlim_cur = (rlim_t)(lowest + more);
+        }
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+int lab_restore_limit(void **state)
+{
+        (void)state;
+        lab_limit_descriptors(LAB_AS_BEFORE);
+        return 0;
+}
+
+bool lab_refused(int64_t result)
+{
+        return result == -EMFILE || result == -ENFILE;
+}
+
 uint32_t lab_chance(uint32_t bound)
 {
         static uint64_t state = 1;
         state = state * 6364136223846793005u + 1442695040888963407u;
         return (uint32_t)(((state >> 33) * bound) >> 31);
+}
+
+static void rested(struct berth_handle *handle)
+{
+        struct end *end = container_of(handle, struct end, handle);
+        assert_true(end->resting);
+        assert_false(end->close.in_flight || end->closed);
+        end->resting = false;
+        end->rests_ended++;
 }
 
 void lab_open_bare(struct lab *lab, const struct berth_port_config *config)
@@ -47,6 +85,7 @@ void lab_open_bare(struct lab *lab, const struct berth_port_config *config)
         lab->descriptors = lab_open_descriptors();
         lab->sim = strcmp(lab_engine, "sim") == 0;
         own.engine = lab_engine;
+        own.rested = rested;
         if (!own.seed)
                 own.seed = 1;
         assert_int_equal(berth_port_create(&lab->port, &own), 0);
@@ -177,7 +216,7 @@ void act_wait(struct act *act)
 void lab_connect(struct lab *lab, struct end *client)
 {
         berth_connect(lab->port, go(lab, &client->other, client), &client->handle, (struct sockaddr *)&lab->address,
-                      lab->address_bytes);
+                      lab->address_bytes, NULL);
 }
 
 void lab_adopt(struct lab *lab, struct end *server)
@@ -210,6 +249,7 @@ static void note_closed(struct act *act)
 void end_close(struct lab *lab, struct end *end, unsigned flags)
 {
         end_put_kept(lab, end);
+        end->resting = false; /* it ends without telling */
         end->close.then = note_closed;
         berth_close(lab->port, go(lab, &end->close, end), &end->handle, flags);
 }
@@ -218,6 +258,19 @@ void end_close_wait(struct lab *lab, struct end *end, unsigned flags)
 {
         end_close(lab, end, flags);
         act_wait(&end->close);
+}
+
+void end_rest(struct lab *lab, struct end *end)
+{
+        assert_false(end->resting);
+        end->resting = true;
+        berth_rest(lab->port, &end->handle);
+        assert_true(end->resting); /* nothing ends inside a start */
+}
+
+void end_rest_wait(struct lab *lab, struct end *end)
+{
+        lab_until(lab, !end->resting);
 }
 
 static void receive_once_more(struct lab *lab, struct end *end)

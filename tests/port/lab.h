@@ -43,6 +43,8 @@ struct act {
 struct end {
         struct berth_handle handle;
         struct act recv, send, close, other;
+        bool resting;              /* by end_rest() */
+        unsigned rests_ended;
         bool closed;               /* the close has completed */
         uint64_t received;         /* bytes, all as in the pattern */
         uint64_t base;             /* the pattern's position that the first byte received should have */
@@ -79,7 +81,7 @@ struct test_list {
         size_t count;
 };
 extern const struct test_list connect_tests, stream_tests, file_tests, close_tests, bound_tests, time_tests,
-        thread_tests;
+        thread_tests, rest_tests, handle_tests, buffer_tests, plain_tests;
 
 /* NULL config: the defaults. Listens on loopback and accepts. */
 void lab_open(struct lab *lab, const struct berth_port_config *config);
@@ -104,6 +106,12 @@ void lab_turns(struct lab *lab, unsigned count);
 void lab_settle(struct lab *lab);
 uint64_t lab_clock_ms(void);
 unsigned lab_open_descriptors(void);
+/* Leaves room for so many more descriptors; LAB_AS_BEFORE ends that. */
+enum { LAB_AS_BEFORE = -1 };
+void lab_limit_descriptors(int more);
+/* As a test's teardown. */
+int lab_restore_limit(void **state);
+bool lab_refused(int64_t result);
 /* Chance that is the same in every run. */
 uint32_t lab_chance(uint32_t bound);
 
@@ -117,6 +125,10 @@ void lab_connect(struct lab *lab, struct end *client);
 void lab_adopt(struct lab *lab, struct end *server);
 void end_close(struct lab *lab, struct end *end, unsigned flags);
 void end_close_wait(struct lab *lab, struct end *end, unsigned flags);
+
+void end_rest(struct lab *lab, struct end *end);
+/* Until its rest has ended. */
+void end_rest_wait(struct lab *lab, struct end *end);
 
 /* Receives on and on, checks the bytes, until the end, an error or a cancel. */
 void end_receive(struct lab *lab, struct end *end, bool multishot);

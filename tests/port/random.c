@@ -4,10 +4,10 @@
  *     random --seed N [--trace]        one run, with each completion printed
  *
  * A run has a listener and some clients. Each client connects, says who it is and what it wants (its bytes echoed, a
- * range of a file, its bytes counted), and checks what comes back. Meanwhile chance cancels, closes and resets, and in
- * some runs the simulator refuses and breaks things too. Checked: an op completes once for each start and not after its
+ * range of a file, its bytes counted), and checks what comes back. One that has nothing to send may wait at rest.
+ * Meanwhile chance cancels, closes and resets, and in some runs the simulator refuses and breaks things too. Checked: an op completes once for each start and not after its
  * handle's close; bytes arrive in order, and on a connection that nobody disturbed all of them; a cancelled receive
- * loses nothing; errors are among those that the op may have; every run comes to an end with nothing in flight. A
+ * loses nothing, and after a cancelled send another goes on with the next byte; errors are among those that the op may have; every run comes to an end with nothing in flight. A
  * connection's memory goes as soon as its close is done, so that a sanitizer sees who still looks.
  */
 #include <arpa/inet.h>
@@ -61,7 +61,7 @@ struct peer {
         size_t request_bytes; /* of it, received or sent */
         uint64_t received;    /* after the request */
         uint64_t sent;        /* after the request; of it completed */
-        bool end_seen, shut, multishot, want_pause, failed;
+        bool end_seen, shut, resting, failed;
         char *out; /* what the send in flight points at */
         size_t out_bytes;
         char *queue; /* echo: to be sent back */
@@ -71,6 +71,7 @@ struct peer {
         bool file_open;
         struct berth_send_file what;
         struct sockaddr_storage address;
+        struct sockaddr_in source;
 };
 
 /* How a client and its server fared: judged when both are gone. */
@@ -80,7 +81,7 @@ struct outcome {
 
 static struct {
         uint64_t seed, hash, chance;
-        bool trace, rough, faults, few_ops;
+        bool trace, rough, faults, few_ops, few_handles;
         struct berth_port *port;
         struct berth_workers *workers;
         struct berth_handle listener, folder;
@@ -89,6 +90,7 @@ static struct {
         struct berth_timer retry;
         bool retry_runs, ending, call_runs;
         struct sockaddr_storage address;
+        uint32_t max_handles;
         unsigned clients, clients_left, peers, completions, strangers_disturbed;
         struct outcome outcomes[MOST_CLIENTS];
 } run;
@@ -213,7 +215,8 @@ static bool was_refused(int64_t result)
 static bool may_fail_with(int64_t result)
 {
         return result == -ECANCELED || result == -ECONNRESET || result == -EPIPE || result == -ENOTCONN ||
-               (run.few_ops && result == -ENOBUFS) || (run.faults && (was_refused(result) || result == -ETIMEDOUT));
+               (run.few_ops && result == -ENOBUFS) || (run.few_handles && result == -ENFILE) ||
+               (run.faults && (was_refused(result) || result == -ETIMEDOUT || result == -EADDRNOTAVAIL));
 }
 
 /* ---- ending a connection ---- */
@@ -253,6 +256,7 @@ static void peer_closed(struct slot *slot)
         check(slot->op.result == 0);
         check(!peer->recv.in_flight && !peer->send.in_flight && !peer->misc.in_flight);
         peer->closed = true;
+        peer->resting = false;
         close_file(peer);
         if (peer->disturber_runs)
                 berth_timer_cancel(run.port, &peer->disturber);
@@ -302,16 +306,40 @@ static void shut_down(struct peer *peer)
         berth_shutdown(run.port, go(&peer->misc, peer, "shutdown", shut_done), &peer->handle);
 }
 
+static void send_out(struct peer *peer, char *data, size_t size);
+
+static bool says_who_it_is(const struct peer *peer)
+{
+        return !peer->is_server && peer->request_bytes < sizeof(peer->request);
+}
+
+/* What a cancelled send has left. */
+static void send_rest(struct peer *peer, size_t part)
+{
+        size_t left = peer->out_bytes - part;
+        char *rest = malloc(left);
+        memcpy(rest, peer->out + part, left);
+        if (!says_who_it_is(peer))
+                peer->sent += part;
+        send_out(peer, rest, left);
+}
+
 static void sent(struct slot *slot)
 {
         struct peer *peer = slot->peer;
         int64_t result = slot->op.result;
+        size_t part = berth_sent(&slot->op);
         check(result == (int64_t)peer->out_bytes || (result < 0 && may_fail_with(result)));
+        check(result < 0 ? part < peer->out_bytes : part == peer->out_bytes);
+        if (result == -ECANCELED && !peer->closing && chance(4)) {
+                send_rest(peer, part);
+                return;
+        }
         if (result < 0) {
                 give_up(peer);
                 return;
         }
-        if (!peer->is_server && peer->request_bytes < sizeof(peer->request))
+        if (says_who_it_is(peer))
                 peer->request_bytes = sizeof(peer->request);
         else
                 peer->sent += (uint64_t)result;
@@ -423,11 +451,24 @@ static void readable(struct slot *slot)
                 go_on(slot->peer);
 }
 
-static void receive(struct peer *peer)
+static void rested(struct berth_handle *handle)
+{
+        struct peer *peer = container_of(handle, struct peer, handle);
+        run.completions++;
+        note("rest", name_of(peer), 0, 0);
+        check(peer->resting && !peer->closing && !peer->closed);
+        peer->resting = false;
+        go_on(peer);
+}
+
+static void receive(struct peer *peer, bool may_rest)
 {
         if (peer->closing || peer->end_seen || peer->recv.in_flight)
                 return;
-        if (chance(4) == 0)
+        if (may_rest && !peer->send.in_flight && !peer->misc.in_flight && chance(3) == 0) {
+                peer->resting = true;
+                berth_rest(run.port, &peer->handle);
+        } else if (chance(4) == 0)
                 berth_wait_readable(run.port, go(&peer->recv, peer, "readable", readable), &peer->handle);
         else
                 berth_recv(run.port, go(&peer->recv, peer, "recv", received), &peer->handle,
@@ -439,7 +480,7 @@ static void receive(struct peer *peer)
 static void client_goes_on(struct peer *peer)
 {
         const struct request *request = &peer->request;
-        receive(peer);
+        receive(peer, peer->shut);
         if (peer->send.in_flight || peer->misc.in_flight)
                 return;
         uint64_t length = request->want == WANT_FILE ? 0 : request->length;
@@ -523,6 +564,14 @@ static void send_answer(struct peer *peer)
         }
 }
 
+/* It has nothing to do before more comes in. */
+static bool may_rest(const struct peer *peer)
+{
+        bool asked = peer->request_bytes == sizeof(peer->request);
+        return !peer->file_op.in_flight && (!asked || peer->request.want == WANT_COUNT ||
+                                            (peer->request.want == WANT_ECHO && peer->queued == 0));
+}
+
 static void server_goes_on(struct peer *peer)
 {
         if (peer->end_seen && peer->request_bytes < sizeof(peer->request)) {
@@ -530,17 +579,17 @@ static void server_goes_on(struct peer *peer)
                 return;
         }
         if (peer->queued < QUEUE_BYTES)
-                receive(peer);
+                receive(peer, may_rest(peer));
         else if (peer->recv.in_flight)
                 berth_cancel(run.port, &peer->recv.op);
-        if (peer->request_bytes == sizeof(peer->request) && !peer->send.in_flight && !peer->misc.in_flight &&
+        if (peer->request_bytes == sizeof(peer->request) && !peer->resting && !peer->send.in_flight && !peer->misc.in_flight &&
             !peer->file_op.in_flight)
                 send_answer(peer);
 }
 
 static void go_on(struct peer *peer)
 {
-        if (peer->closing)
+        if (peer->closing || peer->resting)
                 return;
         if (peer->is_server)
                 server_goes_on(peer);
@@ -567,7 +616,8 @@ static void disturb(struct berth_op *op)
                 return;
         case 1:
                 if (peer->send.in_flight) {
-                        disturbed(peer);
+                        if (peer->send.then == file_sent)
+                                disturbed(peer);
                         berth_cancel(run.port, &peer->send.op);
                 }
                 break;
@@ -629,8 +679,10 @@ static void start_client(uint32_t id)
         };
         if (peer->request.want == WANT_FILE)
                 peer->request.length = min_of(length, (uint64_t)FILE_BYTES / 2);
+        peer->source = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001 + chance(9)) };
         berth_connect(run.port, go(&peer->misc, peer, "connect", connected), &peer->handle,
-                      (struct sockaddr *)&run.address, sizeof(struct sockaddr_in));
+                      (struct sockaddr *)&run.address, sizeof(struct sockaddr_in),
+                      chance(2) ? (struct sockaddr *)&peer->source : NULL);
 }
 
 static void start_accepting(void);
@@ -638,8 +690,9 @@ static void start_accepting(void);
 static void peer_told(struct slot *slot)
 {
         check(slot->op.result == 0 || may_fail_with(slot->op.result));
+        const struct sockaddr_in *address = (struct sockaddr_in *)&slot->peer->address;
         if (slot->op.result == 0)
-                check(((struct sockaddr_in *)&slot->peer->address)->sin_port != 0);
+                check(address->sin_port != 0 && ntohl(address->sin_addr.s_addr) >> 24 == 127);
         go_on(slot->peer);
 }
 
@@ -655,15 +708,17 @@ static void accepted(struct slot *slot)
 {
         int64_t result = slot->op.result;
         if (slot->op.flags & BERTH_MORE) {
+                check(berth_port_stats(run.port)->handles <= run.max_handles);
                 struct peer *peer = new_peer(true, 0);
                 berth_adopt(run.port, &peer->handle, result);
                 if (chance(2))
                         berth_peer_address(run.port, go(&peer->misc, peer, "address", peer_told), &peer->handle,
-                                           &peer->address);
+                                           (struct sockaddr *)&peer->address, sizeof(peer->address));
                 go_on(peer);
                 return;
         }
-        check(result == -ECANCELED || ((run.faults || run.few_ops) && was_refused(result)));
+        check(result == -ECANCELED || ((run.faults || run.few_ops) && was_refused(result)) ||
+              (run.few_handles && result == -ENFILE));
         if (run.ending)
                 return;
         run.retry.op.done = retry;
@@ -692,7 +747,7 @@ static int64_t called(struct berth_call *call)
 static void call_done(struct berth_op *op)
 {
         note("call", 0, op->result, 0);
-        check(op->result == 7 || (run.few_ops && op->result == -ENOBUFS));
+        check(op->result == 7 || (run.few_ops && op->result == -ENOBUFS) || (run.faults && op->result == -EBUSY));
         run.call_runs = false;
 }
 
@@ -706,10 +761,14 @@ static void open_port(void)
                 .buffer_bytes = chance(2) ? 1 + chance(64) : 4096,
                 .fault_per_mille = faults[chance(5)],
                 .max_ops = chance(8) ? 0 : 20 + chance(60),
+                .max_handles = run.clients + 1 + chance(2 * MOST_CLIENTS),
                 .workers = run.workers,
+                .rested = rested,
         };
         run.faults = config.fault_per_mille > 0;
         run.few_ops = config.max_ops > 0;
+        run.few_handles = config.max_handles < 2 * run.clients;
+        run.max_handles = config.max_handles;
         run.rough = chance(3) > 0;
         check(berth_port_create(&run.port, &config) == 0);
         struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -756,9 +815,9 @@ static uint64_t run_seed(uint64_t seed, bool trace)
         run.seed = seed;
         run.chance = ~seed;
         run.trace = trace;
+        run.clients = run.clients_left = 1 + chance(MOST_CLIENTS);
         open_port();
         start_accepting();
-        run.clients = run.clients_left = 1 + chance(MOST_CLIENTS);
         run.call = (struct berth_call){ .op.done = call_done, .call = called };
         run.call_runs = true;
         berth_call(run.port, &run.call);
@@ -777,6 +836,7 @@ static uint64_t run_seed(uint64_t seed, bool trace)
         berth_close(run.port, go(&run.close_folder, NULL, "folder", ignore), &run.folder, 0);
         reap_until(!run.close_folder.in_flight);
         check(berth_port_in_flight(run.port) == 0);
+        check(berth_port_stats(run.port)->handles == 0 && berth_port_stats(run.port)->buffers_lent == 0);
         berth_port_destroy(run.port);
         judge();
         return run.hash;
