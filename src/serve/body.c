@@ -13,7 +13,7 @@ static uint32_t head_room(const struct request *r)
 static bool grow_head(struct request *r)
 {
         struct shard *shard = r->shard;
-        if (shard->long_heads >= MAX_LONG_HEADS)
+        if (shard->long_heads >= shard->max_long_heads)
                 return false;
         r->long_head = malloc(shard->server->options.limits.head_bytes + 64);
         if (!r->long_head)
@@ -28,7 +28,7 @@ static bool grow_head(struct request *r)
 static int parse_piece(struct request *r)
 {
         char *room = r->long_head ? r->long_head : r->early;
-        struct span piece = chain_first(r->shard, &r->input);
+        struct span piece = chain_first(r->shard, request_held(r));
         size_t take = min_of(piece.size, (size_t)(head_room(r) - r->early_size));
         memcpy(room + r->early_size, piece.data, take);
         size_t size = r->early_size + take;
@@ -36,15 +36,20 @@ static int parse_piece(struct request *r)
         if (n > 0)
                 take = (size_t)n - r->early_size;
         r->early_size += (uint32_t)take;
-        chain_consume(r->shard, &r->input, take);
+        chain_consume(r->shard, request_held(r), take);
         return n;
 }
 
-/* The log wants to know who asked. */
+/* The log wants to know who asked, once a connection. */
+static bool must_ask_peer(const struct request *r)
+{
+        return r->shard->server->log.descriptor >= 0 && r->conn->active->peer.sin6_family == AF_UNSPEC;
+}
+
 static enum next ask_peer(struct request *r)
 {
-        r->started_us = clock_us();
-        berth_peer_address(r->shard->port, &r->op, &r->conn->socket, &r->peer);
+        struct sockaddr_in6 *peer = &r->conn->active->peer;
+        berth_peer_address(r->shard->port, &r->op, &r->conn->socket, (struct sockaddr *)peer, sizeof(*peer));
         return wait_for(r, STEP_PEER);
 }
 
@@ -53,15 +58,17 @@ static enum next head_complete(struct request *r)
         r->head_seen = true;
         r->keep_alive = r->head.keep_alive && !r->shard->draining;
         r->body_left = r->head.content_length;
-        r->deadline = r->shard->now_seconds + BODY_SECONDS;
-        return r->shard->server->log.descriptor < 0 ? go(r, STEP_CONTINUE) : ask_peer(r);
+        r->started_us = clock_us();
+        r->body_since = r->shard->now_seconds;
+        r->deadline = r->body_since + STALL_SECONDS;
+        return must_ask_peer(r) ? ask_peer(r) : go(r, STEP_CONTINUE);
 }
 
 /* A peer that has gone already is logged as "-". */
 enum next step_peer(struct request *r)
 {
         if (r->op.result < 0)
-                r->peer.ss_family = AF_UNSPEC;
+                r->conn->active->peer.sin6_family = AF_UNSPEC;
         r->op.result = 0;
         return r->refused ? respond_error(r, r->refused, NULL) : go(r, STEP_CONTINUE);
 }
@@ -70,14 +77,17 @@ static enum next refuse_head(struct request *r, int status)
 {
         r->head_seen = true; /* as far as it could be read */
         r->refused = status;
-        return r->shard->server->log.descriptor < 0 ? respond_error(r, status, NULL) : ask_peer(r);
+        r->started_us = clock_us();
+        return must_ask_peer(r) ? ask_peer(r) : respond_error(r, status, NULL);
 }
 
 enum next step_read_head(struct request *r)
 {
-        while (!chain_empty(&r->input)) {
-                if (r->early_size == head_room(r) && (r->long_head || !grow_head(r)))
+        while (!chain_empty(request_held(r))) {
+                if (r->early_size == head_room(r) && (r->long_head || !grow_head(r))) {
+                        refused(r->shard, REFUSED_HEADS);
                         return respond_error(r, 503, "Retry-After: 1\r\n");
+                }
                 int n = parse_piece(r);
                 if (n < 0)
                         return refuse_head(r, -n);
@@ -105,7 +115,7 @@ enum next step_continue(struct request *r)
         http_chunked_init(&r->body);
         if (r->body_left > MAX_SKIPPED_BODY)
                 return respond_error(r, 413, NULL);
-        if (!r->head.expect_continue || r->head.minor == 0 || !chain_empty(&r->input))
+        if (!r->head.expect_continue || r->head.minor == 0 || !chain_empty(request_held(r)))
                 return go(r, STEP_SKIP_BODY);
         static const char answer[] = "HTTP/1.1 100 Continue\r\n\r\n";
         berth_send(r->shard->port, &r->op, &r->conn->socket, answer, sizeof(answer) - 1, 0);
@@ -115,7 +125,7 @@ enum next step_continue(struct request *r)
 /* Takes body bytes off the first piece. 1: the body is complete, 0: go on, < 0: minus a status. */
 static int skip_piece(struct request *r)
 {
-        struct span piece = chain_first(r->shard, &r->input);
+        struct span piece = chain_first(r->shard, request_held(r));
         struct span ignored;
         size_t used;
         int result;
@@ -126,7 +136,7 @@ static int skip_piece(struct request *r)
                 r->body_left -= used;
                 result = r->body_left == 0;
         }
-        chain_consume(r->shard, &r->input, used);
+        chain_consume(r->shard, request_held(r), used);
         r->body_skipped += used;
         if (result == 0 && r->body_skipped > MAX_SKIPPED_BODY)
                 return -413;
@@ -139,7 +149,7 @@ enum next step_skip_body(struct request *r)
                 conn_end(r->conn, false);
                 return NEXT_GONE;
         }
-        while (!chain_empty(&r->input)) {
+        while (!chain_empty(request_held(r))) {
                 int result = skip_piece(r);
                 if (result < 0)
                         return respond_error(r, -result, NULL);

@@ -2,13 +2,18 @@
  *
  *            accept                bytes, request free          request done
  *      ----------------> HOT ----------------------------> BUSY ------------> HOT
- *                        |  ^  `--- bytes, none free --> WAITING --^
- *         quiet a moment |  | readable
- *                        v  |
- *                      RESTING                      any of them ----------> CLOSING --> gone
+ *                       |   ^  `--- bytes, none free        |  |
+ *        quiet a moment |   |                |     a slow   |  | not kept
+ *                       |   | readable       v     reader   v  v
+ *                       |   |             WAITING       SENDING --> LINGERING
+ *                       v   |                ^
+ *                      RESTING --------------'         any of them --> CLOSING --> gone
+ *                              readable, none free
  *
- * HOT and BUSY have a multishot receive armed (BUSY only while it may take more); RESTING waits for readability and
- * holds no buffer; CLOSING waits until nothing is in flight any more, then closes. One op, `input`, does all of it.
+ * HOT, BUSY and SENDING have a multishot receive armed (BUSY and SENDING only while they may take more) and so an
+ * active; at RESTING the handle itself waits for readability, and the conn is all there is. WAITING has an active when
+ * it was HOT before (shard->waiting), and else leaves in the kernel what has come (shard->readable). CLOSING waits until nothing is in flight any more, then
+ * closes; one that was at rest needs an active for that, too, and waits in shard->ending for it.
  */
 #include "serve/serve_priv.h"
 
@@ -17,10 +22,11 @@
 /* conn->socket.user: the state, these bits, and the second in which the connection was last busy. */
 enum {
         STATE_MASK = 7,
-        ARMED = 8,   /* `input` is in flight */
-        PARKED = 16, /* ... and it is a wait for readability */
-        ENDED = 32,  /* the peer has sent its end */
+        ARMED = 8,  /* active->input is in flight */
+        LIVE = 16,  /* has an active */
+        ENDED = 32, /* the peer has sent its end */
         ABORT = 64,
+        FRESH = 128, /* has never said anything */
         SINCE_SHIFT = 8,
 };
 
@@ -32,22 +38,39 @@ enum {
 static void conn_input(struct berth_op *op);
 static void conn_closed(struct berth_op *op);
 
-enum conn_state conn_state(const struct conn *conn)
-{
-        return conn->socket.user & STATE_MASK;
-}
-
-static void set_state(struct conn *conn, enum conn_state state)
-{
-        conn->socket.user = (conn->socket.user & ~(uint32_t)STATE_MASK) | state;
-}
-
 static bool has(const struct conn *conn, uint32_t bit)
 {
         return conn->socket.user & bit;
 }
 
-static void touch(struct conn *conn)
+static void set(struct conn *conn, uint32_t bit)
+{
+        conn->socket.user |= bit;
+}
+
+static void clear(struct conn *conn, uint32_t bit)
+{
+        conn->socket.user &= ~bit;
+}
+
+enum conn_state conn_state(const struct conn *conn)
+{
+        return conn->socket.user & STATE_MASK;
+}
+
+static void count_state(enum conn_state state, uint64_t change)
+{
+        count_add(&shard_here->counters.states[state], change);
+}
+
+void conn_set_state(struct conn *conn, enum conn_state state)
+{
+        count_state(conn_state(conn), UINT64_MAX);
+        count_state(state, 1);
+        conn->socket.user = (conn->socket.user & ~(uint32_t)STATE_MASK) | state;
+}
+
+void conn_touch(struct conn *conn)
 {
         conn->socket.user = (conn->socket.user & ((1u << SINCE_SHIFT) - 1)) | shard_here->now_seconds << SINCE_SHIFT;
 }
@@ -60,6 +83,18 @@ static uint32_t quiet_seconds(const struct conn *conn)
 bool conn_input_ended(const struct conn *conn)
 {
         return has(conn, ENDED);
+}
+
+static struct conn *first_of(struct list *list)
+{
+        return container_of(list->next, struct conn, node);
+}
+
+/* Out of the list it is in, at the end of another. */
+static void move_to(struct list *list, struct conn *conn)
+{
+        list_remove(&conn->node);
+        list_append(list, &conn->node);
 }
 
 /* ---- pieces ---- */
@@ -108,70 +143,227 @@ void chain_free(struct shard *shard, struct chain *chain)
                 chain_consume(shard, chain, shard->pieces[chain->first].size);
 }
 
+/* ---- the active part ---- */
+
+/* False at the bound, or without memory. */
+static bool wake_up(struct conn *conn)
+{
+        struct active *active = slab_take(&shard_here->actives);
+        if (!active)
+                return false;
+        *active = (struct active){ .input.done = conn_input, .conn = conn, .address = conn->address };
+        chain_init(&active->input_held);
+        conn->active = active;
+        set(conn, LIVE);
+        return true;
+}
+
+/* Nothing of it is in flight. */
+static void fall_asleep(struct conn *conn)
+{
+        struct active *active = conn->active;
+        ensure(!has(conn, ARMED) && !active->out && chain_empty(&active->input_held));
+        conn->address = active->address;
+        clear(conn, LIVE);
+        slab_give(&shard_here->actives, active);
+}
+
 /* ---- receiving ---- */
 
 void conn_receive(struct conn *conn)
 {
         if (has(conn, ARMED | ENDED))
                 return;
-        conn->socket.user |= ARMED;
-        berth_recv(shard_here->port, &conn->input, &conn->socket, BERTH_MULTISHOT);
+        set(conn, ARMED);
+        berth_recv(shard_here->port, &conn->active->input, &conn->socket, BERTH_MULTISHOT);
+}
+
+static void rest(struct conn *conn)
+{
+        fall_asleep(conn);
+        berth_rest(shard_here->port, &conn->socket);
+}
+
+/* The receive is taken back; what rests is the handle, once the cancel is through. */
+static void park(struct conn *conn)
+{
+        struct shard *shard = shard_here;
+        conn_set_state(conn, CONN_RESTING);
+        move_to(has(conn, FRESH) ? &shard->fresh : &shard->resting, conn);
+        if (has(conn, ARMED))
+                berth_cancel(shard->port, &conn->active->input);
+        else
+                rest(conn);
+}
+
+static uint64_t hot_count(void)
+{
+        return count_of(&shard_here->counters.states[CONN_HOT]);
 }
 
 static void make_hot(struct conn *conn)
 {
-        set_state(conn, CONN_HOT);
-        touch(conn);
-        list_append(&shard_here->hot, &conn->node);
+        struct shard *shard = shard_here;
+        conn_set_state(conn, CONN_HOT);
+        move_to(&shard->hot, conn);
         conn_receive(conn);
+        if (hot_count() > HOT_LIMIT)
+                park(first_of(&shard->hot));
+}
+
+/* ---- a new connection ---- */
+
+static void welcome(struct conn *conn)
+{
+        make_hot(conn);
+        if (shard_here->draining)
+                conn_end(conn, false);
+}
+
+/* In a crowd that arrives most say nothing for now: there it would only cost to make them hot first. */
+static bool is_crowd(void)
+{
+        return hot_count() >= CROWD;
+}
+
+/* --per-address wants to know who it is. A peer that has gone already is found out by the receive. */
+static void asked(struct berth_op *op)
+{
+        struct active *active = container_of(op, struct active, output);
+        struct conn *conn = active->conn;
+        const struct server *server = shard_here->server;
+        active->out = false;
+        if (conn_state(conn) == CONN_CLOSING) {
+                conn_join(conn);
+                return;
+        }
+        if (op->result >= 0) {
+                active->address = addresses_enter(server->addresses, (struct sockaddr *)&active->peer,
+                                                  server->options.per_address);
+                if (active->address == 0) {
+                        conn_refuse(conn, REFUSED_ADDRESS);
+                        return;
+                }
+        }
+        welcome(conn);
+}
+
+static void ask_address(struct conn *conn)
+{
+        struct active *active = conn->active;
+        conn_set_state(conn, CONN_HOT);
+        active->out = true;
+        active->output.done = asked;
+        berth_peer_address(shard_here->port, &active->output, &conn->socket, (struct sockaddr *)&active->peer,
+                           sizeof(active->peer));
 }
 
 void conn_begin(struct shard *shard, int64_t accepted)
 {
         struct conn *conn = slab_take(&shard->conns);
-        ensure(conn); /* there are more records than the kernel gives descriptors */
-        *conn = (struct conn){ .input.done = conn_input };
+        if (!conn) { /* the port keeps the count, so it is memory that lacks */
+                berth_discard(shard->port, accepted);
+                accept_refused(shard, REFUSED_MEMORY);
+                return;
+        }
+        *conn = (struct conn){ 0 };
         list_init(&conn->node);
+        count_state(CONN_RESTING, 1);
+        conn->socket.user = CONN_RESTING | FRESH;
+        count_add(&shard->counters.accepted, 1);
         berth_adopt(shard->port, &conn->socket, accepted);
-        make_hot(conn);
-        if (shard->draining)
-                conn_end(conn, false);
+        conn_touch(conn);
+        bool ask = shard->server->addresses;
+        bool awake = (ask || !is_crowd()) && wake_up(conn);
+        if (ask && awake) {
+                ask_address(conn);
+        } else if (ask) { /* nobody knows whether it is one too many */
+                refused(shard, REFUSED_MEMORY);
+                conn_end(conn, true);
+        } else if (awake) {
+                welcome(conn);
+        } else {
+                move_to(&shard->fresh, conn);
+                berth_rest(shard->port, &conn->socket);
+        }
 }
+
+/* ---- between requests ---- */
 
 void conn_busy(struct conn *conn, struct request *request)
 {
         list_remove(&conn->node);
-        set_state(conn, CONN_BUSY);
-        conn->request = request;
+        conn_set_state(conn, CONN_BUSY);
+        clear(conn, FRESH);
+        conn->active->request = request;
 }
 
-void conn_quiet(struct conn *conn)
+void conn_sending(struct conn *conn, struct download *download)
 {
-        conn->request = NULL;
+        conn_set_state(conn, CONN_SENDING);
+        conn->active->download = download;
+}
+
+/* It gets a request for what it has sent, or it waits for one and receives no more. */
+static void take_request(struct conn *conn)
+{
+        struct shard *shard = shard_here;
+        bool turn = conn->active->turn;
+        /* Those who wait already come first; it may be one of them, which had still to receive. */
+        struct request *request = turn || list_empty(&shard->waiting) ? request_begin(conn) : NULL;
+        conn->active->turn = false;
+        if (request) {
+                request_run(request);
+                return;
+        }
+        conn_set_state(conn, CONN_WAITING);
+        if (!turn)
+                conn_touch(conn);
+        move_to(turn ? shard->waiting.next : &shard->waiting, conn);
+        if (has(conn, ARMED))
+                berth_cancel(shard->port, &conn->active->input);
+}
+
+void conn_next(struct conn *conn)
+{
+        conn->active->request = NULL;
+        conn_touch(conn);
+        if (!chain_empty(&conn->active->input_held)) {
+                take_request(conn);
+                return;
+        }
         make_hot(conn);
         if (has(conn, ENDED) || shard_here->draining)
                 conn_end(conn, false);
 }
 
-/* Bytes for a connection without a request: it gets one, or it waits for one and receives no more. */
-static void bytes_for_quiet(struct conn *conn, uint16_t buffer, uint16_t size)
+/* ---- what has come in ---- */
+
+/* In a turn only so many, when requests are left for what they may say and memory for an active. */
+static bool receive_first(struct shard *shard)
 {
+        bool room = shard->requests.used + shard->woken < shard->requests.limit && hot_count() < HOT_LIMIT;
+        struct conn *conn = first_of(&shard->readable);
+        if (!room || shard->woken >= WAKE_AT_ONCE || !wake_up(conn))
+                return false;
+        shard->woken++;
+        conn->active->turn = true;
+        make_hot(conn);
+        return true;
+}
+
+/* Only noted when many come at once, be it that a whole crowd has gone: those who are hot must not wait for them. */
+void conn_rested(struct berth_handle *handle)
+{
+        struct conn *conn = container_of(handle, struct conn, socket);
         struct shard *shard = shard_here;
-        struct chain held;
-        chain_init(&held);
-        chain_append(shard, &held, buffer, size);
-        list_remove(&conn->node);
-        conn->held = held;
-        /* Those who wait already come first. */
-        struct request *request = list_empty(&shard->waiting) ? request_begin(conn) : NULL;
-        if (request) {
-                request_run(request);
+        if (conn_state(conn) == CONN_CLOSING) /* since its rest has ended, in the same batch of events */
                 return;
-        }
-        set_state(conn, CONN_WAITING);
-        touch(conn);
-        list_append(&shard->waiting, &conn->node);
-        berth_cancel(shard->port, &conn->input);
+        ensure(conn_state(conn) == CONN_RESTING && !has(conn, LIVE));
+        conn_set_state(conn, CONN_WAITING);
+        conn_touch(conn);
+        move_to(&shard->readable, conn);
+        receive_first(shard);
 }
 
 /* Bytes ahead of their time are kept, but not so many that other connections find no buffer. */
@@ -183,71 +375,69 @@ static bool too_much(struct conn *conn)
         return true;
 }
 
+/* While an answer goes out: kept for the next request. */
+static void bytes_ahead(struct conn *conn)
+{
+        struct active *active = conn->active;
+        bool busy = conn_state(conn) == CONN_BUSY;
+        if (active->input_held.count >= MAX_CHAIN_PIECES && has(conn, ARMED))
+                berth_cancel(shard_here->port, &active->input);
+        if ((busy && active->request->wants_input) || !too_much(conn))
+                if (busy)
+                        request_input(active->request);
+}
+
 static void bytes_arrived(struct conn *conn, uint16_t buffer, uint16_t size)
 {
         struct shard *shard = shard_here;
-        switch (conn_state(conn)) {
-        case CONN_HOT:
-        case CONN_RESTING: /* between the cancel of the receive and its end */
-                bytes_for_quiet(conn, buffer, size);
-                return;
-        case CONN_WAITING:
-                chain_append(shard, &conn->held, buffer, size);
-                too_much(conn);
-                return;
-        case CONN_BUSY:
-                chain_append(shard, &conn->request->input, buffer, size);
-                if (conn->request->input.count >= MAX_CHAIN_PIECES && has(conn, ARMED))
-                        berth_cancel(shard->port, &conn->input);
-                if (conn->request->wants_input || !too_much(conn))
-                        request_input(conn->request);
-                return;
-        case CONN_CLOSING:
+        enum conn_state state = conn_state(conn);
+        count_add(&shard->counters.received_bytes, size);
+        if (state == CONN_CLOSING || state == CONN_LINGERING) {
                 berth_buffer_put(shard->port, buffer);
                 return;
         }
+        chain_append(shard, &conn->active->input_held, buffer, size);
+        if (state == CONN_HOT || state == CONN_RESTING) /* resting: between the cancel of the receive and its end */
+                take_request(conn);
+        else if (state == CONN_WAITING)
+                too_much(conn);
+        else
+                bytes_ahead(conn);
 }
 
 /* The receive was cancelled by us: to rest, or to hold back more bytes. */
 static void receive_stopped(struct conn *conn)
 {
-        if (conn_state(conn) == CONN_RESTING) {
-                conn->socket.user |= ARMED | PARKED;
-                berth_wait_readable(shard_here->port, &conn->input, &conn->socket);
-        } else if (conn_state(conn) == CONN_HOT || (conn_state(conn) == CONN_BUSY && conn->request->wants_input)) {
+        enum conn_state state = conn_state(conn);
+        bool wanted = state == CONN_BUSY && conn->active->request->wants_input;
+        if (state == CONN_RESTING)
+                rest(conn);
+        else if (state == CONN_HOT || state == CONN_LINGERING || wanted)
                 conn_receive(conn);
-        }
 }
 
 static void input_ended(struct conn *conn)
 {
-        conn->socket.user |= ENDED;
-        if (conn_state(conn) == CONN_BUSY)
-                request_input(conn->request);
-        else if (conn_state(conn) != CONN_WAITING) /* half-closed: what came before the end is still answered */
-                conn_end(conn, false);
-}
-
-static void readable(struct conn *conn)
-{
-        list_remove(&conn->node);
-        make_hot(conn);
+        enum conn_state state = conn_state(conn);
+        set(conn, ENDED);
+        if (state == CONN_BUSY)
+                request_input(conn->active->request);
+        else if (state != CONN_WAITING && state != CONN_SENDING && !(state == CONN_LINGERING && conn->active->out))
+                conn_end(conn, false); /* half-closed: what came before the end is still answered */
 }
 
 static void conn_input(struct berth_op *op)
 {
-        struct conn *conn = container_of(op, struct conn, input);
-        bool parked = has(conn, PARKED);
+        struct active *active = container_of(op, struct active, input);
+        struct conn *conn = active->conn;
         if (!(op->flags & BERTH_MORE))
-                conn->socket.user &= ~(uint32_t)(ARMED | PARKED);
+                clear(conn, ARMED);
         if (op->flags & BERTH_BUFFER)
                 bytes_arrived(conn, op->buffer, (uint16_t)op->result);
         else if (conn_state(conn) == CONN_CLOSING)
                 conn_join(conn);
         else if (op->result == -ECANCELED)
                 receive_stopped(conn);
-        else if (parked && op->result == 0)
-                readable(conn);
         else if (op->result == 0)
                 input_ended(conn);
         else
@@ -256,97 +446,197 @@ static void conn_input(struct berth_op *op)
 
 /* ---- ending ---- */
 
+/* Of one that was at rest: as many at a time as may be in flight. */
+static void end_later(struct conn *conn)
+{
+        move_to(&shard_here->ending, conn);
+        conn_end_some(shard_here);
+}
+
+/* No length tells how much there is (a listing for HTTP/1.0): what is cut off must not look whole. */
+static bool ends_with_connection(const struct request *r)
+{
+        return r->has_listing && !r->chunked && r->status;
+}
+
 void conn_end(struct conn *conn, bool abort)
 {
         struct shard *shard = shard_here;
         enum conn_state state = conn_state(conn);
         if (abort)
-                conn->socket.user |= ABORT;
+                set(conn, ABORT);
         if (state == CONN_CLOSING)
                 return;
         list_remove(&conn->node);
-        if (state == CONN_WAITING)
-                chain_free(shard, &conn->held);
-        if (state == CONN_BUSY)
-                list_remove(&conn->request->place);
-        else
-                conn->request = NULL;
-        set_state(conn, CONN_CLOSING);
+        conn_set_state(conn, CONN_CLOSING);
+        if (!has(conn, LIVE)) {
+                end_later(conn);
+                return;
+        }
+        struct active *active = conn->active;
+        active->was_sending = state == CONN_SENDING;
+        if (state == CONN_BUSY) {
+                if (ends_with_connection(active->request))
+                        set(conn, ABORT);
+                list_remove(&active->request->place);
+                if (active->request->on_socket)
+                        berth_cancel(shard->port, &active->request->op);
+        } else if (state != CONN_SENDING) {
+                active->request = NULL;
+        }
         if (has(conn, ARMED))
-                berth_cancel(shard->port, &conn->input);
-        if (conn->request && conn->request->on_socket)
-                berth_cancel(shard->port, &conn->request->op);
+                berth_cancel(shard->port, &active->input);
+        if (active->out)
+                berth_cancel(shard->port, &active->output);
         conn_join(conn);
 }
 
 void conn_join(struct conn *conn)
 {
+        struct active *active = conn->active;
         ensure(conn_state(conn) == CONN_CLOSING);
-        struct request *request = conn->request;
-        if (has(conn, ARMED) || (request && request->in_flight))
+        struct request *request = active->was_sending ? NULL : active->request;
+        if (has(conn, ARMED) || active->out || (request && request->in_flight))
                 return;
-        conn->request = NULL;
         if (request)
                 request_release(request);
-        conn->input.done = conn_closed;
-        berth_close(shard_here->port, &conn->input, &conn->socket, has(conn, ABORT) ? BERTH_ABORT : 0);
+        else if (active->was_sending)
+                download_release(active->download);
+        chain_free(shard_here, &active->input_held);
+        active->input.done = conn_closed;
+        berth_close(shard_here->port, &active->input, &conn->socket, has(conn, ABORT) ? BERTH_ABORT : 0);
+}
+
+static void forget(struct conn *conn)
+{
+        struct shard *shard = shard_here;
+        struct active *active = conn->active;
+        if (active->address)
+                addresses_leave(shard->server->addresses, active->address);
+        slab_give(&shard->actives, active);
+        count_state(CONN_CLOSING, UINT64_MAX);
+        slab_give(&shard->conns, conn);
+        accept_conn_gone(shard);
 }
 
 static void conn_closed(struct berth_op *op)
 {
-        slab_give(&shard_here->conns, container_of(op, struct conn, input));
-        shard_conn_gone(shard_here);
+        forget(container_of(op, struct active, input)->conn);
+}
+
+static void rester_closed(struct berth_op *op)
+{
+        shard_here->endings--;
+        forget(container_of(op, struct active, input)->conn);
+}
+
+void conn_end_some(struct shard *shard)
+{
+        while (!list_empty(&shard->ending) && shard->endings < MAX_ENDING) {
+                struct conn *conn = first_of(&shard->ending);
+                if (!wake_up(conn))
+                        return;
+                list_remove(&conn->node);
+                shard->endings++;
+                conn->active->input.done = rester_closed;
+                berth_close(shard->port, &conn->active->input, &conn->socket, has(conn, ABORT) ? BERTH_ABORT : 0);
+        }
 }
 
 /* ---- many at a time ---- */
 
-static struct conn *first_of(struct list *list)
+/* Of the two lines of those who wait the one whose first has waited longer, to the second, goes on. */
+static bool readable_is_next(struct shard *shard)
 {
-        return container_of(list->next, struct conn, node);
+        if (list_empty(&shard->readable) || list_empty(&shard->waiting))
+                return !list_empty(&shard->readable);
+        return quiet_seconds(first_of(&shard->readable)) > quiet_seconds(first_of(&shard->waiting));
 }
 
 void conn_admit(struct shard *shard)
 {
+        shard->woken = 0;
+        while (readable_is_next(shard) && receive_first(shard))
+                ;
         while (!list_empty(&shard->waiting)) {
                 struct request *request = request_begin(first_of(&shard->waiting));
                 if (!request)
                         return;
                 request_run(request);
         }
+        while (!list_empty(&shard->readable) && receive_first(shard))
+                ;
 }
 
-/* The receive is taken back; what rests is the wait for readability, once the cancel is through. */
-static void park(struct shard *shard, struct conn *conn)
+/* Who waits without an active gets one for this, or is reset. */
+static void refuse_waiting(struct conn *conn)
 {
-        list_remove(&conn->node);
-        set_state(conn, CONN_RESTING);
-        list_append(&shard->resting, &conn->node);
-        if (has(conn, ARMED))
-                berth_cancel(shard->port, &conn->input);
-        else
-                receive_stopped(conn);
+        if (has(conn, LIVE) || wake_up(conn)) {
+                conn_refuse(conn, REFUSED_REQUESTS);
+        } else {
+                refused(shard_here, REFUSED_REQUESTS);
+                conn_end(conn, true);
+        }
+}
+
+static void refuse_late(struct list *list)
+{
+        for (unsigned n = 0; n < MAX_SWEEP && !list_empty(list); n++) {
+                if (quiet_seconds(first_of(list)) < PLACE_SECONDS)
+                        return;
+                refuse_waiting(first_of(list));
+        }
+}
+
+/* Ends those of the list that have been quiet for so long, a bounded number of them. */
+static unsigned end_idle(struct list *list, uint32_t seconds)
+{
+        unsigned n = 0;
+        while (n < MAX_SWEEP && !list_empty(list) && quiet_seconds(first_of(list)) >= seconds) {
+                conn_end(first_of(list), false);
+                n++;
+        }
+        return n;
 }
 
 void conn_sweep(struct shard *shard)
 {
-        while (!list_empty(&shard->hot) && quiet_seconds(first_of(&shard->hot)) >= HOT_SECONDS)
-                park(shard, first_of(&shard->hot));
-        while (!list_empty(&shard->resting) && quiet_seconds(first_of(&shard->resting)) >= IDLE_SECONDS)
-                conn_end(first_of(&shard->resting), false);
-        while (!list_empty(&shard->waiting) && quiet_seconds(first_of(&shard->waiting)) >= PLACE_SECONDS)
-                conn_end(first_of(&shard->waiting), true);
+        const struct serve_options *options = &shard->server->options;
+        uint32_t parked_after = min_of((uint32_t)HOT_SECONDS, min_of(options->idle_seconds, options->head_seconds));
+        while (!list_empty(&shard->hot) && quiet_seconds(first_of(&shard->hot)) >= parked_after)
+                park(first_of(&shard->hot));
+        unsigned mute = end_idle(&shard->fresh, options->head_seconds);
+        count_add(&shard->counters.refusals[LATE_HEAD], mute);
+        end_idle(&shard->resting, options->idle_seconds);
+        end_idle(&shard->lingering, LINGER_SECONDS);
+        refuse_late(&shard->waiting);
+        refuse_late(&shard->readable);
 }
 
-void conn_shed(struct shard *shard, unsigned count)
+/* Of two lists the one whose first has been quiet longer; NULL when both are empty. */
+static struct list *quieter(struct list *a, struct list *b)
 {
-        while (count-- > 0 && !list_empty(&shard->resting))
-                conn_end(first_of(&shard->resting), false);
+        if (list_empty(a) || list_empty(b))
+                return !list_empty(a) ? a : !list_empty(b) ? b : NULL;
+        return quiet_seconds(first_of(a)) >= quiet_seconds(first_of(b)) ? a : b;
+}
+
+unsigned conn_shed(struct shard *shard, unsigned count)
+{
+        unsigned n = 0;
+        struct list *list;
+        while (n < count && (list = quieter(&shard->fresh, &shard->resting))) {
+                refused(shard, SHED_IDLE);
+                conn_end(first_of(list), true);
+                n++;
+        }
+        return n;
 }
 
 void conn_end_quiet(struct shard *shard)
 {
-        while (!list_empty(&shard->hot))
-                conn_end(first_of(&shard->hot), false);
-        while (!list_empty(&shard->resting))
-                conn_end(first_of(&shard->resting), false);
+        struct list *const lists[] = { &shard->hot, &shard->fresh, &shard->resting };
+        for (size_t i = 0; i < array_count(lists); i++)
+                while (!list_empty(lists[i]))
+                        conn_end(first_of(lists[i]), false);
 }

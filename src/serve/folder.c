@@ -80,26 +80,16 @@ static enum next fill_more(struct request *r)
 }
 
 /* Listings hold memory, so their number is bounded; who comes when all places are taken waits for one. */
-static bool take_place(struct request *r)
-{
-        struct shard *shard = r->shard;
-        if (shard->listings >= MAX_LISTINGS) {
-                r->deadline = shard->now_seconds + PLACE_SECONDS;
-                list_append(&shard->for_listing, &r->place);
-                return false;
-        }
-        shard->listings++;
-        r->has_place = true;
-        return true;
-}
-
 enum next step_list(struct request *r)
 {
         struct http_listing_query query;
-        if (!r->shard->server->options.listing)
+        struct shard *shard = r->shard;
+        if (!shard->server->options.listing)
                 return respond_error(r, 403, NULL);
-        if (!take_place(r))
-                return NEXT_WAIT;
+        if (!r->has_listing)
+                r->has_listing = request_take_place(&shard->for_listing, &shard->listings, shard->max_listings);
+        if (!r->has_listing)
+                return request_wait_for_place(r, &shard->for_listing);
         r->chunk = malloc(CHUNK_HEAD + CHUNK_BYTES + CHUNK_TAIL);
         if (!r->chunk)
                 return respond_errno(r, -ENOMEM);

@@ -126,7 +126,7 @@ static bool is_warm(const struct request *r)
 
 enum next step_sent_whole(struct request *r)
 {
-        if (r->op.result >= 0 && r->send_file.file)
+        if (r->op.result >= 0 && !r->from_memory)
                 r->file->warm_ms = berth_port_now_ms(r->shard->port);
         return go(r, STEP_SENT);
 }
@@ -142,6 +142,15 @@ static enum next send_window(struct request *r, struct text *out, uint64_t first
         r->deadline = r->shard->now_seconds + STALL_SECONDS;
         r->op_body = length;
         r->sent_body += length;
+        r->from_memory = file->content || length == 0;
+        r->send_file = (struct berth_send_file){
+                .head = out->data,
+                .head_bytes = (uint32_t)out->used,
+                .file = length ? &file->handle : NULL,
+                .offset = first,
+                .length = length,
+                .flags = is_warm(r) ? BERTH_FILE_WARM : 0,
+        };
         if (length == 0 || (file->content && length <= FAST_BODY_BYTES && out->used + length <= out->size)) {
                 if (length)
                         text_put(out, (struct span){ file->content + first, (size_t)length });
@@ -151,14 +160,6 @@ static enum next send_window(struct request *r, struct text *out, uint64_t first
                 r->vecs[1] = (struct berth_vec){ file->content + first, (size_t)length };
                 berth_sendv(port, &r->op, socket, r->vecs, 2);
         } else {
-                r->send_file = (struct berth_send_file){
-                        .head = out->data,
-                        .head_bytes = (uint32_t)out->used,
-                        .file = &file->handle,
-                        .offset = first,
-                        .length = length,
-                        .flags = is_warm(r) ? BERTH_FILE_WARM : 0,
-                };
                 berth_send_file(port, &r->op, socket, &r->send_file);
         }
         return wait_for_send(r, then);
@@ -264,6 +265,8 @@ enum next step_send_ranges(struct request *r)
                 put_multipart_head(&out, r);
         }
         if (r->range_at == r->range_count) {
+                r->send_file.file = NULL; /* all parts are out: there is nothing that a download could go on with */
+                r->op_body = 0;
                 put_last_boundary(&out, r);
                 return respond_send(r, &out);
         }
@@ -306,14 +309,24 @@ enum next step_conditions(struct request *r)
                 return not_modified(r);
         if (verdict == HTTP_PRECONDITION_FAILED)
                 return respond_error(r, 412, NULL);
+        r->range_count = 0;
         struct span range = http_field(&r->head, HTTP_RANGE);
         if (!range.data || r->head.method != HTTP_GET || !http_check_if_range(&r->head, &validator))
-                return send_whole(r);
+                return go(r, STEP_SEND);
         int count = http_parse_range(r->ranges, HTTP_MAX_RANGES, range, file->size);
         if (count < 0)
                 return not_satisfiable(r);
-        if (count == 0)
-                return send_whole(r);
         r->range_count = (unsigned)count;
-        return count == 1 ? send_one_range(r) : go(r, STEP_SEND_RANGES);
+        return go(r, STEP_SEND);
+}
+
+/* A file's bytes go out only so many times at once; who comes when all places are taken waits for one. */
+enum next step_send(struct request *r)
+{
+        struct shard *shard = r->shard;
+        if (r->head.method != HTTP_HEAD && !r->has_send)
+                r->has_send = request_take_place(&shard->for_send, &shard->sends, shard->max_sends);
+        if (r->head.method != HTTP_HEAD && !r->has_send)
+                return request_wait_for_place(r, &shard->for_send);
+        return r->range_count == 0 ? send_whole(r) : r->range_count == 1 ? send_one_range(r) : go(r, STEP_SEND_RANGES);
 }

@@ -1,6 +1,7 @@
 /* What to listen on. TCP addresses are tried once here, alone, so that one already in use is found before any thread
- * starts; then each shard binds its own socket to it and the kernel spreads connections (SO_REUSEPORT). A unix socket,
- * or one that systemd passed, is one socket that all shards share.
+ * starts; then a socket for each shard is bound to it and the kernel spreads connections (SO_REUSEPORT). A unix socket,
+ * or one that systemd passed, is one socket that all shards share. The sockets stay here, the shards have copies: so any
+ * shard can accept for another (accept.c).
  */
 #include "serve/serve_priv.h"
 
@@ -36,18 +37,18 @@ void listener_name(const struct listener_spec *spec, char *out, size_t size)
 
 /* ---- parsing ---- */
 
-static int malformed(const char *text)
+static int malformed(const char *option, const char *text)
 {
-        complain("--listen %s: expected ADDR:PORT, [IPv6]:PORT or unix:PATH", text);
+        complain("--%s %s: expected ADDR:PORT, ADDR:PORT-PORT, [IPv6]:PORT or unix:PATH", option, text);
         return -EINVAL;
 }
 
-static int parse_unix(struct listener_spec *spec, const char *text)
+static int parse_unix(struct listener_spec *spec, const char *option, const char *text)
 {
         struct sockaddr_un *address = (struct sockaddr_un *)&spec->address;
         const char *path = text + strlen("unix:");
         if (!*path || strlen(path) >= sizeof(address->sun_path)) {
-                complain("--listen %s: a socket's path has 1 to %zu bytes", text, sizeof(address->sun_path) - 1);
+                complain("--%s %s: a socket's path has 1 to %zu bytes", option, text, sizeof(address->sun_path) - 1);
                 return -EINVAL;
         }
         address->sun_family = AF_UNIX;
@@ -56,7 +57,7 @@ static int parse_unix(struct listener_spec *spec, const char *text)
         return 0;
 }
 
-/* Cuts "[::1]:80" or "127.0.0.1:80" or ":80" in two; false when it is neither. */
+/* Cuts "[::1]:80" or "127.0.0.1:80" or ":80-90" in two; false when it is neither. */
 static bool cut_port(char *text, char **host, char **port)
 {
         char *colon = strrchr(text, ':');
@@ -73,32 +74,69 @@ static bool cut_port(char *text, char **host, char **port)
         } else if (strchr(text, ':')) {
                 return false;
         }
-        for (const char *c = *port; *c; c++)
-                if (*c < '0' || *c > '9')
-                        return false;
-        return strlen(*port) <= 5 && atoi(*port) <= 65535;
+        return true;
 }
 
-static int parse_tcp(struct listener_spec *spec, const char *text)
+/* One port, or the first and last of several. */
+static bool parse_ports(const char *text, unsigned *first, unsigned *last)
+{
+        char *end;
+        unsigned long a = strtoul(text, &end, 10), b = a;
+        if (*text < '0' || *text > '9')
+                return false;
+        if (*end == '-') {
+                text = end + 1;
+                b = strtoul(text, &end, 10);
+                if (*text < '0' || *text > '9' || a == 0)
+                        return false;
+        }
+        *first = (unsigned)a;
+        *last = (unsigned)b;
+        return !*end && a <= b && b <= 65535;
+}
+
+static void set_port(struct listener_spec *spec, unsigned port)
+{
+        if (spec->address.ss_family == AF_INET6)
+                ((struct sockaddr_in6 *)&spec->address)->sin6_port = htons((uint16_t)port);
+        else
+                ((struct sockaddr_in *)&spec->address)->sin_port = htons((uint16_t)port);
+}
+
+static int parse_tcp(struct listener_spec *spec, const char *option, const char *text, unsigned *first, unsigned *last)
 {
         char copy[256], *host, *port;
         if (strlen(text) >= sizeof(copy))
-                return malformed(text);
+                return malformed(option, text);
         strcpy(copy, text);
-        if (!cut_port(copy, &host, &port))
-                return malformed(text);
-        struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+        if (!cut_port(copy, &host, &port) || !parse_ports(port, first, last))
+                return malformed(option, text);
+        struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
         struct addrinfo *found;
         const char *every = !*host || strcmp(host, "*") == 0 ? "0.0.0.0" : host;
-        int error = getaddrinfo(every, port, &hints, &found);
+        int error = getaddrinfo(every, NULL, &hints, &found);
         if (error) {
-                complain("--listen %s: %s", text, gai_strerror(error));
+                complain("--%s %s: %s", option, text, gai_strerror(error));
                 return -EINVAL;
         }
         memcpy(&spec->address, found->ai_addr, found->ai_addrlen);
         spec->address_bytes = found->ai_addrlen;
+        set_port(spec, *first);
         freeaddrinfo(found);
         return 0;
+}
+
+static bool is_unix(const char *text)
+{
+        return strncmp(text, "unix:", 5) == 0;
+}
+
+int listener_parse(struct listener_spec *spec, const char *option, const char *text)
+{
+        unsigned first = 0, last = 0;
+        *spec = (struct listener_spec){ .descriptor = -1 };
+        int error = is_unix(text) ? parse_unix(spec, option, text) : parse_tcp(spec, option, text, &first, &last);
+        return error ? error : first != last ? malformed(option, text) : 0;
 }
 
 /* ---- trying ---- */
@@ -111,20 +149,37 @@ static int cannot_listen(const struct listener_spec *spec, int error)
         return error;
 }
 
-/* Binds alone (without SO_REUSEPORT), learns the port where 0 was asked for, and lets go again. */
-static int try_tcp(struct listener_spec *spec)
+/* A bound, listening socket, or -errno after a line on stderr. */
+static int bind_tcp(const struct listener_spec *spec, bool reuse_port, int backlog)
 {
         int one = 1, error = 0;
-        socklen_t bytes = spec->address_bytes;
         int descriptor = socket(spec->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (descriptor < 0)
                 return cannot_listen(spec, -errno);
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
         if (spec->address.ss_family == AF_INET6)
                 setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-        if (bind(descriptor, (struct sockaddr *)&spec->address, spec->address_bytes) < 0 || listen(descriptor, 1) < 0 ||
-            getsockname(descriptor, (struct sockaddr *)&spec->address, &bytes) < 0)
+        if (reuse_port && setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
                 error = -errno;
+        else if (bind(descriptor, (const struct sockaddr *)&spec->address, spec->address_bytes) < 0 ||
+                 listen(descriptor, backlog) < 0)
+                error = -errno;
+        if (!error)
+                return descriptor;
+        close(descriptor);
+        return cannot_listen(spec, error);
+}
+
+/* Binds alone (without SO_REUSEPORT), learns the port where 0 was asked for, and lets go again. */
+int listener_try(struct listener_spec *spec)
+{
+        if (spec->address.ss_family == AF_UNIX)
+                return 0;
+        socklen_t bytes = spec->address_bytes;
+        int descriptor = bind_tcp(spec, false, 1);
+        if (descriptor < 0)
+                return descriptor;
+        int error = getsockname(descriptor, (struct sockaddr *)&spec->address, &bytes) < 0 ? -errno : 0;
         close(descriptor);
         return error ? cannot_listen(spec, error) : 0;
 }
@@ -144,14 +199,14 @@ static void remove_stale(const struct sockaddr_un *address)
         close(descriptor);
 }
 
-static int listen_unix(struct listener_spec *spec)
+static int listen_unix(struct listener_spec *spec, int backlog)
 {
         remove_stale((const struct sockaddr_un *)&spec->address);
         int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (descriptor < 0)
                 return cannot_listen(spec, -errno);
         if (bind(descriptor, (struct sockaddr *)&spec->address, spec->address_bytes) < 0 ||
-            listen(descriptor, BACKLOG) < 0) {
+            listen(descriptor, backlog) < 0) {
                 int error = -errno;
                 close(descriptor);
                 return cannot_listen(spec, error);
@@ -198,38 +253,88 @@ static int adopt_passed(struct listener_set *set, unsigned count)
 
 /* ---- all of them ---- */
 
-static int prepare_one(struct listener_set *set, const char *text)
+static int prepare_unix(struct listener_set *set, const char *text, int backlog)
 {
         struct listener_spec *spec = &set->specs[set->count];
         *spec = (struct listener_spec){ .descriptor = -1 };
-        bool is_unix = strncmp(text, "unix:", 5) == 0;
-        int error = is_unix ? parse_unix(spec, text) : parse_tcp(spec, text);
+        int error = parse_unix(spec, "listen", text);
         if (!error)
-                error = is_unix ? listen_unix(spec) : try_tcp(spec);
+                error = listen_unix(spec, backlog);
         if (!error)
                 set->count++;
         return error;
 }
 
+static int prepare_ports(struct listener_set *set, const char *text)
+{
+        struct listener_spec spec = { .descriptor = -1 };
+        unsigned first, last;
+        int error = parse_tcp(&spec, "listen", text, &first, &last);
+        if (!error && last - first >= MAX_LISTENERS - set->count) {
+                complain("--listen %s: at most %d addresses and ports in all", text, MAX_LISTENERS);
+                return -EINVAL;
+        }
+        for (unsigned port = first; !error && port <= last; port++) {
+                set_port(&spec, port);
+                set->specs[set->count] = spec;
+                error = listener_try(&set->specs[set->count]);
+                if (!error)
+                        set->count++;
+        }
+        return error;
+}
+
+static int prepare_one(struct listener_set *set, const char *text, int backlog)
+{
+        return is_unix(text) ? prepare_unix(set, text, backlog) : prepare_ports(set, text);
+}
+
 int listeners_prepare(struct listener_set *set, const struct serve_options *options)
 {
+        int backlog = (int)options->backlog;
         *set = (struct listener_set){ 0 };
         unsigned passed = options->listen_count == 0 ? passed_sockets() : 0;
         if (passed)
                 return adopt_passed(set, passed);
         if (options->listen_count == 0)
-                return prepare_one(set, default_address);
+                return prepare_one(set, default_address, backlog);
         for (unsigned i = 0; i < options->listen_count; i++) {
-                int error = prepare_one(set, options->listen[i]);
+                int error = prepare_one(set, options->listen[i], backlog);
                 if (error)
                         return error;
         }
         return 0;
 }
 
-int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec)
+static int open_spec(struct listener_spec *spec, unsigned shards, int backlog)
 {
-        int copy = fcntl(spec->descriptor, F_DUPFD_CLOEXEC, 3);
+        spec->descriptors = malloc(shards * sizeof(*spec->descriptors));
+        if (!spec->descriptors)
+                return cannot_listen(spec, -ENOMEM);
+        for (unsigned i = 0; i < shards; i++)
+                spec->descriptors[i] = -1;
+        for (unsigned i = 0; i < shards; i++) {
+                spec->descriptors[i] = bind_tcp(spec, shards > 1, backlog);
+                if (spec->descriptors[i] < 0)
+                        return spec->descriptors[i];
+        }
+        return 0;
+}
+
+int listeners_open(struct listener_set *set, unsigned shards, int backlog)
+{
+        int error = 0;
+        set->shards = shards;
+        for (unsigned i = 0; i < set->count && !error; i++)
+                if (set->specs[i].descriptor < 0)
+                        error = open_spec(&set->specs[i], shards, backlog);
+        return error;
+}
+
+int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
+                   unsigned owner)
+{
+        int copy = fcntl(spec->descriptors ? spec->descriptors[owner] : spec->descriptor, F_DUPFD_CLOEXEC, 3);
         if (copy < 0)
                 return -errno;
         int error = berth_listen_adopt(port, listener, copy, true);
@@ -238,8 +343,21 @@ int listener_share(struct berth_port *port, struct berth_handle *listener, const
         return error;
 }
 
+void listeners_close(struct listener_set *set)
+{
+        for (unsigned i = 0; i < set->count; i++) {
+                struct listener_spec *spec = &set->specs[i];
+                for (unsigned shard = 0; spec->descriptors && shard < set->shards; shard++)
+                        if (spec->descriptors[shard] >= 0)
+                                close(spec->descriptors[shard]);
+                free(spec->descriptors);
+                spec->descriptors = NULL;
+        }
+}
+
 void listeners_finish(struct listener_set *set)
 {
+        listeners_close(set);
         for (unsigned i = 0; i < set->count; i++) {
                 struct listener_spec *spec = &set->specs[i];
                 if (spec->remove)

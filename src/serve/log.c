@@ -80,25 +80,25 @@ static void put_or_dash(struct text *out, struct span s)
                 put_escaped(out, s);
 }
 
-static struct span peer_name(const struct sockaddr_storage *peer, char out[INET6_ADDRSTRLEN])
+static struct span peer_name(const struct sockaddr *peer, char out[INET6_ADDRSTRLEN])
 {
-        if (peer->ss_family == AF_INET)
+        if (peer->sa_family == AF_INET)
                 inet_ntop(AF_INET, &((const struct sockaddr_in *)peer)->sin_addr, out, INET6_ADDRSTRLEN);
-        else if (peer->ss_family == AF_INET6)
+        else if (peer->sa_family == AF_INET6)
                 inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)peer)->sin6_addr, out, INET6_ADDRSTRLEN);
         else
-                strcpy(out, peer->ss_family == AF_UNIX ? "unix:" : "-");
+                strcpy(out, peer->sa_family == AF_UNIX ? "unix:" : "-");
         return span_of(out);
 }
 
 /* "GET /a HTTP/1.1", or what there is of it. */
-static void put_request_line(struct text *out, const struct http_head *head)
+static void put_request_line(struct text *out, const struct log_line *line)
 {
-        put_or_dash(out, head->method_name);
-        if (head->target.size > 0) {
+        put_or_dash(out, line->method);
+        if (line->target.size > 0) {
                 text_char(out, ' ');
-                put_escaped(out, head->target);
-                text_format(out, " HTTP/1.%u", head->minor);
+                put_escaped(out, line->target);
+                text_format(out, " HTTP/1.%u", line->minor);
         }
 }
 
@@ -111,7 +111,7 @@ static void put_common(struct text *out, const struct log_line *line, bool combi
         strftime(date, sizeof(date), "%d/%b/%Y:%H:%M:%S %z", localtime_r(&now, &tm));
         text_put(out, peer_name(line->peer, peer));
         text_format(out, " - - [%s] \"", date);
-        put_request_line(out, line->head);
+        put_request_line(out, line);
         text_format(out, "\" %d ", line->status);
         if (line->body_bytes)
                 text_decimal(out, line->body_bytes);
@@ -120,9 +120,9 @@ static void put_common(struct text *out, const struct log_line *line, bool combi
         if (!combined)
                 return;
         text_put(out, SPAN(" \""));
-        put_or_dash(out, http_field(line->head, HTTP_REFERER));
+        put_or_dash(out, line->referer);
         text_put(out, SPAN("\" \""));
-        put_or_dash(out, http_field(line->head, HTTP_USER_AGENT));
+        put_or_dash(out, line->agent);
         text_char(out, '"');
 }
 
@@ -141,25 +141,24 @@ static void put_json(struct text *out, const struct log_line *line)
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
         text_format(out, "{\"time\":\"%s\"", date);
         put_json_string(out, "client", peer_name(line->peer, peer));
-        put_json_string(out, "method", line->head->method_name);
-        put_json_string(out, "target", line->head->target);
-        text_format(out, ",\"version\":\"1.%u\",\"status\":%d,\"bytes\":%llu,\"seconds\":%.6f", line->head->minor,
+        put_json_string(out, "method", line->method);
+        put_json_string(out, "target", line->target);
+        text_format(out, ",\"version\":\"1.%u\",\"status\":%d,\"bytes\":%llu,\"seconds\":%.6f", line->minor,
                     line->status, (unsigned long long)line->body_bytes, (double)line->microseconds / 1e6);
-        put_json_string(out, "referer", http_field(line->head, HTTP_REFERER));
-        put_json_string(out, "user_agent", http_field(line->head, HTTP_USER_AGENT));
+        put_json_string(out, "referer", line->referer);
+        put_json_string(out, "user_agent", line->agent);
         text_char(out, '}');
 }
 
 /* A line that is too long is shortened, in the common form at the end, as JSON by leaving the texts out. */
 static size_t format_line(struct text *out, const struct log_line *line, enum log_format format)
 {
-        struct http_head bare = { .method_name = line->head->method_name, .minor = line->head->minor };
         struct log_line shorter = *line;
         if (format == LOG_JSON) {
                 put_json(out, line);
                 if (out->overflow) {
                         *out = text_in(out->data, out->size);
-                        shorter.head = &bare;
+                        shorter.target = shorter.referer = shorter.agent = (struct span){ NULL, 0 };
                         put_json(out, &shorter);
                 }
         } else {

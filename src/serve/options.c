@@ -12,10 +12,23 @@ void options_help(void)
              "\n"
              "Serves the files beneath DIR (default: the current folder) over HTTP/1.1.\n"
              "\n"
-             "  -l, --listen ADDR:PORT   where to listen; may be repeated. [IPv6]:PORT and unix:PATH too.\n"
+             "  -l, --listen ADDR:PORT   where to listen; may be repeated. [IPv6]:PORT and unix:PATH too;\n"
+             "                           ADDR:PORT-PORT for every port of a range.\n"
              "                           Default 127.0.0.1:8080, or the sockets that systemd passes\n"
              "      --threads N          threads, each with its own connections; default: one per core\n"
              "      --engine NAME        auto (default), uring or epoll; also by $BERTH_ENGINE\n"
+             "      --admin ADDR:PORT    /metrics (Prometheus) and /health there; default: nowhere\n"
+             "\n"
+             "Bounds, said at start. At a bound those inside are served on, the others wait:\n"
+             "      --connections N      open at a time; default: what the limits allow\n"
+             "      --requests N         being answered at a time; default 4096 a thread\n"
+             "      --max-sends N        answers with a file being sent at a time; default 65536\n"
+             "      --memory SIZE        memory of the process (K, M, G), by which the others are cut\n"
+             "      --per-address N      connections of one client address (IPv6: of its /64)\n"
+             "      --backlog N          connections waiting to be accepted; default 4096\n"
+             "      --head-timeout S     seconds for a request's head to arrive; default 30\n"
+             "      --body-min-rate B    bytes per second that a request's body must keep; default 500\n"
+             "      --idle-timeout S     seconds until a quiet connection is closed; default 75\n"
              "\n"
              "      --hidden             serve names that start with a dot, too\n"
              "      --symlinks inside|never\n"
@@ -33,7 +46,8 @@ void options_help(void)
              "\n"
              "Examples:\n"
              "  berth serve ~/Music\n"
-             "  berth serve --listen 0.0.0.0:80 --access-log /var/log/berth.log /srv/mirror");
+             "  berth serve --listen 0.0.0.0:80 --access-log /var/log/berth.log /srv/mirror\n"
+             "  berth serve --connections 200000 --memory 256M --admin 127.0.0.1:9090 /srv/music");
 }
 
 enum {
@@ -48,7 +62,19 @@ enum {
         OPTION_ACCESS_LOG,
         OPTION_LOG_FORMAT,
         OPTION_GRACE,
+        OPTION_ADMIN,
+        OPTION_CONNECTIONS,
+        OPTION_REQUESTS,
+        OPTION_MAX_SENDS,
+        OPTION_MEMORY,
+        OPTION_PER_ADDRESS,
+        OPTION_BACKLOG,
+        OPTION_HEAD_TIMEOUT,
+        OPTION_BODY_MIN_RATE,
+        OPTION_IDLE_TIMEOUT,
 };
+
+enum { MAX_CONNECTIONS = 100000000, MAX_SECONDS = 86400 };
 
 static const struct option table[] = {
         { "listen", required_argument, NULL, 'l' },
@@ -64,43 +90,24 @@ static const struct option table[] = {
         { "log-format", required_argument, NULL, OPTION_LOG_FORMAT },
         { "quiet", no_argument, NULL, 'q' },
         { "grace", required_argument, NULL, OPTION_GRACE },
+        { "admin", required_argument, NULL, OPTION_ADMIN },
+        { "connections", required_argument, NULL, OPTION_CONNECTIONS },
+        { "requests", required_argument, NULL, OPTION_REQUESTS },
+        { "max-sends", required_argument, NULL, OPTION_MAX_SENDS },
+        { "memory", required_argument, NULL, OPTION_MEMORY },
+        { "per-address", required_argument, NULL, OPTION_PER_ADDRESS },
+        { "backlog", required_argument, NULL, OPTION_BACKLOG },
+        { "head-timeout", required_argument, NULL, OPTION_HEAD_TIMEOUT },
+        { "body-min-rate", required_argument, NULL, OPTION_BODY_MIN_RATE },
+        { "idle-timeout", required_argument, NULL, OPTION_IDLE_TIMEOUT },
         { "help", no_argument, NULL, 'h' },
         { 0 },
 };
 
-/* A whole number within bounds, or -EINVAL after a line that says what was expected. */
-static int parse_number(const char *option, const char *text, unsigned least, unsigned most, unsigned *out)
-{
-        char *end;
-        errno = 0;
-        unsigned long value = strtoul(text, &end, 10);
-        if (*text < '0' || *text > '9' || *end || errno || value < least || value > most) {
-                complain("--%s %s: expected a number from %u to %u", option, text, least, most);
-                return -EINVAL;
-        }
-        *out = (unsigned)value;
-        return 0;
-}
-
-/* The index of `text` among the words, or -EINVAL. */
-static int parse_word(const char *option, const char *text, const char *const *words, unsigned count)
-{
-        char expected[128];
-        struct text list = text_in(expected, sizeof(expected) - 1);
-        for (unsigned i = 0; i < count; i++) {
-                if (strcmp(text, words[i]) == 0)
-                        return (int)i;
-                text_format(&list, "%s%s", i == 0 ? "" : i + 1 == count ? " or " : ", ", words[i]);
-        }
-        expected[list.used] = '\0';
-        complain("--%s %s: expected %s", option, text, expected);
-        return -EINVAL;
-}
-
 static int take_listen(struct serve_options *options)
 {
-        if (options->listen_count == MAX_LISTENERS) {
-                complain("--listen: at most %d addresses", MAX_LISTENERS);
+        if (options->listen_count == MAX_LISTEN_OPTIONS) {
+                complain("--listen: at most %d times", MAX_LISTEN_OPTIONS);
                 return -EINVAL;
         }
         options->listen[options->listen_count++] = optarg;
@@ -115,22 +122,48 @@ static int take_word(struct serve_options *options, int option)
         int word;
         switch (option) {
         case OPTION_ENGINE:
-                word = parse_word("engine", optarg, engines, array_count(engines));
+                word = option_word("engine", optarg, engines, array_count(engines));
                 options->engine = optarg;
                 return min_of(word, 0);
         case OPTION_SYMLINKS:
-                word = parse_word("symlinks", optarg, links, array_count(links));
+                word = option_word("symlinks", optarg, links, array_count(links));
                 options->links = word == 0;
                 return min_of(word, 0);
         default:
-                word = parse_word("log-format", optarg, formats, array_count(formats));
+                word = option_word("log-format", optarg, formats, array_count(formats));
                 options->log_format = (enum log_format)max_of(word, 0);
                 return min_of(word, 0);
         }
 }
 
+static int take_bound(struct serve_options *options, int option)
+{
+        switch (option) {
+        case OPTION_CONNECTIONS:
+                return option_number("connections", optarg, 1, MAX_CONNECTIONS, &options->connections);
+        case OPTION_REQUESTS:
+                return option_number("requests", optarg, 1, 1 << 20, &options->requests);
+        case OPTION_MAX_SENDS:
+                return option_number("max-sends", optarg, 1, MAX_CONNECTIONS, &options->sends);
+        case OPTION_MEMORY:
+                return option_size("memory", optarg, 1 << 20, &options->memory);
+        case OPTION_PER_ADDRESS:
+                return option_number("per-address", optarg, 1, MAX_CONNECTIONS, &options->per_address);
+        case OPTION_BACKLOG:
+                return option_number("backlog", optarg, 1, 1 << 20, &options->backlog);
+        case OPTION_HEAD_TIMEOUT:
+                return option_number("head-timeout", optarg, 1, MAX_SECONDS, &options->head_seconds);
+        case OPTION_BODY_MIN_RATE:
+                return option_number("body-min-rate", optarg, 0, 1 << 30, &options->body_rate);
+        default:
+                return option_number("idle-timeout", optarg, 1, MAX_SECONDS, &options->idle_seconds);
+        }
+}
+
 static int take(struct serve_options *options, int option)
 {
+        if (option >= OPTION_CONNECTIONS && option <= OPTION_IDLE_TIMEOUT)
+                return take_bound(options, option);
         switch (option) {
         case 'l':
                 return take_listen(options);
@@ -141,7 +174,7 @@ static int take(struct serve_options *options, int option)
                 options->help = true;
                 return 0;
         case OPTION_THREADS:
-                return parse_number("threads", optarg, 1, MAX_THREADS, &options->threads);
+                return option_number("threads", optarg, 1, MAX_THREADS, &options->threads);
         case OPTION_HIDDEN:
                 options->hidden = true;
                 return 0;
@@ -152,14 +185,17 @@ static int take(struct serve_options *options, int option)
                 options->listing = false;
                 return 0;
         case OPTION_MAX_LINE:
-                return parse_number("max-line", optarg, 64, 65535, &options->limits.line_bytes);
+                return option_number("max-line", optarg, 64, 65535, &options->limits.line_bytes);
         case OPTION_MAX_HEAD:
-                return parse_number("max-head", optarg, 256, 65535, &options->limits.head_bytes);
+                return option_number("max-head", optarg, 256, 65535, &options->limits.head_bytes);
         case OPTION_ACCESS_LOG:
                 options->access_log = optarg;
                 return 0;
+        case OPTION_ADMIN:
+                options->admin = optarg;
+                return 0;
         case OPTION_GRACE:
-                return parse_number("grace", optarg, 0, 86400, &options->grace_seconds);
+                return option_number("grace", optarg, 0, 86400, &options->grace_seconds);
         case OPTION_ENGINE:
         case OPTION_SYMLINKS:
         case OPTION_LOG_FORMAT:
@@ -192,6 +228,10 @@ int options_parse(struct serve_options *options, int argc, char **argv)
                 .listing = true,
                 .limits = { .line_bytes = 8192, .head_bytes = 32768 },
                 .grace_seconds = 30,
+                .backlog = 4096,
+                .head_seconds = 30,
+                .idle_seconds = 75,
+                .body_rate = 500,
         };
         optind = 1;
         char *name = argv[0];

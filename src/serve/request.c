@@ -17,6 +17,7 @@ static enum next (*const steps[STEP_COUNT])(struct request *r) = {
         [STEP_VARIANT] = step_variant,
         [STEP_VARIANT_OPENED] = step_variant_opened,
         [STEP_CONDITIONS] = step_conditions,
+        [STEP_SEND] = step_send,
         [STEP_SEND_RANGES] = step_send_ranges,
         [STEP_FOLDER] = step_folder,
         [STEP_INDEX_OPENED] = step_index_opened,
@@ -26,21 +27,18 @@ static enum next (*const steps[STEP_COUNT])(struct request *r) = {
         [STEP_SENT_WHOLE] = step_sent_whole,
         [STEP_SENT] = step_sent,
         [STEP_FINISH] = step_finish,
-        [STEP_LINGER] = step_linger,
-        [STEP_LINGERING] = step_lingering,
 };
 
 /* ---- taking one from the pool and giving it back ---- */
 
 /* Everything before `head` starts from zero; the large rest is written before it is read. */
-static void reset(struct request *r, struct shard *shard, struct conn *conn, struct chain input)
+static void reset(struct request *r, struct shard *shard, struct conn *conn)
 {
         memset(r, 0, offsetof(struct request, head));
         r->shard = shard;
         r->conn = conn;
-        r->input = input;
         r->head.data = r->early;
-        r->deadline = shard->now_seconds + HEAD_SECONDS;
+        r->deadline = shard->now_seconds + shard->server->options.head_seconds;
         r->op.done = request_resume;
         r->opening.done = request_opened;
         r->call.op.done = request_called;
@@ -54,27 +52,58 @@ struct request *request_begin(struct conn *conn)
         struct request *r = slab_take(&shard->requests);
         if (!r)
                 return NULL;
-        reset(r, shard, conn, conn->held);
+        reset(r, shard, conn);
         conn_busy(conn, r);
         return r;
 }
 
-/* Once a request, also for one that was cut off: then with the bytes that went out. */
-static void log_request(struct request *r)
+static unsigned method_index(enum http_method method)
 {
-        if (r->shard->server->log.descriptor < 0 || !r->head_seen || r->status == 0)
+        switch (method) {
+        case HTTP_GET:
+                return METHOD_GET;
+        case HTTP_HEAD:
+                return METHOD_HEAD;
+        case HTTP_OPTIONS:
+                return METHOD_OPTIONS;
+        default:
+                return METHOD_OTHER;
+        }
+}
+
+void request_note(struct shard *shard, enum http_method method, const struct log_line *line)
+{
+        count_add(&shard->counters.sent_bytes, line->body_bytes);
+        metrics_request(&shard->counters, method_index(method), line->status, line->body_bytes, line->microseconds);
+        if (shard->server->log.descriptor >= 0)
+                log_write(&shard->log, line);
+}
+
+/* Of the answer's body, what the latest send was to carry and did not. */
+static uint64_t unsent(const struct request *r)
+{
+        if (r->send_file.file && !r->from_memory)
+                return r->send_file.length - r->send_file.file_sent;
+        return r->op.result < 0 ? r->op_body : 0;
+}
+
+/* Once a request, also for one that was cut off: then with the bytes that went out. */
+static void note_request(struct request *r)
+{
+        if (!r->head_seen || r->status == 0)
                 return;
-        uint64_t unsent = r->op.result < 0 ? r->op_body : 0;
-        if (r->send_file.file)
-                unsent = r->send_file.length - r->send_file.file_sent;
         struct log_line line = {
-                .head = &r->head,
-                .peer = &r->peer,
+                .method = r->head.method_name,
+                .target = r->head.target,
+                .referer = http_field(&r->head, HTTP_REFERER),
+                .agent = http_field(&r->head, HTTP_USER_AGENT),
+                .minor = r->head.minor,
+                .peer = (const struct sockaddr *)&r->conn->active->peer,
                 .status = r->status,
-                .body_bytes = r->sent_body - unsent,
+                .body_bytes = r->sent_body - unsent(r),
                 .microseconds = clock_us() - r->started_us,
         };
-        log_write(&r->shard->log, &line);
+        request_note(r->shard, r->head.method, &line);
         r->head_seen = false;
 }
 
@@ -83,10 +112,10 @@ static void let_go(struct request *r)
 {
         struct shard *shard = r->shard;
         ensure(!r->in_flight);
-        log_request(r);
+        note_request(r);
         store_release(shard->store, r->file);
-        if (r->has_place)
-                shard->listings--;
+        shard->listings -= r->has_listing;
+        shard->sends -= r->has_send;
         if (r->listing)
                 listing_destroy(r->listing);
         free(r->chunk);
@@ -101,7 +130,7 @@ void request_release(struct request *r)
 {
         struct shard *shard = r->shard;
         let_go(r);
-        chain_free(shard, &r->input);
+        r->conn->active->request = NULL;
         slab_give(&shard->requests, r);
 }
 
@@ -115,13 +144,43 @@ void request_run(struct request *r)
         while (next == NEXT_GO);
 }
 
+/* What a send from memory had sent when it was cancelled, told as a send_file tells it. */
+static void note_progress(struct request *r)
+{
+        if (!r->from_memory)
+                return;
+        size_t sent = berth_sent(&r->op);
+        r->send_file.head_sent = min_of(sent, (size_t)r->send_file.head_bytes);
+        r->send_file.file_sent = sent - r->send_file.head_sent;
+        r->from_memory = false;
+}
+
+/* The send was cancelled to be handed to a download. Where that cannot be it goes on here. */
+static void hand_over(struct request *r)
+{
+        struct berth_send_file *file = &r->send_file;
+        note_progress(r);
+        if (download_begin(r))
+                return;
+        file->head = (const char *)file->head + file->head_sent;
+        file->head_bytes -= (uint32_t)file->head_sent;
+        file->offset += file->file_sent;
+        file->length -= file->file_sent;
+        berth_send_file(r->shard->port, &r->op, &r->conn->socket, file);
+        wait_for_send(r, r->step);
+}
+
 static void came_back(struct request *r)
 {
         ensure(r->in_flight);
+        bool handing = r->handing && r->op.result == -ECANCELED;
         r->in_flight = false;
         r->on_socket = false;
+        r->handing = false;
         if (conn_state(r->conn) == CONN_CLOSING)
                 conn_join(r->conn);
+        else if (handing)
+                hand_over(r);
         else
                 request_run(r);
 }
@@ -169,50 +228,58 @@ enum next step_finish(struct request *r)
 {
         struct shard *shard = r->shard;
         struct conn *conn = r->conn;
-        log_request(r);
-        if (!r->keep_alive || (shard->draining && chain_empty(&r->input)))
-                return go(r, STEP_LINGER);
-        if (!chain_empty(&r->input)) {
+        bool more = !chain_empty(request_held(r));
+        bool kept = r->keep_alive && (more || !shard->draining);
+        if (kept && more) {
                 let_go(r);
-                reset(r, shard, conn, r->input);
+                reset(r, shard, conn);
                 return NEXT_GO;
         }
         request_release(r);
-        conn_quiet(conn);
+        if (kept)
+                conn_next(conn);
+        else
+                conn_linger(conn);
         return NEXT_GONE;
-}
-
-/* A close with unread bytes, or bytes that come later, makes the kernel send a reset, which can take the answer away
- * from a client that has not read it yet. So: our end first, then wait a moment for the client's (RFC 9112 9.6). */
-enum next step_linger(struct request *r)
-{
-        if (conn_input_ended(r->conn)) {
-                conn_end(r->conn, false);
-                return NEXT_GONE;
-        }
-        r->deadline = r->shard->now_seconds + LINGER_SECONDS;
-        berth_shutdown(r->shard->port, &r->op, &r->conn->socket);
-        return wait_for(r, STEP_LINGERING);
-}
-
-enum next step_lingering(struct request *r)
-{
-        chain_free(r->shard, &r->input);
-        if (conn_input_ended(r->conn)) {
-                conn_end(r->conn, false);
-                return NEXT_GONE;
-        }
-        conn_receive(r->conn);
-        return wait_for_input(r, STEP_LINGERING);
 }
 
 /* ---- waiting for a place ---- */
 
-void request_admit_listings(struct shard *shard)
+enum next request_wait_for_place(struct request *r, struct list *queue)
 {
-        while (shard->listings < MAX_LISTINGS && !list_empty(&shard->for_listing)) {
-                struct request *r = container_of(shard->for_listing.next, struct request, place);
-                list_remove(&r->place);
+        r->deadline = r->shard->now_seconds + PLACE_SECONDS;
+        list_append(queue, &r->place);
+        return NEXT_WAIT;
+}
+
+/* Who waits already comes first, so a place is free only when nobody does. */
+bool request_take_place(struct list *queue, uint32_t *taken, uint32_t most)
+{
+        if (*taken >= most || !list_empty(queue))
+                return false;
+        ++*taken;
+        return true;
+}
+
+static struct request *first_for_place(struct list *queue)
+{
+        struct request *r = container_of(queue->next, struct request, place);
+        list_remove(&r->place);
+        return r;
+}
+
+void request_admit(struct shard *shard)
+{
+        while (shard->listings < shard->max_listings && !list_empty(&shard->for_listing)) {
+                struct request *r = first_for_place(&shard->for_listing);
+                shard->listings++;
+                r->has_listing = true;
+                request_run(r);
+        }
+        while (shard->sends < shard->max_sends && !list_empty(&shard->for_send)) {
+                struct request *r = first_for_place(&shard->for_send);
+                shard->sends++;
+                r->has_send = true;
                 request_run(r);
         }
 }
@@ -241,17 +308,68 @@ static bool moves(struct request *r)
         return moved;
 }
 
+/* A body may be some seconds behind the least rate; where there is none it must move at all. */
+static bool body_is_late(struct request *r)
+{
+        unsigned rate = r->shard->server->options.body_rate;
+        uint32_t now = r->shard->now_seconds;
+        if (rate)
+                return now - r->body_since >= BODY_SECONDS + r->body_skipped / rate;
+        if (r->progress != r->body_skipped)
+                r->deadline = now + STALL_SECONDS;
+        r->progress = r->body_skipped;
+        return now >= r->deadline;
+}
+
+static void too_late(struct request *r, enum refusal_reason reason)
+{
+        refused(r->shard, reason);
+        r->wants_input = false;
+        respond_error(r, 408, NULL);
+}
+
+static void no_place(struct request *r)
+{
+        refused(r->shard, r->step == STEP_LIST ? REFUSED_LISTINGS : REFUSED_SENDS);
+        list_remove(&r->place);
+        respond_error(r, 503, "Retry-After: 10\r\n");
+}
+
 static void overdue(struct request *r)
 {
-        bool mute = r->step == STEP_READ_HEAD && r->early_size == 0;
-        if (r->wants_input && r->step == STEP_READ_HEAD && !mute) {
-                r->wants_input = false;
-                respond_error(r, 408, NULL);
-        } else if (!list_empty(&r->place)) {
-                list_remove(&r->place);
-                respond_error(r, 503, "Retry-After: 10\r\n");
-        } else {
-                conn_end(r->conn, r->on_socket);
+        if (!list_empty(&r->place)) {
+                no_place(r);
+        } else if (r->on_socket) {
+                refused(r->shard, STALLED_READER);
+                conn_end(r->conn, true);
+        } else if (r->step == STEP_READ_HEAD && r->early_size > 0) {
+                too_late(r, LATE_HEAD);
+        } else { /* after an answer, or a line end, nothing more has come */
+                conn_end(r->conn, false);
+        }
+}
+
+static bool is_slow(const struct request *r)
+{
+        return r->on_socket && r->send_file.file && !r->handing &&
+               (r->step == STEP_SENT || r->step == STEP_SENT_WHOLE) &&
+               r->shard->now_seconds - r->send_since > SLOW_SECONDS;
+}
+
+static void look_after(struct request *r)
+{
+        bool reads_body = r->step == STEP_SKIP_BODY && r->wants_input;
+        bool waits = r->wants_input || r->on_socket || !list_empty(&r->place);
+        if (!waits || conn_state(r->conn) == CONN_CLOSING)
+                return;
+        if (is_slow(r)) {
+                r->handing = true;
+                berth_cancel(r->shard->port, &r->op);
+        } else if (reads_body) {
+                if (body_is_late(r))
+                        too_late(r, LATE_BODY);
+        } else if (!moves(r) && r->shard->now_seconds >= r->deadline) {
+                overdue(r);
         }
 }
 
@@ -261,8 +379,6 @@ void request_sweep(struct shard *shard)
         while (node != &shard->active) {
                 struct request *r = container_of(node, struct request, node);
                 node = node->next;
-                bool waits = r->wants_input || r->on_socket || r->step == STEP_LINGERING || !list_empty(&r->place);
-                if (waits && conn_state(r->conn) != CONN_CLOSING && !moves(r) && shard->now_seconds >= r->deadline)
-                        overdue(r);
+                look_after(r);
         }
 }

@@ -115,6 +115,7 @@ enum next respond_errno(struct request *r, int64_t error)
         case -ENOBUFS:
         case -EBUSY:
         case -EAGAIN:
+                refused(r->shard, REFUSED_FILES);
                 return respond_error(r, 503, "Retry-After: 1\r\n");
         default:
                 return respond_error(r, 500, NULL);

@@ -1,11 +1,13 @@
 /* What the files of serve share.
  *
- *   server   the process: options, the root folder, the log, the worker pool; read-only once threads run
- *   shard    a thread: its port, listeners, connections, requests, known files; shares nothing on the hot path
- *   conn     a connection: 128 bytes, all there is of one that is quiet
- *   request  from the first bytes of a request to the last of its answer; from a pool of fixed size
+ *   server    the process: options, the root folder, the log, the worker pool; read-only once threads run
+ *   shard     a thread: its port, listeners, connections, requests, known files; shares nothing on the hot path
+ *   conn      a connection: 64 bytes, all there is of one at rest
+ *   active    what a conn has beside while it is not at rest: ops, bytes received ahead
+ *   request   from the first bytes of a request to the last of its answer; from a pool of fixed size
+ *   download  the rest of an answer that its reader takes slowly: the request has gone back to its pool
  *
- * A conn is given to exactly one of: a list (quiet: hot, resting, waiting), its request, or its close.
+ * docs/internals/budget.md tells the states and the bounds.
  */
 #ifndef SERVE_SERVE_PRIV_H
 #define SERVE_SERVE_PRIV_H
@@ -14,6 +16,7 @@
 #include "berth/port.h"
 #include "http/http.h"
 #include "serve/listing.h"
+#include "serve/metrics.h"
 #include "store/store.h"
 
 #include <netinet/in.h>
@@ -23,14 +26,19 @@
 
 /* ---- options (options.c) ---- */
 
-enum { MAX_LISTENERS = 32, MAX_THREADS = 256 };
+enum {
+        MAX_LISTEN_OPTIONS = 32,
+        MAX_LISTENERS = 256, /* addresses and ports in all */
+        MAX_THREADS = 256,
+};
 
 enum log_format { LOG_COMBINED, LOG_COMMON, LOG_JSON };
 
 struct serve_options {
         const char *folder;
-        const char *listen[MAX_LISTENERS];
+        const char *listen[MAX_LISTEN_OPTIONS];
         unsigned listen_count;
+        const char *admin;      /* ADDR:PORT; NULL: none */
         unsigned threads;       /* 0: one per core */
         const char *engine;     /* NULL: BERTH_ENGINE, else auto */
         const char *access_log; /* NULL: none; "-": standard output */
@@ -38,6 +46,12 @@ struct serve_options {
         bool quiet, hidden, links, precompressed, listing;
         struct http_limits limits;
         unsigned grace_seconds;
+        unsigned connections, requests, sends; /* bounds; 0: not given */
+        unsigned per_address;                  /* connections of one client address; 0: no bound */
+        uint64_t memory;                       /* bytes; 0: not given */
+        unsigned head_seconds, idle_seconds;
+        unsigned body_rate; /* bytes per second, least; 0: none */
+        unsigned backlog;
         bool help;
 };
 
@@ -50,22 +64,33 @@ void options_help(void);
 struct listener_spec {
         struct sockaddr_storage address;
         unsigned address_bytes;
-        int descriptor; /* shared by all shards: a unix socket, or one that systemd passed; -1: each shard binds */
-        bool remove;    /* a unix socket's path, to be unlinked at the end */
+        int *descriptors; /* one for each shard; NULL: each shard binds by itself (the simulator) */
+        int descriptor;   /* shared by all shards: a unix socket, or one that systemd passed; -1: see above */
+        bool remove;      /* a unix socket's path, to be unlinked at the end */
 };
 
 struct listener_set {
         struct listener_spec specs[MAX_LISTENERS];
-        unsigned count;
+        unsigned count, shards;
 };
 
 /* Finds out what to listen on (sockets passed by systemd, else --listen, else 127.0.0.1:8080), and that it is free.
  * Port 0 becomes a real one. 0, or -errno after a line on stderr (-EINVAL: the option is malformed). */
 int listeners_prepare(struct listener_set *set, const struct serve_options *options);
+/* Makes each shard's sockets (SO_REUSEPORT), once their number is known. 0, or -errno after a line on stderr. */
+int listeners_open(struct listener_set *set, unsigned shards, int backlog);
+/* Closes what was opened here; the shards have copies. May be called again. */
+void listeners_close(struct listener_set *set);
 void listeners_finish(struct listener_set *set);
 
-/* A shard's share of a socket that all have in common. 0 or -errno. */
-int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec);
+/* ADDR:PORT, [IPv6]:PORT or unix:PATH. 0, or -EINVAL after a line that names the option. */
+int listener_parse(struct listener_spec *spec, const char *option, const char *text);
+/* Binds once to find out that a TCP address is free; port 0 becomes a real one. 0, or -errno after a line on stderr. */
+int listener_try(struct listener_spec *spec);
+
+/* Shard `owner`'s copy of a listening socket, for any port. 0 or -errno. */
+int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
+                   unsigned owner);
 
 /* "http://127.0.0.1:8080/", "http://[::1]:8080/", "unix:/run/berth.sock". */
 void listener_name(const struct listener_spec *spec, char *out, size_t size);
@@ -92,8 +117,9 @@ struct log_writer {
 };
 
 struct log_line {
-        const struct http_head *head; /* method, target, referer and user agent; may be partly empty */
-        const struct sockaddr_storage *peer;
+        struct span method, target, referer, agent; /* may be empty */
+        unsigned minor;                             /* of the HTTP version */
+        const struct sockaddr *peer;
         int status;
         uint64_t body_bytes;   /* sent behind the head */
         uint64_t microseconds; /* from the head's arrival to the last byte taken by the kernel */
@@ -112,17 +138,58 @@ void log_flush(struct log_writer *writer);
 /* At the end: nothing may be in flight. */
 void log_writer_finish(struct log_writer *writer);
 
+/* ---- what is allowed (budget.c) ---- */
+
+/* What the system gives. */
+struct limits {
+        uint32_t descriptors;  /* RLIMIT_NOFILE */
+        uint32_t sockets;      /* that ports can have, each with all it may be asked for */
+        uint64_t memory_bytes; /* available: the system's or the control group's */
+        uint64_t files;        /* fs.file-max less what is open */
+};
+
+/* For the process; budget_share() gives a shard its part. */
+struct budget {
+        uint32_t connections, requests, sends, listings, long_heads;
+        uint32_t files;  /* known at a time */
+        uint32_t active; /* connections not at rest */
+        uint64_t content_bytes;
+        uint64_t memory_bytes, kernel_bytes; /* what all this comes to */
+};
+
+/* 0, or -EINVAL after a line that tells the arithmetic: what was asked for does not fit. */
+int budget_make(struct budget *budget, const struct serve_options *options, const struct limits *limits,
+                unsigned shards);
+
+/* The part of shard `index` of `shards`: parts add up to the whole, none is 0 where the whole is not less than shards. */
+uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards);
+
+/* ---- connections by client address (addresses.c), for --per-address; shared by all shards ---- */
+
+struct addresses;
+
+/* Room for `connections` in all. 0 or -ENOMEM. */
+int addresses_create(struct addresses **addresses, uint32_t connections);
+void addresses_destroy(struct addresses *addresses);
+/* One more connection from there; IPv6 addresses count by their first 64 bits, and other families not at all. Returns
+ * a number for addresses_leave(), or 0 when `limit` are open already. Any thread. */
+uint32_t addresses_enter(struct addresses *addresses, const struct sockaddr *peer, uint32_t limit);
+void addresses_leave(struct addresses *addresses, uint32_t number);
+
 /* ---- the server (server.c) ---- */
 
 struct server {
         struct serve_options options;
+        struct budget budget;
         struct listener_set listeners;
         struct access_log log;
         struct berth_workers *workers;
+        struct addresses *addresses; /* NULL: --per-address is not given */
+        struct admin *admin;
         int root;
-        atomic_bool drained;           /* every shard has ended */
-        pthread_mutex_t messages;      /* held to post to a shard, and by a shard that goes */
-        uint32_t max_conns, max_files; /* per shard */
+        atomic_bool draining;     /* the first signal has come */
+        atomic_bool drained;      /* every shard has ended */
+        pthread_mutex_t messages; /* held to post to a shard, by a shard that goes, and for the listeners' sockets */
         unsigned shard_count, planned_shards;
         struct shard *shards[MAX_THREADS];
 };
@@ -130,27 +197,25 @@ struct server {
 /* ---- a shard (shard.c) ---- */
 
 enum {
-        BACKLOG = 4096,         /* connections that wait to be accepted, as far as somaxconn lets */
-        CONN_RECORDS = 1 << 20, /* more than one port can have connections */
-        MAX_REQUESTS = 4096,    /* per shard, at a time */
-        BUFFER_COUNT = 1024,    /* receive buffers per shard */
+        BUFFER_COUNT = 1024, /* receive buffers per shard */
         BUFFER_BYTES = 4096,
-        MAX_FILES = 1024,         /* known at a time, per shard */
-        CONTENT_BYTES = 16 << 20, /* of small files in memory, per shard */
-        MAX_LISTINGS = 32,        /* folders being listed at a time, per shard */
-        MAX_LONG_HEADS = 256,     /* heads longer than a request has room for, per shard */
+        HOT_LIMIT = 16384,  /* connections with a receive armed and no request, per shard */
+        CROWD = 1024,       /* with so many of them new connections rest at once */
+        WAKE_AT_ONCE = 256, /* connections that were at rest start to receive in one turn */
 
         HOT_SECONDS = 2,             /* a receive stays armed so long after the last request */
-        IDLE_SECONDS = 75,           /* then a quiet connection is closed */
-        HEAD_SECONDS = 30,           /* for a head to arrive */
-        BODY_SECONDS = 60,           /* for a body that is skipped */
-        PLACE_SECONDS = 10,          /* for a request or one of MAX_LISTINGS to become free */
+        BODY_SECONDS = 20,           /* a body may be this much behind --body-min-rate */
+        PLACE_SECONDS = 10,          /* for a request, a send or a listing to become possible */
         STALL_SECONDS = 60,          /* for a reader to take anything at all */
+        SLOW_SECONDS = 1,            /* then an answer becomes a download */
         LINGER_SECONDS = 5,          /* for a client to see our end and close */
+        MAX_LINGERING = 4096,        /* connections per shard that get so much time */
+        MAX_ENDING = 4096,           /* closes in flight of connections that were at rest, per shard */
+        MAX_SWEEP = 65536,           /* connections ended in one sweep */
         MAX_SKIPPED_BODY = 16 << 20, /* a longer body on a GET is refused (413) */
 };
 
-enum shard_message { SHARD_DRAIN, SHARD_END, SHARD_MESSAGES };
+enum shard_message { SHARD_DRAIN, SHARD_END, SHARD_LOOK, SHARD_MESSAGES };
 
 /* A piece of received bytes: a buffer of the port, linked to the next of its connection. */
 struct piece {
@@ -167,32 +232,49 @@ struct chain {
 struct accepting {
         struct berth_op op, closing;
         struct berth_handle socket;
+        unsigned owner; /* the shard whose listener it is, or a copy of */
         bool armed;
 };
 
 struct shard {
         struct server *server;
+        unsigned index;
         struct berth_port *port;
         struct store *store;
-        struct slab conns, requests;
+        struct slab conns, actives, requests, downloads;
         struct list hot;         /* conns with a receive armed and no request, quiet longest first */
-        struct list resting;     /* conns that wait for readability, quiet longest first */
+        struct list fresh;       /* conns at rest that have never said anything, accepted longest ago first */
+        struct list resting;     /* conns at rest, quiet longest first */
         struct list waiting;     /* conns with bytes and no request free, first come first */
+        struct list readable;    /* conns that were at rest and have something to read, first come first */
+        struct list lingering;   /* conns whose answer is out, longest first */
+        struct list ending;      /* conns at rest that are to be closed when there is room for it */
         struct list active;      /* requests */
-        struct list for_listing; /* requests that wait for one of MAX_LISTINGS places, first come first */
+        struct list sending;     /* downloads */
+        struct list for_listing; /* requests that wait for a place among listings, first come first */
+        struct list for_send;    /* ... among sends */
         struct piece pieces[BUFFER_COUNT];
-        uint32_t pieces_held; /* of them, by connections and requests */
-        struct accepting listeners[MAX_LISTENERS];
+        uint32_t pieces_held;        /* of them, by connections */
+        struct accepting *listeners; /* own ones, by the spec */
+        struct accepting **borrowed; /* by shard, then by spec; NULL: none yet */
+        atomic_bool full;            /* accepts nothing for now: the others shall */
+        atomic_bool told;            /* messages[SHARD_LOOK] is under way */
         struct berth_timer tick;
-        struct berth_op messages[SHARD_MESSAGES]; /* posted by the server: drain, or end at once */
+        struct berth_op messages[SHARD_MESSAGES];
         struct log_writer log;
         uint32_t now_seconds; /* since the shard began */
         uint64_t started_ms;
         uint32_t drain_until; /* seconds */
         bool draining, ended, accept_paused;
-        uint32_t listings, long_heads;
-        int64_t date_seconds; /* of `date` */
+        uint32_t max_sends, max_listings, max_long_heads;
+        uint32_t sends, listings, long_heads, endings;
+        uint32_t woken;           /* of `readable`, in this turn */
+        uint64_t seed;            /* with the engine "sim" */
+        uint32_t fault_per_mille; /* likewise */
+        uint64_t accepted_before; /* counters.accepted at the last tick */
+        int64_t date_seconds;     /* of `date` */
         char date[HTTP_DATE_BYTES];
+        struct counters counters;
         pthread_t thread;
         bool gone; /* takes no messages any more; under server->messages */
         int error; /* of the start; read after `ready` */
@@ -205,37 +287,84 @@ extern _Thread_local struct shard *shard_here;
 /* Runs a shard until it has drained; the pthread start function, argument struct shard. */
 void *shard_run(void *argument);
 
+/* The same in pieces, for tests: start, then turns until false, then stop. */
+int shard_start(struct shard *shard);
+bool shard_turn(struct shard *shard, int timeout_ms);
+void shard_stop(struct shard *shard);
+
 /* "Sun, 06 Nov 1994 08:49:37 GMT" of now. */
 struct span shard_date(struct shard *shard);
 
-void shard_conn_gone(struct shard *shard);
+static inline void refused(struct shard *shard, enum refusal_reason reason)
+{
+        count_add(&shard->counters.refusals[reason], 1);
+}
+
+/* ---- accepting (accept.c) ---- */
+
+/* Listens on everything, own share. 0 or -errno. */
+int accept_listen(struct shard *shard);
+/* Accepts on own listeners, and on those of shards that are full; or on none, while there is no room. */
+void accept_arrange(struct shard *shard);
+/* Something has changed at another shard: arranges, and looks once for connections that the kernel told only there. */
+void accept_look(struct shard *shard);
+/* There is no room for more: pauses, and lets the longest idle go unless another shard has room. */
+void accept_refused(struct shard *shard, enum refusal_reason reason);
+/* A connection is gone: there may be room again. */
+void accept_conn_gone(struct shard *shard);
+/* Once a second. */
+void accept_tick(struct shard *shard);
+void accept_close(struct shard *shard);
+/* Nothing may be in flight. */
+void accept_finish(struct shard *shard);
 
 /* ---- connections (conn.c) ---- */
 
 struct request;
+struct download;
+struct active;
 
 struct conn {
         struct berth_handle socket; /* socket.user: the state and since when; see conn.c */
-        struct berth_op input;      /* recv or wait_readable; at last the close */
-        struct list node;
+        struct list node;           /* in one of the shard's lists */
         union {
-                struct request *request;
-                struct chain held; /* while it waits for a request */
+                struct active *active; /* while it has one (CONN_LIVE) */
+                uint32_t address;      /* else: of addresses_enter(), 0 none */
         };
 };
 
-_Static_assert(sizeof(struct conn) <= 128, "a quiet connection is small");
+_Static_assert(sizeof(struct conn) == 64, "a connection at rest is one cache line");
 
-enum conn_state { CONN_HOT, CONN_RESTING, CONN_WAITING, CONN_BUSY, CONN_CLOSING };
+struct active {
+        struct berth_op input;  /* recv; at last the close */
+        struct berth_op output; /* what has no request to do it: a download, a refusal, the end; the peer's address */
+        struct conn *conn;
+        union {
+                struct request *request;   /* CONN_BUSY, and CONN_CLOSING when it was busy */
+                struct download *download; /* likewise CONN_SENDING */
+        };
+        struct chain input_held; /* bytes that nobody has taken yet */
+        bool out : 1;            /* `output` is in flight */
+        bool was_sending : 1;    /* CONN_CLOSING: it is a download */
+        bool turn : 1;           /* CONN_HOT: it has waited in line and is the next */
+        uint32_t address;
+        struct sockaddr_in6 peer; /* family 0: not known yet; a sockaddr_in for IPv4 */
+};
 
-/* A new connection: receives. */
+/* A new connection. */
 void conn_begin(struct shard *shard, int64_t accepted);
 
-/* It has got a request, which has taken what it held. */
+/* The end of a rest. */
+void conn_rested(struct berth_handle *handle);
+
+/* It has got a request. */
 void conn_busy(struct conn *conn, struct request *request);
 
-/* The request is done and gone; the connection stays open, quiet. */
-void conn_quiet(struct conn *conn);
+/* Its request has become a download. */
+void conn_sending(struct conn *conn, struct download *download);
+
+/* Request or download are done and gone; the connection stays open: quiet, or with the next request. */
+void conn_next(struct conn *conn);
 
 /* Ends it: cancels, waits, closes; abort: with a reset. The request, if any, is joined first. */
 void conn_end(struct conn *conn, bool abort);
@@ -249,14 +378,18 @@ void conn_receive(struct conn *conn);
 /* The peer has sent its end. */
 bool conn_input_ended(const struct conn *conn);
 enum conn_state conn_state(const struct conn *conn);
+void conn_set_state(struct conn *conn, enum conn_state state);
+void conn_touch(struct conn *conn);
 
-/* Gives requests to those who wait for one. */
+/* Gives requests to those who wait for one; closes some of those that are to be closed. */
 void conn_admit(struct shard *shard);
+void conn_end_some(struct shard *shard);
 /* Once a second: parks the quiet, closes the idle. */
 void conn_sweep(struct shard *shard);
+/* Closes those that ask nothing at the moment. */
 void conn_end_quiet(struct shard *shard);
-/* Closes up to `count` of those quiet longest. */
-void conn_shed(struct shard *shard, unsigned count);
+/* Closes up to `count` of those quiet longest. Returns how many. */
+unsigned conn_shed(struct shard *shard, unsigned count);
 
 /* Pieces of a chain. */
 void chain_init(struct chain *chain);
@@ -269,6 +402,42 @@ struct span chain_first(struct shard *shard, const struct chain *chain);
 /* Takes n bytes, at most those of the first piece, off; a piece used up goes back to the port. */
 void chain_consume(struct shard *shard, struct chain *chain, size_t n);
 void chain_free(struct shard *shard, struct chain *chain);
+
+/* ---- the end of a conversation (linger.c) ---- */
+
+/* The answer is out and the connection shall not be kept: our end first, then a moment for the client's. The conn has
+ * an active and neither request nor download. */
+void conn_linger(struct conn *conn);
+/* Answers 503 with Retry-After without a request, then lingers. The conn has an active that sends nothing. */
+void conn_refuse(struct conn *conn, enum refusal_reason reason);
+
+/* ---- answers that are taken slowly (download.c) ---- */
+
+enum { DOWNLOAD_TEXT_BYTES = 136 };
+
+struct download {
+        struct berth_send_file send_file;
+        struct store_file *file;
+        struct active *active;
+        struct list node; /* in shard->sending */
+        uint64_t started_us, sent_body, progress;
+        uint32_t deadline; /* shard seconds */
+        uint16_t status;
+        bool keep_alive;
+        uint8_t target_size, referer_size, agent_size, minor; /* of the log line, in `text` one behind the other */
+        char text[DOWNLOAD_TEXT_BYTES];
+};
+
+_Static_assert(sizeof(struct conn) + sizeof(struct active) + sizeof(struct download) <= 512,
+               "a slow download costs at most so much");
+
+/* The request's send was cancelled to be handed over: goes on with it in a download and gives the request back. False
+ * when there is no room for one, or the head is not out yet: the request keeps it. */
+bool download_begin(struct request *request);
+/* The conn is at its join; nothing is in flight. */
+void download_release(struct download *download);
+/* Once a second: those who take nothing. */
+void download_sweep(struct shard *shard);
 
 /* ---- requests (request.c): the driver; steps in get.c, folder.c, body.c ---- */
 
@@ -283,6 +452,7 @@ enum step {
         STEP_VARIANT,
         STEP_VARIANT_OPENED,
         STEP_CONDITIONS,
+        STEP_SEND,
         STEP_SEND_RANGES,
         STEP_FOLDER,
         STEP_INDEX_OPENED,
@@ -292,8 +462,6 @@ enum step {
         STEP_SENT_WHOLE,
         STEP_SENT,
         STEP_FINISH,
-        STEP_LINGER,
-        STEP_LINGERING,
         STEP_COUNT,
 };
 
@@ -310,25 +478,28 @@ struct request {
         struct shard *shard;
         struct conn *conn;
         struct list node;  /* in shard->active */
-        struct list place; /* in shard->for_listing, while it waits there */
+        struct list place; /* in shard->for_listing or for_send, while it waits there */
         enum step step;
         bool in_flight; /* `op`, `opening` or `call` */
         bool on_socket; /* ... and it is `op`, a send on the connection */
         bool wants_input;
+        bool from_memory; /* `op` sends what send_file tells from memory */
+        bool handing;     /* the send was cancelled so that a download can go on with it */
         bool keep_alive;  /* after this request */
         bool head_seen;   /* there is something to log */
         bool chunked;     /* the answer is */
         uint8_t encoding; /* content coding of `file`: HTTP_BR ..., 0 none */
         int status;
-        int refused;       /* the status for a head that is none */
-        uint32_t deadline; /* shard seconds */
-        uint64_t progress; /* of a send_file, at the last look */
+        int refused;         /* the status for a head that is none */
+        uint32_t deadline;   /* shard seconds */
+        uint32_t send_since; /* when the send began */
+        uint64_t progress;   /* of a send_file, at the last look */
         uint64_t started_us;
         uint64_t body_left; /* of the request's body, still to be skipped */
         uint64_t body_skipped;
+        uint32_t body_since;
         uint64_t sent_body; /* of the answer */
         uint64_t op_body;   /* of these, the part that the latest send carries */
-        struct chain input;
         struct http_chunked body;
 
         struct berth_op op;
@@ -336,7 +507,6 @@ struct request {
         struct berth_call call;
         struct berth_send_file send_file;
         struct berth_vec vecs[2];
-        struct sockaddr_storage peer;
 
         struct store_file *file;
         unsigned orders[3], order_count, order_at; /* codings to try */
@@ -344,7 +514,7 @@ struct request {
         struct listing *listing;
         char *chunk; /* a piece of the listing, while a folder is listed */
         int64_t chunk_size;
-        bool json, has_place;
+        bool json, has_listing, has_send; /* has one of the places for it */
 
         uint16_t path_size;
         bool folder, hidden; /* the path ended in '/', had a segment that starts with a dot */
@@ -356,6 +526,12 @@ struct request {
         char out[OUT_BYTES];
         struct http_range ranges[HTTP_MAX_RANGES];
 };
+
+/* The bytes that have come on the connection and that nobody has taken yet. */
+static inline struct chain *request_held(const struct request *request)
+{
+        return &request->conn->active->input_held;
+}
 
 /* A fresh request for a conn that has bytes; NULL when the pool is empty. */
 struct request *request_begin(struct conn *conn);
@@ -369,11 +545,19 @@ void request_run(struct request *request);
 /* Gives back everything it holds and the request itself; nothing may be in flight. */
 void request_release(struct request *request);
 
-/* Gives places for listings to those who wait for one. */
-void request_admit_listings(struct shard *shard);
+/* Gives places for listings and sends to those who wait for one. */
+void request_admit(struct shard *shard);
+
+/* One of `most` places, of which so many are taken; false: the request has to wait in `queue`. */
+bool request_take_place(struct list *queue, uint32_t *taken, uint32_t most);
+/* Waits in `queue` for a place; goes on with the step it is at, and has the place then. */
+enum next request_wait_for_place(struct request *request, struct list *queue);
 
 /* Ends the connections whose request has not arrived whole: it is not in progress yet. */
 void request_end_unheard(struct shard *shard);
+
+/* An answer is out, or was cut off: counts it and logs it. */
+void request_note(struct shard *shard, enum http_method method, const struct log_line *line);
 
 /* Once a second: deadlines. */
 void request_sweep(struct shard *shard);
@@ -396,6 +580,7 @@ static inline enum next wait_for(struct request *r, enum step step)
 static inline enum next wait_for_send(struct request *r, enum step step)
 {
         r->on_socket = true;
+        r->send_since = r->shard->now_seconds;
         return wait_for(r, step);
 }
 
@@ -427,6 +612,7 @@ enum next step_opened(struct request *r);
 enum next step_variant(struct request *r);
 enum next step_variant_opened(struct request *r);
 enum next step_conditions(struct request *r);
+enum next step_send(struct request *r);
 enum next step_send_ranges(struct request *r);
 enum next step_sent_whole(struct request *r);
 enum next step_folder(struct request *r); /* folder.c */
@@ -436,8 +622,6 @@ enum next step_list_filled(struct request *r);
 enum next step_list_sent(struct request *r);
 enum next step_sent(struct request *r); /* request.c */
 enum next step_finish(struct request *r);
-enum next step_linger(struct request *r);
-enum next step_lingering(struct request *r);
 
 /* ---- answers (respond.c) ---- */
 

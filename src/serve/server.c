@@ -13,8 +13,7 @@
 
 enum {
         WORKER_QUEUE = 4096,
-        STUCK_SECONDS = 5,          /* after the second signal */
-        RESERVED_DESCRIPTORS = 256, /* for files being opened, the log, the threads' own */
+        STUCK_SECONDS = 5, /* after the second signal */
 };
 
 /* ---- limits ---- */
@@ -27,15 +26,55 @@ static uint32_t raise_descriptor_limit(void)
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
         getrlimit(RLIMIT_NOFILE, &limit);
-        return (uint32_t)min_of(limit.rlim_cur, (rlim_t)CONN_RECORDS);
+        return (uint32_t)min_of(limit.rlim_cur, (rlim_t)INT32_MAX);
 }
 
-/* Descriptors are the process's, connections and known files a shard's. */
-static void share_descriptors(struct server *server, uint32_t descriptors, unsigned shards)
+/* The system's memory, or what is left of the control group's. */
+static uint64_t available_memory(void)
 {
-        uint32_t reserved = min_of(RESERVED_DESCRIPTORS + shards * (MAX_FILES + 64), descriptors / 2);
-        server->max_conns = max_of((descriptors - reserved) / shards, 1u);
-        server->max_files = max_of(min_of(reserved / 2 / shards, (uint32_t)MAX_FILES), 16u);
+        uint64_t kib, limit, used, bytes = UINT64_MAX;
+        if (proc_line_value("/proc/meminfo", "MemAvailable:", NULL, &kib) == 0)
+                bytes = kib << 10;
+        if (proc_cgroup_memory("", &limit, &used) == 0)
+                bytes = min_of(bytes, limit > used ? limit - used : 0);
+        return bytes;
+}
+
+static uint64_t available_files(void)
+{
+        uint64_t open, most;
+        if (proc_number("/proc/sys/fs/file-nr", 0, &open) < 0 || proc_number("/proc/sys/fs/file-max", 0, &most) < 0)
+                return UINT64_MAX;
+        return most > open ? most - open : 0;
+}
+
+/* A port of the engine is made to find out whether sockets need descriptors. 0 or -errno. */
+static int look_at_limits(struct limits *limits, const char *engine)
+{
+        struct berth_port *port;
+        struct berth_port_config config = { .engine = engine, .max_handles = INT32_MAX, .buffers = 1 };
+        *limits = (struct limits){
+                .descriptors = raise_descriptor_limit(),
+                .memory_bytes = available_memory(),
+                .files = available_files(),
+        };
+        int error = berth_port_create(&port, &config);
+        if (error)
+                return error;
+        limits->sockets = berth_port_max_handles(port);
+        berth_port_destroy(port);
+        return 0;
+}
+
+/* The kernel cuts a backlog without a word. */
+static void check_backlog(unsigned backlog)
+{
+        uint64_t most;
+        if (proc_number("/proc/sys/net/core/somaxconn", 0, &most) == 0 && most < backlog)
+                complain("the kernel cuts --backlog %u to %llu (net.core.somaxconn): bursts of connections beyond that "
+                         "are "
+                         "dropped; see berth doctor",
+                         backlog, (unsigned long long)most);
 }
 
 static unsigned core_count(void)
@@ -64,6 +103,7 @@ static int start_shard(struct server *server, pthread_barrier_t *ready)
         if (!shard)
                 return -ENOMEM;
         shard->server = server;
+        shard->index = server->shard_count;
         shard->ready = ready;
         int error = pthread_create(&shard->thread, NULL, shard_run, shard);
         if (error) {
@@ -74,12 +114,13 @@ static int start_shard(struct server *server, pthread_barrier_t *ready)
         return 0;
 }
 
+/* They look at one another until the last has ended. */
 static void join_shards(struct server *server)
 {
-        for (unsigned i = 0; i < server->shard_count; i++) {
+        for (unsigned i = 0; i < server->shard_count; i++)
                 pthread_join(server->shards[i]->thread, NULL);
+        for (unsigned i = 0; i < server->shard_count; i++)
                 free(server->shards[i]);
-        }
         server->shard_count = 0;
 }
 
@@ -105,7 +146,7 @@ static void explain_start(const struct server *server, int error)
 /* All shards start, or all end again. */
 static int start_shards(struct server *server, unsigned threads)
 {
-        pthread_barrier_t ready;
+        static pthread_barrier_t ready; /* once; the shards may still be leaving it when we go on */
         pthread_barrier_init(&ready, NULL, threads + 1);
         server->planned_shards = threads;
         for (unsigned i = 0; i < threads; i++) {
@@ -116,7 +157,6 @@ static int start_shards(struct server *server, unsigned threads)
                 }
         }
         pthread_barrier_wait(&ready);
-        pthread_barrier_destroy(&ready);
         int error = 0;
         for (unsigned i = 0; i < threads && !error; i++)
                 error = server->shards[i]->error;
@@ -138,10 +178,14 @@ static void announce(const struct server *server)
                 text_format(&text, "%s%s", i ? ", " : "", name);
         }
         addresses[text.used] = '\0';
-        say("serving %s at %s (%s, %u thread%s; up to %u connections, %u requests at a time)",
+        const struct budget *budget = &server->budget;
+        say("serving %s at %s (%s, %u thread%s)",
             realpath(server->options.folder, folder) ? folder : server->options.folder, addresses,
-            berth_port_engine(server->shards[0]->port), server->shard_count, server->shard_count == 1 ? "" : "s",
-            server->max_conns * server->shard_count, MAX_REQUESTS * server->shard_count);
+            berth_port_engine(server->shards[0]->port), server->shard_count, server->shard_count == 1 ? "" : "s");
+        say("up to %u connections, %u requests and %u downloads at a time; then %llu MiB here and %llu MiB in the "
+            "kernel",
+            budget->connections, budget->requests, budget->sends, (unsigned long long)budget->memory_bytes >> 20,
+            (unsigned long long)budget->kernel_bytes >> 20);
 }
 
 /* ---- signals ---- */
@@ -208,6 +252,10 @@ static void run_until_signal(struct server *server, const sigset_t *set)
                 if (signal_number == SIGHUP)
                         reopen_log(server);
         say("finishing; a second signal ends at once");
+        pthread_mutex_lock(&server->messages);
+        atomic_store(&server->draining, true);
+        listeners_close(&server->listeners); /* the shards close their copies */
+        pthread_mutex_unlock(&server->messages);
         tell_shards(server, SHARD_DRAIN);
 }
 
@@ -222,31 +270,72 @@ static void drain(struct server *server)
                 pthread_kill(watcher, SIGUSR2);
                 pthread_join(watcher, NULL);
         }
+        admin_stop(server->admin);
         for (unsigned i = 0; i < server->shard_count; i++)
                 free(server->shards[i]);
 }
 
 /* ---- the command ---- */
 
+/* Each shard has its part of every bound, so there are no more shards than of anything. */
+static unsigned shard_count(const struct serve_options *options)
+{
+        unsigned threads = options->threads ? options->threads : core_count();
+        const unsigned bounds[] = { options->connections, options->requests, options->sends };
+        for (size_t i = 0; i < array_count(bounds); i++)
+                if (bounds[i])
+                        threads = min_of(threads, bounds[i]);
+        return threads;
+}
+
+static int make_shared(struct server *server, unsigned threads)
+{
+        const struct serve_options *options = &server->options;
+        int error = options->per_address ? addresses_create(&server->addresses, server->budget.connections) : 0;
+        if (!error)
+                error = berth_workers_create(&server->workers, max_of(threads, 4u), WORKER_QUEUE);
+        if (error)
+                complain("cannot start: %s", strerror(-error));
+        return error ? error : listeners_open(&server->listeners, threads, (int)options->backlog);
+}
+
+static int run(struct server *server, unsigned threads, const sigset_t *set)
+{
+        int error = start_shards(server, threads);
+        if (error)
+                return error;
+        error = admin_start(&server->admin, server);
+        if (!error) {
+                announce(server);
+                check_backlog(server->options.backlog);
+                run_until_signal(server, set);
+        } else {
+                tell_shards(server, SHARD_END);
+        }
+        drain(server);
+        return error;
+}
+
 static int serve(struct server *server)
 {
         sigset_t set;
+        struct limits limits;
         block_signals(&set);
-        unsigned threads = server->options.threads ? server->options.threads : core_count();
-        share_descriptors(server, raise_descriptor_limit(), threads);
-        int error = berth_workers_create(&server->workers, max_of(threads, 4u), WORKER_QUEUE);
+        unsigned threads = shard_count(&server->options);
+        int error = look_at_limits(&limits, server->options.engine);
         if (error) {
-                complain("cannot start worker threads: %s", strerror(-error));
+                explain_start(server, error);
                 return error;
         }
+        error = budget_make(&server->budget, &server->options, &limits, threads);
+        if (error)
+                return error;
         store_load_types();
-        error = start_shards(server, threads);
-        if (!error) {
-                announce(server);
-                run_until_signal(server, &set);
-                drain(server);
-        }
+        error = make_shared(server, threads);
+        if (!error)
+                error = run(server, threads, &set);
         berth_workers_destroy(server->workers);
+        addresses_destroy(server->addresses);
         store_unload_types();
         return error;
 }
@@ -266,7 +355,9 @@ int serve_command(int argc, char **argv)
         int error = log_open(&server.log, &server.options);
         if (!error)
                 error = listeners_prepare(&server.listeners, &server.options);
-        int result = error == -EINVAL ? 2 : error ? 1 : serve(&server) < 0;
+        if (!error)
+                error = serve(&server);
+        int result = error == -EINVAL ? 2 : error ? 1 : 0;
         listeners_finish(&server.listeners);
         log_close(&server.log);
         close(server.root);

@@ -8,7 +8,7 @@
 
 _Thread_local struct shard *shard_here;
 
-enum { TICK_MS = 1000, SHED_AT_ONCE = 16 };
+enum { TICK_MS = 1000 };
 
 struct span shard_date(struct shard *shard)
 {
@@ -20,81 +20,7 @@ struct span shard_date(struct shard *shard)
         return (struct span){ shard->date, sizeof(shard->date) };
 }
 
-/* ---- accepting ---- */
-
-static void start_accepts(struct shard *shard)
-{
-        shard->accept_paused = false;
-        for (unsigned i = 0; i < shard->server->listeners.count; i++) {
-                struct accepting *listener = &shard->listeners[i];
-                if (listener->armed || listener->socket.kind == 0)
-                        continue;
-                listener->armed = true;
-                berth_accept(shard->port, &listener->op, &listener->socket);
-        }
-}
-
-static void pause_accepts(struct shard *shard)
-{
-        shard->accept_paused = true;
-        for (unsigned i = 0; i < shard->server->listeners.count; i++)
-                if (shard->listeners[i].armed)
-                        berth_cancel(shard->port, &shard->listeners[i].op);
-}
-
-/* Ended: the kernel has no room (then the longest idle go, and the next one gone or the next tick tries again), or we
- * paused, or the listener is closing. */
-static void accept_ended(struct shard *shard, struct accepting *listener)
-{
-        listener->armed = false;
-        if (shard->draining)
-                return;
-        if (listener->op.result != -ECANCELED) {
-                pause_accepts(shard);
-                conn_shed(shard, SHED_AT_ONCE);
-        } else if (!shard->accept_paused) { /* room was made before our pause had taken effect */
-                start_accepts(shard);
-        }
-}
-
-static void accepted(struct berth_op *op)
-{
-        struct accepting *listener = container_of(op, struct accepting, op);
-        struct shard *shard = shard_here;
-        if (op->result >= 0) {
-                conn_begin(shard, op->result);
-                if (shard->conns.used >= shard->server->max_conns && !shard->accept_paused) {
-                        pause_accepts(shard);
-                        conn_shed(shard, SHED_AT_ONCE);
-                }
-        }
-        if (!(op->flags & BERTH_MORE))
-                accept_ended(shard, listener);
-}
-
-void shard_conn_gone(struct shard *shard)
-{
-        if (shard->accept_paused && !shard->draining && shard->conns.used < shard->server->max_conns)
-                start_accepts(shard);
-}
-
 /* ---- draining ---- */
-
-static void listener_closed(struct berth_op *op)
-{
-        (void)op;
-}
-
-static void close_listeners(struct shard *shard)
-{
-        for (unsigned i = 0; i < shard->server->listeners.count; i++) {
-                struct accepting *listener = &shard->listeners[i];
-                if (listener->socket.kind == 0 || listener->socket.closer)
-                        continue;
-                listener->closing.done = listener_closed;
-                berth_close(shard->port, &listener->closing, &listener->socket, 0);
-        }
-}
 
 static void store_gone(void *context)
 {
@@ -107,28 +33,47 @@ static void drain(struct shard *shard)
                 return;
         shard->draining = true;
         shard->drain_until = shard->now_seconds + shard->server->options.grace_seconds;
-        close_listeners(shard);
+        accept_close(shard);
         conn_end_quiet(shard);
         request_end_unheard(shard);
+}
+
+static void end_list(struct list *list)
+{
+        while (!list_empty(list))
+                conn_end(container_of(list->next, struct conn, node), true);
 }
 
 /* What has not finished in time is cut off. */
 static void end_all(struct shard *shard)
 {
         conn_end_quiet(shard);
-        while (!list_empty(&shard->waiting))
-                conn_end(container_of(shard->waiting.next, struct conn, node), true);
+        end_list(&shard->waiting);
+        end_list(&shard->readable);
+        while (!list_empty(&shard->lingering))
+                conn_end(container_of(shard->lingering.next, struct conn, node), false);
         struct list *node = shard->active.next;
         while (node != &shard->active) {
                 struct request *r = container_of(node, struct request, node);
                 node = node->next;
                 conn_end(r->conn, true);
         }
+        node = shard->sending.next;
+        while (node != &shard->sending) {
+                struct download *download = container_of(node, struct download, node);
+                node = node->next;
+                conn_end(download->active->conn, true);
+        }
 }
 
 static void message_arrived(struct berth_op *op)
 {
         struct shard *shard = shard_here;
+        if (op->result == SHARD_LOOK) {
+                atomic_store(&shard->told, false);
+                accept_look(shard);
+                return;
+        }
         drain(shard);
         if (op->result == SHARD_END)
                 end_all(shard);
@@ -145,13 +90,49 @@ static void finish(struct shard *shard)
 
 /* ---- the second's round ---- */
 
-/* The bound may have been reached by connections that were all busy then; those resting by now give way. */
-static void resume_accepts(struct shard *shard)
+static void gauge(struct shard *shard, enum pool pool, uint64_t used, uint64_t limit, uint64_t bytes)
 {
-        if (shard->conns.used < shard->server->max_conns)
-                start_accepts(shard);
-        else
-                conn_shed(shard, SHED_AT_ONCE);
+        count_set(&shard->counters.used[pool], used);
+        count_set(&shard->counters.limit[pool], limit);
+        count_set(&shard->counters.bytes[pool], bytes);
+}
+
+static void gauge_slab(struct shard *shard, enum pool pool, const struct slab *slab)
+{
+        gauge(shard, pool, slab->used, slab->limit, slab_bytes(slab));
+}
+
+static void take_gauges(struct shard *shard)
+{
+        struct counters *counters = &shard->counters;
+        const struct berth_port_stats *port = berth_port_stats(shard->port);
+        const struct store_use store = store_use(shard->store);
+        size_t head_bytes = shard->server->options.limits.head_bytes;
+        gauge_slab(shard, POOL_CONNECTIONS, &shard->conns);
+        gauge_slab(shard, POOL_ACTIVE, &shard->actives);
+        gauge_slab(shard, POOL_REQUESTS, &shard->requests);
+        gauge_slab(shard, POOL_DOWNLOADS, &shard->downloads);
+        gauge(shard, POOL_BUFFERS, port->buffers_lent, BUFFER_COUNT, (uint64_t)port->buffers_used * BUFFER_BYTES);
+        gauge(shard, POOL_FILES, store.files, store.max_files, store.content_bytes);
+        gauge(shard, POOL_LISTINGS, shard->listings, shard->max_listings,
+              (uint64_t)shard->listings * STORE_LIST_BATCH_BYTES);
+        gauge(shard, POOL_LONG_HEADS, shard->long_heads, shard->max_long_heads, shard->long_heads * head_bytes);
+        count_set(&counters->rings, port->rings);
+        count_set(&counters->handles, port->handles);
+        count_set(&counters->starved, port->starved);
+        count_set(&counters->cold_windows, port->cold_windows);
+        uint64_t accepted = count_of(&counters->accepted);
+        count_set(&counters->accepts_per_second, accepted - shard->accepted_before);
+        shard->accepted_before = accepted;
+}
+
+/* What was not needed in the last second goes back to the system. */
+static void trim(struct shard *shard)
+{
+        slab_trim(&shard->conns);
+        slab_trim(&shard->actives);
+        slab_trim(&shard->requests);
+        slab_trim(&shard->downloads);
 }
 
 static void tick(struct berth_op *op)
@@ -161,80 +142,91 @@ static void tick(struct berth_op *op)
                 return;
         conn_sweep(shard);
         request_sweep(shard);
+        download_sweep(shard);
         log_flush(&shard->log);
         if (shard->draining && shard->now_seconds >= shard->drain_until)
                 end_all(shard);
-        else if (shard->accept_paused && !shard->draining)
-                resume_accepts(shard);
+        accept_tick(shard);
+        trim(shard);
+        take_gauges(shard);
         berth_timer_start(shard->port, &shard->tick, TICK_MS);
 }
 
 /* ---- starting ---- */
 
-static int listen_all(struct shard *shard)
+static uint32_t share(const struct shard *shard, uint32_t whole)
 {
-        const struct listener_set *set = &shard->server->listeners;
-        for (unsigned i = 0; i < set->count; i++) {
-                const struct listener_spec *spec = &set->specs[i];
-                struct accepting *listener = &shard->listeners[i];
-                listener->op.done = accepted;
-                int error = spec->descriptor >= 0
-                                    ? listener_share(shard->port, &listener->socket, spec)
-                                    : berth_listen(shard->port, &listener->socket,
-                                                   (const struct sockaddr *)&spec->address, spec->address_bytes,
-                                                   BACKLOG, shard->server->planned_shards > 1 ? BERTH_REUSE_PORT : 0);
-                if (error)
-                        return error;
-        }
-        return 0;
+        return budget_share(whole, shard->index, shard->server->planned_shards);
 }
 
 static int start_port(struct shard *shard)
 {
         const struct server *server = shard->server;
+        const struct budget *budget = &server->budget;
+        uint32_t conns = share(shard, budget->connections);
         struct berth_port_config config = {
                 .engine = server->options.engine,
+                .max_ops = conns + 4 * share(shard, budget->active) + (1 << 16),
+                .max_handles = conns,
                 .buffers = BUFFER_COUNT,
                 .buffer_bytes = BUFFER_BYTES,
                 .workers = server->workers,
+                .rested = conn_rested,
+                .seed = shard->seed,
+                .fault_per_mille = shard->fault_per_mille,
         };
         struct store_config store = {
                 .root = server->root,
                 .links = server->options.links,
-                .max_files = server->max_files,
-                .content_bytes = CONTENT_BYTES,
+                .max_files = max_of(share(shard, budget->files), 1u),
+                .content_bytes = budget->content_bytes / server->planned_shards,
         };
         int error = berth_port_create(&shard->port, &config);
         if (error)
                 return error;
         store.port = shard->port;
         error = store_create(&shard->store, &store);
-        if (error)
-                return error;
-        error = log_writer_init(&shard->log, &shard->server->log, shard->port);
-        return error ? error : listen_all(shard);
+        return error ? error : log_writer_init(&shard->log, &shard->server->log, shard->port);
 }
 
-static int start(struct shard *shard)
+static void make_pools(struct shard *shard)
 {
-        list_init(&shard->hot);
-        list_init(&shard->resting);
-        list_init(&shard->waiting);
-        list_init(&shard->active);
-        list_init(&shard->for_listing);
-        int error = slab_init(&shard->conns, sizeof(struct conn), 512, CONN_RECORDS);
-        if (!error)
-                error = slab_init(&shard->requests, sizeof(struct request), 16, MAX_REQUESTS);
-        if (!error)
-                error = start_port(shard);
+        const struct budget *budget = &shard->server->budget;
+        slab_init(&shard->conns, sizeof(struct conn), 1000, share(shard, budget->connections));
+        slab_init(&shard->actives, sizeof(struct active), 300, share(shard, budget->active));
+        slab_init(&shard->requests, sizeof(struct request), 8, share(shard, budget->requests));
+        slab_init(&shard->downloads, sizeof(struct download), 200, share(shard, budget->sends));
+        shard->max_sends = share(shard, budget->sends);
+        shard->max_listings = max_of(share(shard, budget->listings), 1u);
+        shard->max_long_heads = max_of(share(shard, budget->long_heads), 1u);
+}
+
+static void make_lists(struct shard *shard)
+{
+        struct list *const lists[] = { &shard->hot,      &shard->fresh,   &shard->resting,  &shard->waiting,
+                                       &shard->readable, &shard->ending,  &shard->active,   &shard->for_listing,
+                                       &shard->for_send, &shard->sending, &shard->lingering };
+        for (size_t i = 0; i < array_count(lists); i++)
+                list_init(lists[i]);
+}
+
+int shard_start(struct shard *shard)
+{
+        shard_here = shard;
+        make_lists(shard);
+        make_pools(shard);
+        int error = start_port(shard);
         if (error)
                 return error;
         shard->started_ms = berth_port_now_ms(shard->port);
         for (unsigned i = 0; i < SHARD_MESSAGES; i++)
                 shard->messages[i].done = message_arrived;
+        error = accept_listen(shard);
+        if (error)
+                return error;
         shard->tick.op.done = tick;
         berth_timer_start(shard->port, &shard->tick, TICK_MS);
-        start_accepts(shard);
+        take_gauges(shard);
         return 0;
 }
 
@@ -246,52 +238,62 @@ static void refuse_messages(struct shard *shard)
 }
 
 /* Waits for what is in flight: closes, the last log lines, a message that came late. */
-static void stop(struct shard *shard)
+void shard_stop(struct shard *shard)
 {
+        refuse_messages(shard);
         int n = shard->port ? berth_port_run(shard->port, 0) : 0;
         while (n >= 0 && shard->port && berth_port_in_flight(shard->port) > 0)
                 n = berth_port_run(shard->port, -1);
         log_writer_finish(&shard->log);
+        accept_finish(shard);
+        slab_finish(&shard->downloads);
         slab_finish(&shard->requests);
+        slab_finish(&shard->actives);
         slab_finish(&shard->conns);
         berth_port_destroy(shard->port);
 }
 
-static void serve(struct shard *shard)
+bool shard_turn(struct shard *shard, int timeout_ms)
 {
-        while (!shard->ended) {
-                int n = berth_port_run(shard->port, -1);
-                if (n < 0) {
-                        complain("the %s engine failed: %s", berth_port_engine(shard->port), strerror(-n));
-                        abort();
-                }
-                shard->now_seconds = (uint32_t)((berth_port_now_ms(shard->port) - shard->started_ms) / 1000);
-                if (!list_empty(&shard->waiting))
-                        conn_admit(shard);
-                if (!list_empty(&shard->for_listing))
-                        request_admit_listings(shard);
-                if (shard->draining && shard->conns.used == 0)
-                        finish(shard);
+        int n = berth_port_run(shard->port, timeout_ms);
+        if (n < 0) {
+                complain("the %s engine failed: %s", berth_port_engine(shard->port), strerror(-n));
+                abort();
         }
+        shard->now_seconds = (uint32_t)((berth_port_now_ms(shard->port) - shard->started_ms) / 1000);
+        conn_admit(shard);
+        if (!list_empty(&shard->for_listing) || !list_empty(&shard->for_send))
+                request_admit(shard);
+        if (!list_empty(&shard->ending))
+                conn_end_some(shard);
+        if (shard->draining && shard->conns.used == 0 && !shard->ended)
+                finish(shard);
+        return !shard->ended;
+}
+
+/* What a start that failed has opened is closed again. */
+static void give_up(struct shard *shard)
+{
+        if (!shard->port)
+                return;
+        accept_close(shard);
+        if (shard->store)
+                store_destroy(shard->store, store_gone, shard);
 }
 
 void *shard_run(void *argument)
 {
         struct shard *shard = argument;
-        shard_here = shard;
-        shard->error = start(shard);
-        bool failed = shard->error != 0;
-        if (failed)
+        int error = shard_start(shard);
+        shard->error = error;
+        if (error)
                 refuse_messages(shard);
         pthread_barrier_wait(shard->ready);
-        if (!failed) {
-                serve(shard);
-                refuse_messages(shard);
-        } else if (shard->port) {
-                close_listeners(shard);
-                if (shard->store)
-                        store_destroy(shard->store, store_gone, shard);
-        }
-        stop(shard);
+        if (error)
+                give_up(shard);
+        else
+                while (shard_turn(shard, -1))
+                        ;
+        shard_stop(shard);
         return NULL;
 }

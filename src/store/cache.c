@@ -203,6 +203,11 @@ void store_release(struct store *store, struct store_file *file)
                 drop_entry(store, entry);
 }
 
+struct store_use store_use(const struct store *store)
+{
+        return (struct store_use){ store->known, store->max_files, store->content_used };
+}
+
 /* ---- inotify ---- */
 
 /* The first known entry of that watch. */

@@ -74,6 +74,13 @@ void store_open(struct store *store, struct store_opening *opening);
 /* Gives a reference back. NULL is fine. */
 void store_release(struct store *store, struct store_file *file);
 
+struct store_use {
+        uint32_t files, max_files; /* known */
+        size_t content_bytes;      /* of small files, in memory */
+};
+
+struct store_use store_use(const struct store *store);
+
 /* ---- media types (types.c) ---- */
 
 /* Reads the system's table (/etc/mime.types); where there is none a short built-in one serves. Once, before threads. */

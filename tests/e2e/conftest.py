@@ -57,9 +57,9 @@ class Server:
     def _wait_until_up(self):
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
-            line, newline, _ = self.stderr().partition('\n')
+            line = next((line for line in self.stderr().splitlines(keepends=True) if 'serving' in line), '')
             found = re.findall(r'http://(?:\[([0-9a-f:]+)\]|([\d.]+)):(\d+)/|unix:([^\s,]+)', line)
-            if newline and found and 'serving' in line:
+            if line.endswith('\n') and found:
                 self.start_line = line
                 return [path or (six or four, int(port)) for six, four, port, path in found]
             assert self.process.poll() is None, f'exit {self.process.returncode}: {self.stderr()}'
@@ -68,14 +68,16 @@ class Server:
         raise AssertionError(f'no start-up line: {self.stderr()!r}')
 
     def _descriptors(self):
-        """What is open, less the served files, which the server may keep for the next reader."""
+        """What is open, less the served files, which the server may keep for the next reader, and rings, which are made
+        when they are needed and kept."""
         links = []
         for name in os.listdir(f'/proc/{self.process.pid}/fd'):
             try:
                 links.append(os.readlink(f'/proc/{self.process.pid}/fd/{name}'))
             except FileNotFoundError:
                 pass
-        return sorted(link for link in links if not link.startswith(str(self.folder.resolve()) + '/'))
+        served = str(self.folder.resolve()) + '/'
+        return sorted(link for link in links if not link.startswith(served) and 'io_uring' not in link)
 
     def rss(self):
         status = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
@@ -88,8 +90,11 @@ class Server:
         return wire.fetch(self.address, *args, **options)
 
     def check_descriptors(self):
+        """Those of the start aside: shards take copies of each other's listening sockets, and keep them."""
+        def others(links):
+            return [link for link in links if not (link.startswith('socket:') and link in self.descriptors)]
         deadline = time.monotonic() + 10
-        while (now := self._descriptors()) and len(now) > len(self.descriptors):
+        while len(now := others(self._descriptors())) > len(others(self.descriptors)):
             assert time.monotonic() < deadline, f'descriptors left open: {now}, at the start {self.descriptors}'
             time.sleep(0.05)
 

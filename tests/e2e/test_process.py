@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from conftest import PROGRAM, Server
+from conftest import PROGRAM, Server, eventually
 from wire import request
 
 
@@ -30,7 +30,9 @@ def test_the_start_up_line_tells_what_matters(serve, engine):
     line = server.start_line
     assert str(server.folder) in line and engine in line and '3 threads' in line
     assert f'http://127.0.0.1:{server.address[1]}/' in line
-    assert re.search(r'\d+ connections', line)
+    limits = re.compile(r'^berth: up to \d+ connections, \d+ requests and \d+ downloads at a time; '
+                        r'then \d+ MiB here and \d+ MiB in the kernel$', re.MULTILINE)
+    eventually(lambda: limits.search(server.stderr()))
 
 
 @pytest.mark.parametrize('arguments', [
@@ -45,6 +47,22 @@ def test_the_start_up_line_tells_what_matters(serve, engine):
 def test_wrong_options_end_with_2(arguments):
     line = one_line(run('serve', *arguments), 2)
     assert arguments[-1].split('=')[0].lstrip('-') in line
+
+
+@pytest.mark.parametrize('ports', ['9000-8999', '0-10', '65530-65536', '10000-10256', '80-', '-80', '80-x', '80--90',
+                                   '1-2-3'])
+def test_a_malformed_range_of_ports_ends_with_2(ports):
+    line = one_line(run('serve', f'--listen=127.0.0.1:{ports}', '.'), 2)
+    assert '--listen' in line and ports in line
+
+
+@pytest.mark.parametrize('value', ['', '0', '-1', '+1', 'x', '1x', '1.5', ' 1', '0x10', '18446744073709551616'])
+def test_values_of_bounds_that_are_none_end_with_2(value):
+    for option in ['connections', 'requests', 'max-sends', 'memory', 'per-address', 'backlog', 'head-timeout',
+                   'idle-timeout', 'body-min-rate']:
+        if (option, value) != ('body-min-rate', '0'):  # that is: no least rate
+            assert f'--{option}' in one_line(run('serve', f'--{option}={value}', '.'), 2)
+    assert '--memory' in one_line(run('serve', f'--memory={value}K', '.'), 2)
 
 
 def test_a_missing_folder_ends_with_1(tmp_path):

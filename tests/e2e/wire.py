@@ -28,9 +28,9 @@ class Response:
 
 
 class Connection:
-    """A connection to an address: (host, port) or the path of a unix socket."""
+    """A connection to an address: (host, port) or the path of a unix socket; `source` is the client's own host."""
 
-    def __init__(self, address, receive_buffer=None):
+    def __init__(self, address, receive_buffer=None, source=None):
         family = socket.AF_INET6 if ':' in address[0] else socket.AF_INET
         if isinstance(address, str):
             family = socket.AF_UNIX
@@ -38,6 +38,8 @@ class Connection:
         self.socket.settimeout(TIMEOUT)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect(address)
         if family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

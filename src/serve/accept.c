@@ -1,0 +1,266 @@
+/* Accepting. A shard accepts on its own listeners, of which the kernel gives each shard a part of the connections
+ * (SO_REUSEPORT), in parts that chance makes uneven. So a shard that has no room says so (`full`), and those that have
+ * accept on its listeners, too: nobody is stranded before the whole server is full. Then the port lets what comes wait
+ * in the kernel's queue, and each refusal sends the longest idle away.
+ */
+#include "serve/serve_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+        SHED_AT_ONCE = 16, /* at most, and */
+        SHED_PART = 64,    /* of so many one, or one: who comes needs no more */
+        MEMORY_PERCENT = 95,
+};
+
+static unsigned listener_count(const struct shard *shard)
+{
+        return shard->server->listeners.count;
+}
+
+/* ---- one listener ---- */
+
+static bool is_own(const struct shard *shard, const struct accepting *listener)
+{
+        return listener->owner == shard->index;
+}
+
+static bool wanted(const struct shard *shard, const struct accepting *listener)
+{
+        if (shard->accept_paused || shard->draining || listener->socket.kind == 0)
+                return false;
+        return is_own(shard, listener) ||
+               atomic_load_explicit(&shard->server->shards[listener->owner]->full, memory_order_relaxed);
+}
+
+static void arrange(struct shard *shard, struct accepting *listener)
+{
+        bool arm = wanted(shard, listener);
+        if (arm && !listener->armed) {
+                listener->armed = true;
+                berth_accept(shard->port, &listener->op, &listener->socket);
+        } else if (!arm && listener->armed) {
+                berth_cancel(shard->port, &listener->op);
+        }
+}
+
+static enum refusal_reason reason_of(const struct shard *shard, int64_t result)
+{
+        if (result == -ENFILE && berth_port_stats(shard->port)->handles >= berth_port_max_handles(shard->port))
+                return REFUSED_CONNECTIONS;
+        return result == -EMFILE || result == -ENFILE ? REFUSED_DESCRIPTORS : REFUSED_MEMORY;
+}
+
+static void tell_others(struct shard *shard);
+
+/* Who stops may have been the one that the kernel woke for a connection; the others have to look for themselves. */
+static void stopped(struct shard *shard, struct accepting *listener)
+{
+        arrange(shard, listener); /* it may be wanted again by now */
+        if (!listener->armed)
+                tell_others(shard);
+}
+
+static void accepted(struct berth_op *op)
+{
+        struct accepting *listener = container_of(op, struct accepting, op);
+        struct shard *shard = shard_here;
+        if (op->result >= 0)
+                conn_begin(shard, op->result);
+        if (op->flags & BERTH_MORE)
+                return;
+        listener->armed = false;
+        if (shard->draining)
+                return;
+        if (op->result != -ECANCELED)
+                accept_refused(shard, reason_of(shard, op->result));
+        else
+                stopped(shard, listener);
+}
+
+/* ---- all of them ---- */
+
+/* Copies of another shard's sockets, made when they are first needed. Without descriptors for them it waits. */
+static bool borrow(struct shard *shard, unsigned owner)
+{
+        struct server *server = shard->server;
+        if (shard->borrowed[owner])
+                return true;
+        struct accepting *copies = calloc(listener_count(shard), sizeof(*copies));
+        if (!copies)
+                return false;
+        shard->borrowed[owner] = copies;
+        pthread_mutex_lock(&server->messages); /* the sockets are there until the server drains */
+        for (unsigned i = 0; i < listener_count(shard) && !atomic_load(&server->draining); i++) {
+                copies[i].op.done = accepted;
+                copies[i].owner = owner;
+                if (server->listeners.specs[i].descriptors)
+                        listener_share(shard->port, &copies[i].socket, &server->listeners.specs[i], owner);
+        }
+        pthread_mutex_unlock(&server->messages);
+        return true;
+}
+
+static void arrange_own(struct shard *shard)
+{
+        for (unsigned i = 0; i < listener_count(shard); i++)
+                arrange(shard, &shard->listeners[i]);
+}
+
+void accept_arrange(struct shard *shard)
+{
+        arrange_own(shard);
+        for (unsigned owner = 0; owner < shard->server->planned_shards; owner++) {
+                if (owner == shard->index)
+                        continue;
+                bool full = atomic_load(&shard->server->shards[owner]->full);
+                if (full && !shard->accept_paused && !shard->draining)
+                        borrow(shard, owner);
+                for (unsigned i = 0; shard->borrowed[owner] && i < listener_count(shard); i++)
+                        arrange(shard, &shard->borrowed[owner][i]);
+        }
+}
+
+static void tell_others(struct shard *shard)
+{
+        struct server *server = shard->server;
+        pthread_mutex_lock(&server->messages);
+        for (unsigned i = 0; i < server->shard_count; i++) {
+                struct shard *other = server->shards[i];
+                if (other != shard && !other->gone && !atomic_exchange(&other->told, true))
+                        berth_post(other->port, &other->messages[SHARD_LOOK], SHARD_LOOK);
+        }
+        pthread_mutex_unlock(&server->messages);
+}
+
+/* A cancelled accept starts again, and so looks for who waits already. */
+static void restart(struct shard *shard, struct accepting *listeners)
+{
+        for (unsigned i = 0; listeners && i < listener_count(shard); i++)
+                if (listeners[i].armed)
+                        berth_cancel(shard->port, &listeners[i].op);
+}
+
+void accept_look(struct shard *shard)
+{
+        if (shard->draining)
+                return;
+        restart(shard, shard->listeners);
+        for (unsigned i = 0; i < shard->server->planned_shards; i++)
+                restart(shard, shard->borrowed[i]);
+        accept_arrange(shard);
+}
+
+static bool others_have_room(const struct shard *shard)
+{
+        const struct server *server = shard->server;
+        for (unsigned i = 0; i < server->planned_shards; i++)
+                if (i != shard->index && !atomic_load(&server->shards[i]->full))
+                        return true;
+        return false;
+}
+
+void accept_refused(struct shard *shard, enum refusal_reason reason)
+{
+        refused(shard, reason);
+        shard->accept_paused = true;
+        atomic_store(&shard->full, true);
+        tell_others(shard);
+        accept_arrange(shard);
+        if (!others_have_room(shard))
+                conn_shed(shard, min_of(SHED_AT_ONCE, 1 + shard->conns.used / SHED_PART));
+}
+
+static void resume(struct shard *shard)
+{
+        shard->accept_paused = false;
+        accept_arrange(shard);
+}
+
+void accept_conn_gone(struct shard *shard)
+{
+        if (shard->accept_paused && !shard->draining)
+                resume(shard);
+}
+
+/* What a process of a control group may have is refused by ending the process; so we stop before. */
+static bool group_is_full(void)
+{
+        uint64_t limit, used;
+        return proc_cgroup_memory("", &limit, &used) == 0 && used / 100 >= limit / 100 * MEMORY_PERCENT / 100;
+}
+
+/* Paused for a second: perhaps there is room by now; the next refusal tells if not. */
+void accept_tick(struct shard *shard)
+{
+        if (shard->draining)
+                return;
+        if (group_is_full())
+                accept_refused(shard, REFUSED_MEMORY);
+        else if (shard->accept_paused)
+                resume(shard);
+        else if (atomic_exchange(&shard->full, false))
+                tell_others(shard);
+        accept_arrange(shard);
+}
+
+/* ---- beginning and end ---- */
+
+int accept_listen(struct shard *shard)
+{
+        const struct serve_options *options = &shard->server->options;
+        const struct listener_set *set = &shard->server->listeners;
+        shard->listeners = calloc(set->count, sizeof(*shard->listeners));
+        shard->borrowed = calloc(shard->server->planned_shards, sizeof(struct accepting *));
+        if (!shard->listeners || !shard->borrowed)
+                return -ENOMEM;
+        for (unsigned i = 0; i < set->count; i++) {
+                const struct listener_spec *spec = &set->specs[i];
+                struct accepting *listener = &shard->listeners[i];
+                listener->op.done = accepted;
+                listener->owner = shard->index;
+                int error = spec->descriptors || spec->descriptor >= 0
+                                    ? listener_share(shard->port, &listener->socket, spec, shard->index)
+                                    : berth_listen(shard->port, &listener->socket,
+                                                   (const struct sockaddr *)&spec->address, spec->address_bytes,
+                                                   (int)options->backlog, 0);
+                if (error)
+                        return error;
+        }
+        arrange_own(shard);
+        return 0;
+}
+
+static void listener_closed(struct berth_op *op)
+{
+        (void)op;
+}
+
+static void close_all(struct shard *shard, struct accepting *listeners)
+{
+        for (unsigned i = 0; listeners && i < listener_count(shard); i++) {
+                struct accepting *listener = &listeners[i];
+                if (listener->socket.kind == 0 || listener->socket.closer)
+                        continue;
+                listener->closing.done = listener_closed;
+                berth_close(shard->port, &listener->closing, &listener->socket, 0);
+        }
+}
+
+void accept_close(struct shard *shard)
+{
+        close_all(shard, shard->listeners);
+        for (unsigned i = 0; shard->borrowed && i < shard->server->planned_shards; i++)
+                close_all(shard, shard->borrowed[i]);
+}
+
+void accept_finish(struct shard *shard)
+{
+        for (unsigned i = 0; shard->borrowed && i < shard->server->planned_shards; i++)
+                free(shard->borrowed[i]);
+        free(shard->borrowed);
+        free(shard->listeners);
+        shard->listeners = NULL;
+        shard->borrowed = NULL;
+}

@@ -1,0 +1,156 @@
+/* The arithmetic of memory: what each thing costs, how many there may be, and what that comes to. Every pool is made with
+ * the number found here, so the sum is a bound and not a guess. docs/internals/budget.md explains it.
+ */
+#include "serve/serve_priv.h"
+
+#include <errno.h>
+
+enum {
+        MIB = 1 << 20,
+        KERNEL_BYTES = 4200, /* of one idle TCP connection, with its wait (docs/internals/budget.md) */
+        DEFAULT_CONNECTIONS = 1000000,
+        DEFAULT_SENDS = 65536,
+        REQUESTS_PER_SHARD = 4096,
+        LISTINGS_PER_SHARD = 32,
+        LONG_HEADS_PER_SHARD = 256,
+        FILES_PER_SHARD = 1024,
+        CONTENT_PER_SHARD = 16 * MIB,
+        FIXED_PER_SHARD = 3 * MIB / 2, /* the port, the log's buffers, the stack, the store's tables */
+        FIXED = 8 * MIB,               /* the program itself, libraries, worker threads, types */
+        LISTING_BYTES = STORE_LIST_BATCH_BYTES + (128 << 10),
+        FILE_BYTES = 2048,          /* a known file with its path and the kernel's share of ours */
+        RESERVED_DESCRIPTORS = 256, /* for files being opened, the log, the threads' own */
+};
+
+uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards)
+{
+        return whole / shards + (index < whole % shards);
+}
+
+/* ---- what it comes to ---- */
+
+static uint64_t cost(const struct budget *budget, const struct serve_options *options, unsigned shards)
+{
+        uint64_t connection = sizeof(struct conn) + (options->per_address ? 32 : 0);
+        return FIXED + (uint64_t)shards * (FIXED_PER_SHARD + (uint64_t)BUFFER_COUNT * BUFFER_BYTES) +
+               budget->connections * connection + (uint64_t)budget->active * sizeof(struct active) +
+               (uint64_t)budget->requests * sizeof(struct request) + (uint64_t)budget->sends * sizeof(struct download) +
+               (uint64_t)budget->listings * LISTING_BYTES + (uint64_t)budget->long_heads * options->limits.head_bytes +
+               (uint64_t)budget->files * FILE_BYTES + budget->content_bytes;
+}
+
+/* Connections that are not at rest: no more than there are, nor more than there can be in each of these states. */
+static uint32_t active_of(const struct budget *budget, unsigned shards)
+{
+        uint64_t states = (uint64_t)budget->requests + budget->sends +
+                          (uint64_t)shards * (HOT_LIMIT + MAX_LINGERING + MAX_ENDING);
+        return (uint32_t)min_of(states, (uint64_t)budget->connections);
+}
+
+static void add_up(struct budget *budget, const struct serve_options *options, unsigned shards)
+{
+        budget->active = active_of(budget, shards);
+        budget->memory_bytes = cost(budget, options, shards);
+        budget->kernel_bytes = (uint64_t)budget->connections * KERNEL_BYTES;
+}
+
+/* ---- --memory: what was not asked for by number gets less ---- */
+
+struct shrinkable {
+        uint32_t *value;
+        uint32_t least;
+};
+
+/* True when something could be made smaller. */
+static bool shrink(struct shrinkable *things, size_t count)
+{
+        bool any = false;
+        for (size_t i = 0; i < count; i++) {
+                uint32_t less = max_of(*things[i].value / 4 * 3, things[i].least);
+                any |= less < *things[i].value;
+                *things[i].value = min_of(*things[i].value, less);
+        }
+        return any;
+}
+
+static int fit(struct budget *budget, const struct serve_options *options, unsigned shards)
+{
+        uint32_t content_pages = (uint32_t)(budget->content_bytes >> 12);
+        struct shrinkable things[] = {
+                { &content_pages, shards << 6 },
+                { &budget->listings, shards },
+                { &budget->long_heads, 8 * shards },
+                { &budget->files, 64 * shards },
+                { &budget->requests, options->requests ? budget->requests : 64 * shards },
+                { &budget->sends, options->sends ? budget->sends : 64 * shards },
+                { &budget->connections, options->connections ? budget->connections : 256 * shards },
+        };
+        while (budget->memory_bytes > options->memory && shrink(things, array_count(things))) {
+                budget->content_bytes = (uint64_t)content_pages << 12;
+                add_up(budget, options, shards);
+        }
+        if (budget->memory_bytes <= options->memory)
+                return 0;
+        complain("--memory: %u threads with %u connections, %u requests and %u downloads need at least %llu MiB",
+                 shards, budget->connections, budget->requests, budget->sends,
+                 (unsigned long long)(budget->memory_bytes + MIB - 1) / MIB);
+        return -EINVAL;
+}
+
+/* ---- --connections ---- */
+
+/* Where each socket needs one of the process's descriptors, files and listeners need some, too. */
+static uint32_t descriptors_left(const struct limits *limits, unsigned shards)
+{
+        uint32_t reserved = min_of(RESERVED_DESCRIPTORS + shards * (FILES_PER_SHARD + 64), limits->descriptors / 2);
+        return limits->descriptors - reserved;
+}
+
+/* What the limits allow: sockets, open files of the system, half of the memory. */
+static uint32_t allowed(const struct limits *limits, unsigned shards)
+{
+        uint64_t most = limits->sockets <= limits->descriptors ? descriptors_left(limits, shards) : limits->sockets;
+        most = min_of(most, (uint64_t)DEFAULT_CONNECTIONS);
+        most = min_of(most, limits->files / 10 * 9);
+        most = min_of(most, limits->memory_bytes / 2 / (KERNEL_BYTES + sizeof(struct conn)));
+        return (uint32_t)max_of(most, (uint64_t)shards);
+}
+
+static int check_connections(const struct serve_options *options, const struct limits *limits)
+{
+        uint64_t bytes = (uint64_t)options->connections * (KERNEL_BYTES + sizeof(struct conn));
+        if (options->connections > limits->sockets) {
+                complain("--connections %u: each needs a descriptor, and this process may have %u (RLIMIT_NOFILE); "
+                         "raise that, or use io_uring, which needs none",
+                         options->connections, limits->descriptors);
+                return -EINVAL;
+        }
+        if (bytes > limits->memory_bytes)
+                complain("--connections %u: when all are open they take %llu MiB of the kernel's memory, and %llu MiB "
+                         "are "
+                         "available (see berth doctor)",
+                         options->connections, (unsigned long long)bytes / MIB,
+                         (unsigned long long)limits->memory_bytes / MIB);
+        return 0;
+}
+
+int budget_make(struct budget *budget, const struct serve_options *options, const struct limits *limits,
+                unsigned shards)
+{
+        int error = check_connections(options, limits);
+        if (error)
+                return error;
+        bool plain = limits->sockets <= limits->descriptors;
+        uint32_t files = plain ? (limits->descriptors - descriptors_left(limits, shards)) / 2 : limits->descriptors / 4;
+        *budget = (struct budget){
+                .connections = options->connections ? options->connections : allowed(limits, shards),
+                .requests = options->requests ? options->requests : REQUESTS_PER_SHARD * shards,
+                .sends = options->sends ? options->sends : DEFAULT_SENDS,
+                .listings = LISTINGS_PER_SHARD * shards,
+                .long_heads = LONG_HEADS_PER_SHARD * shards,
+                .files = max_of(min_of(files, FILES_PER_SHARD * shards), 16 * shards),
+                .content_bytes = (uint64_t)CONTENT_PER_SHARD * shards,
+        };
+        add_up(budget, options, shards);
+        return options->memory && budget->memory_bytes > options->memory ? fit(budget, options, shards) : 0;
+}
