@@ -1,0 +1,101 @@
+/* What it came to, for people. */
+#include "load/load_priv.h"
+
+static void row(FILE *out, const char *name)
+{
+        fprintf(out, "  %-13s", name);
+}
+
+static void print_errors(const struct load_run *run, enum load_stage stage, FILE *out)
+{
+        const char *before = "  (";
+        char digits[32];
+        for (unsigned i = 0; i < LOAD_ERRORS; i++) {
+                uint64_t count = atomic_load_explicit(&run->total.errors[stage][i], memory_order_relaxed);
+                if (count == 0)
+                        continue;
+                fprintf(out, "%s%s %s", before, load_error_name(i), load_digits(count, digits));
+                before = ", ";
+        }
+        if (*before == ',')
+                fputc(')', out);
+        fputc('\n', out);
+}
+
+static void print_connections(const struct load_run *run, FILE *out)
+{
+        char a[32], b[32], c[32];
+        row(out, "connections");
+        fprintf(out, "%s opened of %s in %.2f s (%s a second), held for %.1f s\n",
+                load_digits(load_total(run, LOAD_OPENED), a), load_digits(run->options.connections, b),
+                load_run_open_seconds(run),
+                load_digits((uint64_t)((double)load_total(run, LOAD_OPENED) / max_of(load_run_open_seconds(run), 1e-3)),
+                            c),
+                load_run_held_seconds(run));
+        row(out, "");
+        fprintf(out, "%s failed", load_digits(load_total(run, LOAD_FAILED), a));
+        print_errors(run, LOAD_AT_CONNECT, out);
+        row(out, "");
+        fprintf(out, "%s lost (closed by the server), %s reset", load_digits(load_total(run, LOAD_LOST), a),
+                load_digits(load_total(run, LOAD_RESET), b));
+        if (load_total(run, LOAD_ENDED))
+                fprintf(out, ", %s closed by the server as announced", load_digits(load_total(run, LOAD_ENDED), c));
+        print_errors(run, LOAD_AT_REST, out);
+}
+
+static void print_requests(const struct load_run *run, FILE *out)
+{
+        char a[32], b[32], c[32];
+        row(out, "requests");
+        fprintf(out, "%s answered of %s due, %s received\n", load_digits(load_total(run, LOAD_ANSWERED), a),
+                load_digits(load_total(run, LOAD_DUE), b), load_size(load_total(run, LOAD_BYTES), c));
+        row(out, "");
+        fprintf(out, "%s failed", load_digits(load_total(run, LOAD_ASK_FAILED), a));
+        print_errors(run, LOAD_AT_REQUEST, out);
+        if (load_total(run, LOAD_UNSENT)) {
+                row(out, "");
+                fprintf(out, "%s never sent: no connection was free\n", load_digits(load_total(run, LOAD_UNSENT), a));
+        }
+        if (load_total(run, LOAD_UNFINISHED)) {
+                row(out, "");
+                fprintf(out, "%s cut off by the end\n", load_digits(load_total(run, LOAD_UNFINISHED), a));
+        }
+        if (run->options.slow_bytes)
+                return;
+        row(out, "rate");
+        fprintf(out, "%.1f a second", load_run_rate(run));
+        if (load_run_rate_asked(run) > 0)
+                fprintf(out, " of %.1f asked for", load_run_rate_asked(run));
+        fputc('\n', out);
+}
+
+static void print_latencies(const struct load_run *run, FILE *out)
+{
+        static const double percents[] = { 50, 90, 99, 99.9, 99.99 };
+        char text[32];
+        row(out, "latency");
+        for (unsigned i = 0; i < array_count(percents); i++)
+                fprintf(out, "p%g %s  ", percents[i],
+                        load_duration(load_histogram_percentile(&run->total.latency, percents[i]), text));
+        fprintf(out, "max %s\n", load_duration(load_histogram_most(&run->total.latency), text));
+        row(out, "");
+        fputs(run->options.slow_bytes ? "(from when a request was due to the head of its answer)\n"
+                                      : "(from when a request was due to the end of its answer)\n",
+              out);
+}
+
+void load_summary(const struct load_run *run, FILE *out)
+{
+        char text[32];
+        print_connections(run, out);
+        if (load_histogram_count(&run->total.connect)) {
+                row(out, "connect");
+                fprintf(out, "p50 %s  ", load_duration(load_histogram_percentile(&run->total.connect, 50), text));
+                fprintf(out, "p99 %s  ", load_duration(load_histogram_percentile(&run->total.connect, 99), text));
+                fprintf(out, "max %s\n", load_duration(load_histogram_most(&run->total.connect), text));
+        }
+        if (load_total(run, LOAD_DUE))
+                print_requests(run, out);
+        if (load_histogram_count(&run->total.latency))
+                print_latencies(run, out);
+}
