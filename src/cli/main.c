@@ -1,4 +1,6 @@
 /* berth: one program, a table of sub-commands. */
+#include "doctor/doctor.h"
+#include "load/load.h"
 #include "serve/serve.h"
 
 #include <stdio.h>
@@ -15,6 +17,8 @@ static int version_command(int argc, char **argv);
 
 static const struct command commands[] = {
         { "serve", "serve a folder over HTTP", serve_command },
+        { "load", "a crowd of clients, and how it was served", load_command },
+        { "doctor", "what this machine's limits allow, and what to change", doctor_command },
         { "help", "this text; 'berth COMMAND --help' for one command's", help_command },
         { "version", "the version", version_command },
 };
