@@ -14,7 +14,8 @@ with tempfile.TemporaryDirectory() as top:
              for folder, _, names in os.walk(prefix) for name in names}
     library = os.path.dirname(next((path for path in files.values() if path.endswith('/libberth.a')), prefix))
 
-    wanted = ['bin/berth', 'include/berth/port.h', 'share/man/man1/berth.1', 'share/man/man1/berth-serve.1'] + [
+    pages = ['berth.1', 'berth-serve.1', 'berth-load.1', 'berth-doctor.1']
+    wanted = ['bin/berth', 'include/berth/port.h'] + [f'share/man/man1/{page}' for page in pages] + [
         os.path.relpath(f'{library}/{name}', prefix)
         for name in ['libberth.a', 'libberth.so', 'libberth.so.0', 'pkgconfig/berth.pc']]
     tap.check('everything is installed', [name for name in wanted if name not in files])

@@ -12,7 +12,9 @@ uses = {
     'http': ['base'],
     'store': ['base', 'port', 'berth'],
     'serve': ['base', 'port', 'berth', 'http', 'store', 'web'],
-    'cli': ['base', 'port', 'berth', 'http', 'store', 'serve'],
+    'load': ['base', 'port', 'berth', 'http', 'web'],
+    'doctor': ['base'],
+    'cli': ['base', 'port', 'berth', 'http', 'store', 'serve', 'load', 'doctor'],
 }
 
 

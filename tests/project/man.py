@@ -5,7 +5,9 @@ import subprocess
 import tap
 
 for page, command in [('berth.1', [f'{tap.release}/berth', 'help']),
-                      ('berth-serve.1', [f'{tap.release}/berth', 'serve', '--help'])]:
+                      ('berth-serve.1', [f'{tap.release}/berth', 'serve', '--help']),
+                      ('berth-load.1', [f'{tap.release}/berth', 'load', '--help']),
+                      ('berth-doctor.1', [f'{tap.release}/berth', 'doctor', '--help'])]:
     with open(f'{tap.release}/man/{page}', encoding='utf-8') as file:
         text = file.read()
     tap.check(f'{page} is a man page', [] if text.count('.SH') >= 4 else ['fewer than four sections'])
