@@ -379,7 +379,9 @@ static bool step_shutdown(struct berth_port *port, struct berth_op *op, struct b
 
 static bool step_peer_address(struct berth_port *port, struct berth_op *op, struct berth_event *event)
 {
-        return end(port, op, sockets_peer(op->handle->descriptor, op_space(op)->peer.address, (unsigned)op_space(op)->peer.room), event);
+        return end(port, op,
+                   sockets_peer(op->handle->descriptor, op_space(op)->peer.address, (unsigned)op_space(op)->peer.room),
+                   event);
 }
 
 static bool step_close(struct berth_port *port, struct berth_op *op, struct berth_event *event)

@@ -89,7 +89,7 @@ struct op_space {
                         struct list starved;   /* receives that wait for a buffer */
                         uint32_t step, buffer; /* the engine's */
                 } recv;
-                int64_t finished;    /* OP_FINISHED: the result. op->result may yet show an earlier BERTH_MORE */
+                int64_t finished; /* OP_FINISHED: the result. op->result may yet show an earlier BERTH_MORE */
         };
 } __attribute__((may_alias));
 
@@ -136,7 +136,8 @@ struct op_queue {
 void op_queue_push(struct op_queue *queue, struct berth_op *op);
 struct berth_op *op_queue_pop(struct op_queue *queue);
 
-/* ---- queues of handles whose rest has ended, linked through handle->receiver, which a resting handle does not need ---- */
+/* ---- queues of handles at rest: those whose rest has ended are linked through handle->receiver, which they do not need
+ * meanwhile ---- */
 
 struct handle_queue {
         struct berth_handle *first, *last;

@@ -500,8 +500,9 @@ static int sim_wait(struct berth_port *port, struct berth_event *events, unsigne
         for (uint32_t left = 1 + random_below(&self->random, MAX_STEPS); left > 0 && n < count && self->able_count;
              left--) {
                 uintptr_t entry = draw(self);
-                n += entry & REST_TAG ? rest_turn(self, (struct berth_handle *)(entry & ~(uintptr_t)REST_TAG), &events[n])
-                                      : turn(self, (struct berth_op *)entry, &events[n]);
+                n += entry & REST_TAG
+                             ? rest_turn(self, (struct berth_handle *)(entry & ~(uintptr_t)REST_TAG), &events[n])
+                             : turn(self, (struct berth_op *)entry, &events[n]);
         }
         return (int)n;
 }

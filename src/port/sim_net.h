@@ -16,8 +16,8 @@ struct sim_net {
         struct sim_socket **sockets; /* by number */
         uint32_t room;               /* of `sockets` */
         struct sim_socket *listeners;
-        uint32_t lowest;      /* no number below is free */
-        uint16_t last_port;   /* the last free port number given */
+        uint32_t lowest;    /* no number below is free */
+        uint16_t last_port; /* the last free port number given */
         struct random *random;
         /* Something may have become possible on the socket with this handle; or for those who got -EAGAIN when
          * connecting. */

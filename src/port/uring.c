@@ -17,7 +17,7 @@
 
 enum {
         DEFAULT_ENTRIES = 1024,
-        PLAINLESS_MS = 5, /* other ports may have given one back */
+        PLAINLESS_MS = 5,           /* other ports may have given one back */
         MAX_SLOTS = 1 << SLOT_BITS, /* of a ring's table, by the kernel's rule */
 };
 
@@ -152,6 +152,7 @@ static bool op_completed(struct berth_port *port, struct berth_op *op, int res, 
         case OP_OPEN:
                 return uring_open_completed(port, op, res, event);
         case OP_WAIT_READABLE:
+                op->handle->flags |= HANDLE_READABLE;
                 op_end(port, op, min_of(res, 0), 0, 0, event); /* a poll's result is its event mask */
                 return true;
         default:
@@ -204,8 +205,8 @@ static uint32_t most_slots(void)
         return told && atoi(told) > 0 ? min_of(slots, (uint32_t)atoi(told)) : slots;
 }
 
-/* Direct descriptors are of use only where a plain one can be had for them. Without them the first ring's slots are just
- * counted. Each ring may end up with a quarter of its slots kept for multishot accepts. */
+/* Direct descriptors are of use only where a plain one can be had for them. Without them the first ring's slots are
+ * just counted. Each ring may end up with a quarter of its slots kept for multishot accepts. */
 static int register_table(struct uring_port *self, const struct berth_port_config *config)
 {
         uint32_t limit = sockets_limit(), slots = most_slots();

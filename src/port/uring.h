@@ -18,7 +18,7 @@ enum {
         OP_BIND = 56,             /* Linux 6.11; the same */
         SLOT_BITS = 20,           /* of a direct descriptor: the slot; above it the ring */
         SLOT_MASK = (1 << SLOT_BITS) - 1,
-        RETRY_MS = 1,             /* for what the kernel would not take */
+        RETRY_MS = 1, /* for what the kernel would not take */
         MAX_RINGS = INT32_MAX >> SLOT_BITS,
 };
 
@@ -45,13 +45,13 @@ struct uring_port {
         struct berth_port port;
         struct uring_ring **rings; /* the first one waits for all */
         uint32_t ring_count, ring_room;
-        uint32_t filling;  /* the ring that new connections go to */
-        uint32_t turn;     /* the ring whose completions come first */
-        unsigned entries;  /* of the first ring's submission queue */
-        struct op_queue cancels;   /* PENDING ops whose cancel found no room in the submission queue */
-        struct op_queue plainless; /* send_files that wait for a plain descriptor */
-        uint64_t plain_retry_ms;   /* not before that time, after a refusal */
-        bool plain_cancelled;      /* one of them shall end */
+        uint32_t filling;            /* the ring that new connections go to */
+        uint32_t turn;               /* the ring whose completions come first */
+        unsigned entries;            /* of the first ring's submission queue */
+        struct op_queue cancels;     /* PENDING ops whose cancel found no room in the submission queue */
+        struct op_queue plainless;   /* send_files that wait for a plain descriptor */
+        uint64_t plain_retry_ms;     /* not before that time, after a refusal */
+        bool plain_cancelled;        /* one of them shall end */
         struct handle_queue unrests; /* resting handles whose cancel found none; linked through handle->sender */
         char *discarded;             /* where windows are read in to; nobody looks at it */
         int wake;
@@ -67,8 +67,8 @@ struct uring_port {
         unsigned installed_limit; /* so many plain descriptors may be installed, over all ports */
         /* handles */
         uint32_t max_handles;
-        uint32_t used;           /* port.stats.handles, and slots promised to accepts */
-        uint32_t multishots;     /* over all rings */
+        uint32_t used;              /* port.stats.handles, and slots promised to accepts */
+        uint32_t multishots;        /* over all rings */
         struct list multishot_list; /* of their ops, by accept.armed */
         /* receive buffers in the first ring's hands (uring_buffers.c) */
         struct io_uring_buf_ring *buffer_ring;

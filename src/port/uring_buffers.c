@@ -11,7 +11,7 @@
 
 enum {
         FIRST_DEPTH = 32,
-        LOOK_BACK = 4, /* times the depth: so many are taken before it is judged */
+        LOOK_BACK = 4,      /* times the depth: so many are taken before it is judged */
         LEAST_TO_SHARE = 8, /* of a smaller pool every buffer may be needed everywhere */
 };
 

@@ -20,7 +20,7 @@ enum { FURTHER_ENTRIES = 256 }; /* submission queue of a further ring at most */
 /* ---- making and ending ---- */
 
 /* The ring with all that the kernel knows, then with less. */
-static int set_up_queues(struct io_uring *io, unsigned entries)
+static int set_up_queues(struct io_uring *io, unsigned entries, unsigned completions)
 {
         static const unsigned flags[] = {
                 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG, /* 6.1 */
@@ -30,7 +30,7 @@ static int set_up_queues(struct io_uring *io, unsigned entries)
         for (size_t i = uring_without("defer"); i < array_count(flags) && error == -EINVAL; i++) {
                 struct io_uring_params params = {
                         .flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP,
-                        .cq_entries = entries * 4,
+                        .cq_entries = completions,
                 };
                 error = io_uring_queue_init_params(entries, io, &params);
         }
@@ -44,12 +44,12 @@ static void end_ring(struct uring_ring *ring)
         free(ring);
 }
 
-static int make_ring(struct uring_ring **made, unsigned entries)
+static int make_ring(struct uring_ring **made, unsigned entries, unsigned completions)
 {
         struct uring_ring *ring = calloc(1, sizeof(*ring));
         if (!ring)
                 return -ENOMEM;
-        int error = set_up_queues(&ring->io, entries);
+        int error = set_up_queues(&ring->io, entries, completions);
         if (error) {
                 free(ring);
                 return error;
@@ -80,7 +80,10 @@ int uring_add_ring(struct uring_port *self)
         bool further = self->ring_count > 0;
         if (further && self->ring_count >= self->ring_room)
                 return -ENFILE;
-        int error = make_ring(&ring, further ? min_of(self->entries, (unsigned)FURTHER_ENTRIES) : self->entries);
+        unsigned entries = further ? min_of(self->entries, (unsigned)FURTHER_ENTRIES) : self->entries;
+        /* The kernel looks up what is to be cancelled in a table as large as the completion queue lets it be, and a
+         * further ring has thousands of polls: a large queue there halves the cost of closing them. */
+        int error = make_ring(&ring, entries, self->entries * 4);
         if (error)
                 return error;
         error = further ? prepare_further(self, ring) : 0;
@@ -221,7 +224,8 @@ static int submit_and_wait(struct uring_ring *ring, int timeout_ms)
         struct io_uring_cqe *cqe;
         ring->dirty = false;
         if (timeout_ms == 0)
-                return io_uring_sq_ready(&ring->io) == 0 && !has_work(ring) ? 0 : io_uring_submit_and_get_events(&ring->io);
+                return io_uring_sq_ready(&ring->io) == 0 && !has_work(ring) ? 0
+                                                                            : io_uring_submit_and_get_events(&ring->io);
         struct __kernel_timespec time = { .tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000ll };
         return io_uring_submit_and_wait_timeout(&ring->io, &cqe, 1, timeout_ms < 0 ? NULL : &time, NULL);
 }

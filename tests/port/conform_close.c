@@ -140,7 +140,8 @@ static void after_a_cancelled_send_another_goes_on_where_it_stopped(void **state
                         end_send(&lab, &client, data + sent, TOTAL - sent);
                 lab_until(&lab, server.received == TOTAL);
                 act_wait(&client.send);
-                assert_int_equal(berth_sent(&client.send.op), sent < TOTAL ? TOTAL - sent : berth_sent(&client.send.op));
+                assert_int_equal(berth_sent(&client.send.op),
+                                 sent < TOTAL ? TOTAL - sent : berth_sent(&client.send.op));
                 end_close_wait(&lab, &client, 0);
                 lab_until(&lab, server.ended);
                 assert_int_equal(server.received, TOTAL);
@@ -360,7 +361,8 @@ static void a_close_waits_for_every_op_in_flight(void **state)
                 else
                         berth_send_file(lab.port, go(&lab, &client.send, &client), &client.handle, &what);
                 if (i % 5 == 0)
-                        berth_peer_address(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&address, sizeof(address));
+                        berth_peer_address(lab.port, go(&lab, &client.other, &client), &client.handle,
+                                           (struct sockaddr *)&address, sizeof(address));
                 wait_for_moment(&lab, (int)(i / 4 % MOMENTS));
                 end_close_wait(&lab, &client, i % 2 ? BERTH_ABORT : 0);
                 assert_int_equal(client.recv.finals, 1);

@@ -85,7 +85,8 @@ static void connecting_to_nobody_is_refused_and_leaves_the_handle_unused(void **
 static struct sockaddr_in peer_of(struct lab *lab, struct end *end)
 {
         struct sockaddr_storage address;
-        berth_peer_address(lab->port, go(lab, &end->other, end), &end->handle, (struct sockaddr *)&address, sizeof(address));
+        berth_peer_address(lab->port, go(lab, &end->other, end), &end->handle, (struct sockaddr *)&address,
+                           sizeof(address));
         act_wait(&end->other);
         assert_int_equal(end->other.result, 0);
         assert_int_equal(address.ss_family, AF_INET);
@@ -299,7 +300,8 @@ static void an_address_of_ipv6_works_alike(void **state)
         act_wait(&client.other);
         assert_int_equal(client.other.result, 0);
         lab_adopt(&lab, &server);
-        berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle, (struct sockaddr *)&told, sizeof(told));
+        berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle, (struct sockaddr *)&told,
+                           sizeof(told));
         act_wait(&server.other);
         assert_int_equal(told.ss_family, AF_INET6);
         struct sockaddr_in6 seen = *(struct sockaddr_in6 *)&told, from = address;
@@ -308,8 +310,8 @@ static void an_address_of_ipv6_works_alike(void **state)
         for (int given = 0; given < 2; given++) { /* from an address, with and without a port */
                 from.sin6_port = given ? seen.sin6_port : 0;
                 assert_int_equal(connect_from(&lab, &client, &server, (struct sockaddr *)&from), 0);
-                berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle,
-                                   (struct sockaddr *)&seen, sizeof(seen));
+                berth_peer_address(lab.port, go(&lab, &server.other, &server), &server.handle, (struct sockaddr *)&seen,
+                                   sizeof(seen));
                 act_wait(&server.other);
                 assert_memory_equal(&seen.sin6_addr, &from.sin6_addr, sizeof(seen.sin6_addr));
                 assert_true(given ? seen.sin6_port == from.sin6_port : seen.sin6_port != 0);

@@ -250,7 +250,8 @@ static void a_file_is_sent_while_the_peers_address_is_asked_for(void **state)
                 end_receive(&lab, &server, true);
                 if (i % 2)
                         send_file(&lab, &client, &what);
-                berth_peer_address(lab.port, go(&lab, &client.other, &client), &client.handle, (struct sockaddr *)&address, sizeof(address));
+                berth_peer_address(lab.port, go(&lab, &client.other, &client), &client.handle,
+                                   (struct sockaddr *)&address, sizeof(address));
                 if (i % 2 == 0)
                         send_file(&lab, &client, &what);
                 act_wait(&client.send);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 static const struct test_list *const lists[] = {
-        &connect_tests, &stream_tests, &rest_tests,   &file_tests, &close_tests,  &buffer_tests,
+        &connect_tests, &stream_tests, &rest_tests,  &file_tests, &close_tests,  &buffer_tests,
         &bound_tests,   &handle_tests, &plain_tests, &time_tests, &thread_tests,
 };
 

@@ -43,7 +43,7 @@ struct act {
 struct end {
         struct berth_handle handle;
         struct act recv, send, close, other;
-        bool resting;              /* by end_rest() */
+        bool resting; /* by end_rest() */
         unsigned rests_ended;
         bool closed;               /* the close has completed */
         uint64_t received;         /* bytes, all as in the pattern */

@@ -568,8 +568,8 @@ static void send_answer(struct peer *peer)
 static bool may_rest(const struct peer *peer)
 {
         bool asked = peer->request_bytes == sizeof(peer->request);
-        return !peer->file_op.in_flight && (!asked || peer->request.want == WANT_COUNT ||
-                                            (peer->request.want == WANT_ECHO && peer->queued == 0));
+        return !peer->file_op.in_flight &&
+               (!asked || peer->request.want == WANT_COUNT || (peer->request.want == WANT_ECHO && peer->queued == 0));
 }
 
 static void server_goes_on(struct peer *peer)
@@ -582,8 +582,8 @@ static void server_goes_on(struct peer *peer)
                 receive(peer, may_rest(peer));
         else if (peer->recv.in_flight)
                 berth_cancel(run.port, &peer->recv.op);
-        if (peer->request_bytes == sizeof(peer->request) && !peer->resting && !peer->send.in_flight && !peer->misc.in_flight &&
-            !peer->file_op.in_flight)
+        if (peer->request_bytes == sizeof(peer->request) && !peer->resting && !peer->send.in_flight &&
+            !peer->misc.in_flight && !peer->file_op.in_flight)
                 send_answer(peer);
 }
 
