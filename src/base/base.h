@@ -196,12 +196,13 @@ struct proc_cgroup {
         char folder[4096]; /* of the group that has this limit */
 };
 
-/* What this process's control group may have and has of "memory" (bytes) or "pids" (tasks): of the groups on the path
+/* What this process's control group may have and has of "memory" (bytes, without cached files, which the kernel drops
+ * when it needs room) or "pids" (tasks): of the groups on the path
  * upward the one with the least room left, in version 2 or 1 of cgroups. `root` goes before every path: "" but in
  * tests. -ENOENT when none limits. */
 int proc_cgroup(const char *root, const char *controller, struct proc_cgroup *out);
 
-/* The same for memory, without the cached files, which the kernel drops when it needs room. */
+/* The same for memory. */
 int proc_cgroup_memory(const char *root, uint64_t *limit, uint64_t *used);
 
 /* ---- clocks ---- */

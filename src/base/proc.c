@@ -194,6 +194,24 @@ static int group_of(struct span lines, struct span controller, struct span *moun
         return version;
 }
 
+/* Cached files, which the kernel drops when it needs room, are no used memory. Version 1 counts the groups below only in
+ * its total_ lines. */
+static uint64_t file_cache(const char *folder)
+{
+        static const char *const lines[][2] = { { "total_inactive_file", "inactive_file" },
+                                                { "total_active_file", "active_file" } };
+        char path[PATH_MAX + 32];
+        uint64_t cache = 0;
+        snprintf(path, sizeof(path), "%s/memory.stat", folder);
+        for (size_t i = 0; i < array_count(lines); i++) {
+                uint64_t bytes = 0;
+                if (proc_line_value(path, lines[i][0], NULL, &bytes) < 0)
+                        proc_line_value(path, lines[i][1], NULL, &bytes);
+                cache += bytes;
+        }
+        return cache;
+}
+
 /* Looks at one group: 0 and *out when it limits more tightly than *out does, else why not. */
 static int take_if_tighter(const char *folder, const struct controller *controller, int version,
                            struct proc_cgroup *out)
@@ -210,6 +228,8 @@ static int take_if_tighter(const char *folder, const struct controller *controll
         error = proc_number(file, 0, &used);
         if (error)
                 return error;
+        if (strcmp(controller->name, "memory") == 0)
+                used -= min_of(file_cache(folder), used);
         if (out->folder[0] && limit - min_of(used, limit) >= out->limit - min_of(out->used, out->limit))
                 return -ENOENT;
         out->limit = limit;
@@ -246,7 +266,7 @@ int proc_cgroup(const char *root, const char *controller, struct proc_cgroup *ou
         snprintf(folder, sizeof(folder), "%s/proc/self/cgroup", root);
         int size = proc_read(folder, content, sizeof(content));
         if (size < 0)
-                return size;
+                return size == -ENOENT ? -ENODATA : size; /* that is not the same as no limit */
         struct span mount, path;
         int version = group_of((struct span){ content, (size_t)size }, span_of(controller), &mount, &path);
         if (version == 0)
@@ -259,23 +279,6 @@ int proc_cgroup(const char *root, const char *controller, struct proc_cgroup *ou
         return tightest(folder, (size_t)mount_bytes, one, version, out);
 }
 
-/* Version 1 counts the groups below only in its total_ lines. */
-static uint64_t file_cache(const struct proc_cgroup *group)
-{
-        static const char *const lines[][2] = { { "total_inactive_file", "inactive_file" },
-                                                { "total_active_file", "active_file" } };
-        char path[sizeof(group->folder) + 16];
-        uint64_t cache = 0;
-        snprintf(path, sizeof(path), "%s/memory.stat", group->folder);
-        for (size_t i = 0; i < array_count(lines); i++) {
-                uint64_t bytes = 0;
-                if (proc_line_value(path, lines[i][0], NULL, &bytes) < 0)
-                        proc_line_value(path, lines[i][1], NULL, &bytes);
-                cache += bytes;
-        }
-        return cache;
-}
-
 int proc_cgroup_memory(const char *root, uint64_t *limit, uint64_t *used)
 {
         struct proc_cgroup group;
@@ -283,6 +286,6 @@ int proc_cgroup_memory(const char *root, uint64_t *limit, uint64_t *used)
         if (error)
                 return error;
         *limit = group.limit;
-        *used = group.used - min_of(file_cache(&group), group.used);
+        *used = group.used;
         return 0;
 }

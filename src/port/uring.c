@@ -19,6 +19,7 @@ enum {
         DEFAULT_ENTRIES = 1024,
         PLAINLESS_MS = 5,           /* other ports may have given one back */
         MAX_SLOTS = 1 << SLOT_BITS, /* of a ring's table, by the kernel's rule */
+        RING_PART = 16,             /* of RLIMIT_NOFILE, may be rings of one port */
 };
 
 /* ---- the engine's table ---- */
@@ -220,7 +221,9 @@ static int register_table(struct uring_port *self, const struct berth_port_confi
                 self->max_handles = slots = min_of(self->max_handles, limit);
         first->slots = slots;
         uint64_t rings = slots < self->max_handles ? (uint64_t)self->max_handles * 4 / 3 / slots + 2 : 1;
-        self->ring_room = (uint32_t)min_of(rings, (uint64_t)MAX_RINGS);
+        uint64_t most = min_of(max_of((uint64_t)limit, 256ull) / RING_PART,
+                               (uint64_t)MAX_RINGS); /* a descriptor each */
+        self->ring_room = (uint32_t)min_of(rings, most);
         self->max_handles = (uint32_t)min_of((uint64_t)self->max_handles, (uint64_t)self->ring_room * slots);
         struct uring_ring **more = realloc(self->rings, self->ring_room * sizeof(*more));
         if (!more)

@@ -31,11 +31,13 @@ static uint64_t rest_data(const struct berth_handle *handle)
         return (uintptr_t)handle | DATA_REST;
 }
 
-/* Without room for the submission it is a short rest. */
+/* Without room for the submission it is a short rest. A plain descriptor for the socket is of no use meanwhile. */
 void uring_rest(struct berth_port *port, struct berth_handle *handle)
 {
         struct uring_port *self = uring_of(port);
         struct io_uring_sqe *sqe = uring_get_sqe(self, ring_of(self, handle));
+        if (handle->flags & HANDLE_DIRECT)
+                uring_uninstall(handle);
         if (!sqe) {
                 rest_finish(port, handle);
                 return;

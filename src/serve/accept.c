@@ -11,7 +11,9 @@
 enum {
         SHED_AT_ONCE = 16, /* at most, and */
         SHED_PART = 64,    /* of so many one, or one: who comes needs no more */
-        MEMORY_PERCENT = 95,
+        SPARE_PERCENT = 5, /* of a control group's memory that stays free, at least */
+        SPARE_BYTES = 4 << 20,
+        LOOK_EVERY = 128, /* connections accepted */
 };
 
 static unsigned listener_count(const struct shard *shard)
@@ -52,6 +54,24 @@ static enum refusal_reason reason_of(const struct shard *shard, int64_t result)
         return result == -EMFILE || result == -ENFILE ? REFUSED_DESCRIPTORS : REFUSED_MEMORY;
 }
 
+/* What a process of a control group may not have is refused by ending the process; so we stop before. */
+static bool group_is_full(struct shard *shard)
+{
+        uint64_t limit, used;
+        shard->grouped = proc_cgroup_memory("", &limit, &used) == 0;
+        return shard->grouped && limit - min_of(used, limit) < max_of(limit / 100 * SPARE_PERCENT, SPARE_BYTES);
+}
+
+/* A crowd can bring more in a second than there is room for. */
+static void look_at_group(struct shard *shard)
+{
+        if (shard->grouped && !shard->accept_paused && count_of(&shard->counters.accepted) % LOOK_EVERY == 0 &&
+            group_is_full(shard)) {
+                shard->pressed = true;
+                accept_refused(shard, REFUSED_MEMORY);
+        }
+}
+
 static void tell_others(struct shard *shard);
 
 /* Who stops may have been the one that the kernel woke for a connection; the others have to look for themselves. */
@@ -66,8 +86,10 @@ static void accepted(struct berth_op *op)
 {
         struct accepting *listener = container_of(op, struct accepting, op);
         struct shard *shard = shard_here;
-        if (op->result >= 0)
+        if (op->result >= 0) {
                 conn_begin(shard, op->result);
+                look_at_group(shard);
+        }
         if (op->flags & BERTH_MORE)
                 return;
         listener->armed = false;
@@ -81,25 +103,29 @@ static void accepted(struct berth_op *op)
 
 /* ---- all of them ---- */
 
-/* Copies of another shard's sockets, made when they are first needed. Without descriptors for them it waits. */
-static bool borrow(struct shard *shard, unsigned owner)
+static struct accepting *make_copies(struct shard *shard, unsigned owner)
 {
-        struct server *server = shard->server;
-        if (shard->borrowed[owner])
-                return true;
         struct accepting *copies = calloc(listener_count(shard), sizeof(*copies));
-        if (!copies)
-                return false;
-        shard->borrowed[owner] = copies;
-        pthread_mutex_lock(&server->messages); /* the sockets are there until the server drains */
-        for (unsigned i = 0; i < listener_count(shard) && !atomic_load(&server->draining); i++) {
+        for (unsigned i = 0; copies && i < listener_count(shard); i++) {
                 copies[i].op.done = accepted;
                 copies[i].owner = owner;
-                if (server->listeners.specs[i].descriptors)
-                        listener_share(shard->port, &copies[i].socket, &server->listeners.specs[i], owner);
         }
+        return copies;
+}
+
+/* Copies of another shard's sockets, made when they are first needed. Those that cannot be had now, for want of
+ * descriptors, are asked for again the next time. */
+static void borrow(struct shard *shard, unsigned owner)
+{
+        struct server *server = shard->server;
+        if (!shard->borrowed[owner])
+                shard->borrowed[owner] = make_copies(shard, owner);
+        struct accepting *copies = shard->borrowed[owner];
+        pthread_mutex_lock(&server->messages); /* the sockets are there until the server drains */
+        for (unsigned i = 0; copies && i < listener_count(shard) && !atomic_load(&server->draining); i++)
+                if (copies[i].socket.kind == 0 && server->listeners.specs[i].descriptors)
+                        listener_share(shard->port, &copies[i].socket, &server->listeners.specs[i], owner);
         pthread_mutex_unlock(&server->messages);
-        return true;
 }
 
 static void arrange_own(struct shard *shard)
@@ -161,6 +187,11 @@ static bool others_have_room(const struct shard *shard)
         return false;
 }
 
+static void shed(struct shard *shard)
+{
+        conn_shed(shard, min_of(SHED_AT_ONCE, 1 + shard->conns.used / SHED_PART));
+}
+
 void accept_refused(struct shard *shard, enum refusal_reason reason)
 {
         refused(shard, reason);
@@ -168,8 +199,8 @@ void accept_refused(struct shard *shard, enum refusal_reason reason)
         atomic_store(&shard->full, true);
         tell_others(shard);
         accept_arrange(shard);
-        if (!others_have_room(shard))
-                conn_shed(shard, min_of(SHED_AT_ONCE, 1 + shard->conns.used / SHED_PART));
+        if (reason == REFUSED_MEMORY || !others_have_room(shard)) /* memory is everybody's */
+                shed(shard);
 }
 
 static void resume(struct shard *shard)
@@ -180,15 +211,8 @@ static void resume(struct shard *shard)
 
 void accept_conn_gone(struct shard *shard)
 {
-        if (shard->accept_paused && !shard->draining)
+        if (shard->accept_paused && !shard->pressed && !shard->draining)
                 resume(shard);
-}
-
-/* What a process of a control group may have is refused by ending the process; so we stop before. */
-static bool group_is_full(void)
-{
-        uint64_t limit, used;
-        return proc_cgroup_memory("", &limit, &used) == 0 && used / 100 >= limit / 100 * MEMORY_PERCENT / 100;
 }
 
 /* Paused for a second: perhaps there is room by now; the next refusal tells if not. */
@@ -196,7 +220,11 @@ void accept_tick(struct shard *shard)
 {
         if (shard->draining)
                 return;
-        if (group_is_full())
+        shard->pauses = shard->accept_paused ? shard->pauses + 1 : 0;
+        shard->pressed = group_is_full(shard);
+        if (shard->pauses > 1) /* others may have room, but they do not take over */
+                shed(shard);
+        if (shard->pressed)
                 accept_refused(shard, REFUSED_MEMORY);
         else if (shard->accept_paused)
                 resume(shard);

@@ -86,6 +86,7 @@ enum next step_read_head(struct request *r)
         while (!chain_empty(request_held(r))) {
                 if (r->early_size == head_room(r) && (r->long_head || !grow_head(r))) {
                         refused(r->shard, REFUSED_HEADS);
+                        request_head_unknown(r);
                         return respond_error(r, 503, "Retry-After: 1\r\n");
                 }
                 int n = parse_piece(r);

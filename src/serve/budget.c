@@ -18,7 +18,8 @@ enum {
         FIXED_PER_SHARD = 3 * MIB / 2, /* the port, the log's buffers, the stack, the store's tables */
         FIXED = 8 * MIB,               /* the program itself, libraries, worker threads, types */
         LISTING_BYTES = STORE_LIST_BATCH_BYTES + (128 << 10),
-        FILE_BYTES = 2048,          /* a known file with its path and the kernel's share of ours */
+        RING_BYTES = 160 << 10,     /* of io_uring, with its queues */
+        FILE_BYTES = 1280,          /* a known file with its path and the kernel's share of ours */
         RESERVED_DESCRIPTORS = 256, /* for files being opened, the log, the threads' own */
 };
 
@@ -29,6 +30,13 @@ uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards)
 
 /* ---- what it comes to ---- */
 
+/* Those known, or as many different ones as are being sent: each has a descriptor. */
+static uint64_t open_files(const struct budget *budget)
+{
+        uint64_t sent = min_of((uint64_t)budget->sends + budget->requests, (uint64_t)budget->descriptors);
+        return max_of(sent, (uint64_t)budget->files);
+}
+
 static uint64_t cost(const struct budget *budget, const struct serve_options *options, unsigned shards)
 {
         uint64_t connection = sizeof(struct conn) + (options->per_address ? 32 : 0);
@@ -36,7 +44,7 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
                budget->connections * connection + (uint64_t)budget->active * sizeof(struct active) +
                (uint64_t)budget->requests * sizeof(struct request) + (uint64_t)budget->sends * sizeof(struct download) +
                (uint64_t)budget->listings * LISTING_BYTES + (uint64_t)budget->long_heads * options->limits.head_bytes +
-               (uint64_t)budget->files * FILE_BYTES + budget->content_bytes;
+               open_files(budget) * FILE_BYTES + budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
 }
 
 /* Connections that are not at rest: no more than there are, nor more than there can be in each of these states. */
@@ -50,6 +58,9 @@ static uint32_t active_of(const struct budget *budget, unsigned shards)
 static void add_up(struct budget *budget, const struct serve_options *options, unsigned shards)
 {
         budget->active = active_of(budget, shards);
+        if (budget->direct) /* a quarter of each ring's table may stay free */
+                budget->rings = (uint32_t)((uint64_t)budget->connections * 4 / 3 / max_of(budget->descriptors, 1u)) +
+                                shards;
         budget->memory_bytes = cost(budget, options, shards);
         budget->kernel_bytes = (uint64_t)budget->connections * KERNEL_BYTES;
 }
@@ -73,8 +84,10 @@ static bool shrink(struct shrinkable *things, size_t count)
         return any;
 }
 
-static int fit(struct budget *budget, const struct serve_options *options, unsigned shards)
+/* Makes less of what was not asked for by number. Connections without --memory are cut by the kernel's memory alone. */
+static bool fit(struct budget *budget, const struct serve_options *options, uint64_t most, unsigned shards)
 {
+        bool keep = options->connections || !options->memory;
         uint32_t content_pages = (uint32_t)(budget->content_bytes >> 12);
         struct shrinkable things[] = {
                 { &content_pages, shards << 6 },
@@ -83,18 +96,27 @@ static int fit(struct budget *budget, const struct serve_options *options, unsig
                 { &budget->files, 64 * shards },
                 { &budget->requests, options->requests ? budget->requests : 64 * shards },
                 { &budget->sends, options->sends ? budget->sends : 64 * shards },
-                { &budget->connections, options->connections ? budget->connections : 256 * shards },
+                { &budget->connections, keep ? budget->connections : 256 * shards },
         };
-        while (budget->memory_bytes > options->memory && shrink(things, array_count(things))) {
+        while (budget->memory_bytes > most && shrink(things, array_count(things))) {
                 budget->content_bytes = (uint64_t)content_pages << 12;
                 add_up(budget, options, shards);
         }
-        if (budget->memory_bytes <= options->memory)
+        return budget->memory_bytes <= most;
+}
+
+/* Without --memory the bound is what there is, less the kernel's part; where that is too little it is only told. */
+static int check_memory(struct budget *budget, const struct serve_options *options, const struct limits *limits,
+                        unsigned shards)
+{
+        uint64_t kernel = min_of(budget->kernel_bytes, limits->memory_bytes / 4 * 3);
+        uint64_t most = options->memory ? options->memory : limits->memory_bytes - kernel;
+        if (budget->memory_bytes <= most || fit(budget, options, most, shards))
                 return 0;
-        complain("--memory: %u threads with %u connections, %u requests and %u downloads need at least %llu MiB",
-                 shards, budget->connections, budget->requests, budget->sends,
-                 (unsigned long long)(budget->memory_bytes + MIB - 1) / MIB);
-        return -EINVAL;
+        complain("%s%u threads with %u connections, %u requests and %u downloads need at least %llu MiB",
+                 options->memory ? "--memory: " : "too little memory: ", shards, budget->connections, budget->requests,
+                 budget->sends, (unsigned long long)(budget->memory_bytes + MIB - 1) / MIB);
+        return options->memory ? -EINVAL : 0;
 }
 
 /* ---- --connections ---- */
@@ -106,23 +128,37 @@ static uint32_t descriptors_left(const struct limits *limits, unsigned shards)
         return limits->descriptors - reserved;
 }
 
+static bool is_plain(const struct limits *limits)
+{
+        return limits->sockets <= limits->descriptors;
+}
+
+static uint64_t most_sockets(const struct limits *limits, unsigned shards)
+{
+        return is_plain(limits) ? limits->sockets : (uint64_t)limits->sockets * shards;
+}
+
 /* What the limits allow: sockets, open files of the system, half of the memory. */
 static uint32_t allowed(const struct limits *limits, unsigned shards)
 {
-        uint64_t most = limits->sockets <= limits->descriptors ? descriptors_left(limits, shards) : limits->sockets;
+        uint64_t most = is_plain(limits) ? descriptors_left(limits, shards) : most_sockets(limits, shards);
         most = min_of(most, (uint64_t)DEFAULT_CONNECTIONS);
         most = min_of(most, limits->files / 10 * 9);
         most = min_of(most, limits->memory_bytes / 2 / (KERNEL_BYTES + sizeof(struct conn)));
         return (uint32_t)max_of(most, (uint64_t)shards);
 }
 
-static int check_connections(const struct serve_options *options, const struct limits *limits)
+static int check_connections(const struct serve_options *options, const struct limits *limits, unsigned shards)
 {
         uint64_t bytes = (uint64_t)options->connections * (KERNEL_BYTES + sizeof(struct conn));
-        if (options->connections > limits->sockets) {
-                complain("--connections %u: each needs a descriptor, and this process may have %u (RLIMIT_NOFILE); "
-                         "raise that, or use io_uring, which needs none",
-                         options->connections, limits->descriptors);
+        uint64_t most = most_sockets(limits, shards);
+        if (options->connections > most) {
+                complain("--connections %u: with %u descriptors for this process (RLIMIT_NOFILE) there can be %llu; "
+                         "raise "
+                         "that%s",
+                         options->connections, limits->descriptors, (unsigned long long)most,
+                         is_plain(limits) ? ", or use io_uring on Linux 6.8 or later, where connections need none"
+                                          : "");
                 return -EINVAL;
         }
         if (bytes > limits->memory_bytes)
@@ -137,10 +173,10 @@ static int check_connections(const struct serve_options *options, const struct l
 int budget_make(struct budget *budget, const struct serve_options *options, const struct limits *limits,
                 unsigned shards)
 {
-        int error = check_connections(options, limits);
+        int error = check_connections(options, limits, shards);
         if (error)
                 return error;
-        bool plain = limits->sockets <= limits->descriptors;
+        bool plain = is_plain(limits);
         uint32_t files = plain ? (limits->descriptors - descriptors_left(limits, shards)) / 2 : limits->descriptors / 4;
         *budget = (struct budget){
                 .connections = options->connections ? options->connections : allowed(limits, shards),
@@ -150,7 +186,9 @@ int budget_make(struct budget *budget, const struct serve_options *options, cons
                 .long_heads = LONG_HEADS_PER_SHARD * shards,
                 .files = max_of(min_of(files, FILES_PER_SHARD * shards), 16 * shards),
                 .content_bytes = (uint64_t)CONTENT_PER_SHARD * shards,
+                .descriptors = limits->descriptors,
+                .direct = !plain,
         };
         add_up(budget, options, shards);
-        return options->memory && budget->memory_bytes > options->memory ? fit(budget, options, shards) : 0;
+        return check_memory(budget, options, limits, shards);
 }

@@ -237,6 +237,11 @@ static void asked(struct berth_op *op)
                 conn_join(conn);
                 return;
         }
+        if (is_refusal(op->result)) { /* nobody knows whether it is one too many */
+                refused(shard_here, REFUSED_OPERATION);
+                conn_end(conn, true);
+                return;
+        }
         if (op->result >= 0) {
                 active->address = addresses_enter(server->addresses, (struct sockaddr *)&active->peer,
                                                   server->options.per_address);
@@ -285,6 +290,8 @@ void conn_begin(struct shard *shard, int64_t accepted)
         } else {
                 move_to(&shard->fresh, conn);
                 berth_rest(shard->port, &conn->socket);
+                if (shard->draining)
+                        conn_end(conn, false);
         }
 }
 
@@ -342,7 +349,7 @@ void conn_next(struct conn *conn)
 /* In a turn only so many, when requests are left for what they may say and memory for an active. */
 static bool receive_first(struct shard *shard)
 {
-        bool room = shard->requests.used + shard->woken < shard->requests.limit && hot_count() < HOT_LIMIT;
+        bool room = shard->requests.used + shard->woken < shard->requests.limit;
         struct conn *conn = first_of(&shard->readable);
         if (!room || shard->woken >= WAKE_AT_ONCE || !wake_up(conn))
                 return false;
@@ -371,6 +378,7 @@ static bool too_much(struct conn *conn)
 {
         if (shard_here->pieces_held <= MAX_SURPLUS)
                 return false;
+        refused(shard_here, REFUSED_BUFFERS);
         conn_end(conn, true);
         return true;
 }
@@ -441,10 +449,17 @@ static void conn_input(struct berth_op *op)
         else if (op->result == 0)
                 input_ended(conn);
         else
-                conn_end(conn, false);
+                conn_failed(conn, op->result);
 }
 
 /* ---- ending ---- */
+
+void conn_failed(struct conn *conn, int64_t error)
+{
+        if (is_refusal(error))
+                refused(shard_here, REFUSED_OPERATION);
+        conn_end(conn, error == -EIO); /* the file fell short: a reset tells, an end would not */
+}
 
 /* Of one that was at rest: as many at a time as may be in flight. */
 static void end_later(struct conn *conn)

@@ -64,7 +64,7 @@ static void sent(struct berth_op *op)
                 return;
         }
         if (op->result < 0) {
-                conn_end(conn, op->result == -EIO); /* the file fell short: a reset tells, an end would not */
+                conn_failed(conn, op->result);
                 return;
         }
         bool kept = download->keep_alive && !(shard_here->draining && chain_empty(&active->input_held));

@@ -108,7 +108,8 @@ enum next step_variant(struct request *r)
 enum next step_variant_opened(struct request *r)
 {
         if (r->opening.result < 0) {
-                r->file->missing |= r->encoding;
+                if (!is_refusal(r->opening.result))
+                        r->file->missing |= r->encoding;
                 return go(r, STEP_VARIANT);
         }
         store_release(r->shard->store, r->file);
@@ -320,6 +321,19 @@ enum next step_conditions(struct request *r)
         return go(r, STEP_SEND);
 }
 
+/* An answer in parts cannot become a download, so slow readers of such may not have all requests: beyond three quarters
+ * of them the ranges are ignored, which a server may do (RFC 9110 14.2). */
+static bool take_parts(struct request *r)
+{
+        struct shard *shard = r->shard;
+        uint32_t limit = shard->requests.limit;
+        if (shard->multiparts >= limit - limit / 4)
+                return false;
+        shard->multiparts++;
+        r->has_parts = true;
+        return true;
+}
+
 /* A file's bytes go out only so many times at once; who comes when all places are taken waits for one. */
 enum next step_send(struct request *r)
 {
@@ -328,5 +342,7 @@ enum next step_send(struct request *r)
                 r->has_send = request_take_place(&shard->for_send, &shard->sends, shard->max_sends);
         if (r->head.method != HTTP_HEAD && !r->has_send)
                 return request_wait_for_place(r, &shard->for_send);
+        if (r->range_count > 1 && !take_parts(r))
+                r->range_count = 0;
         return r->range_count == 0 ? send_whole(r) : r->range_count == 1 ? send_one_range(r) : go(r, STEP_SEND_RANGES);
 }

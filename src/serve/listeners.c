@@ -253,8 +253,16 @@ static int adopt_passed(struct listener_set *set, unsigned count)
 
 /* ---- all of them ---- */
 
+static int too_many(const char *text)
+{
+        complain("--listen %s: at most %d addresses and ports in all", text, MAX_LISTENERS);
+        return -EINVAL;
+}
+
 static int prepare_unix(struct listener_set *set, const char *text, int backlog)
 {
+        if (set->count == MAX_LISTENERS)
+                return too_many(text);
         struct listener_spec *spec = &set->specs[set->count];
         *spec = (struct listener_spec){ .descriptor = -1 };
         int error = parse_unix(spec, "listen", text);
@@ -270,10 +278,8 @@ static int prepare_ports(struct listener_set *set, const char *text)
         struct listener_spec spec = { .descriptor = -1 };
         unsigned first, last;
         int error = parse_tcp(&spec, "listen", text, &first, &last);
-        if (!error && last - first >= MAX_LISTENERS - set->count) {
-                complain("--listen %s: at most %d addresses and ports in all", text, MAX_LISTENERS);
-                return -EINVAL;
-        }
+        if (!error && last - first >= MAX_LISTENERS - set->count)
+                return too_many(text);
         for (unsigned port = first; !error && port <= last; port++) {
                 set_port(&spec, port);
                 set->specs[set->count] = spec;

@@ -35,6 +35,8 @@ enum refusal_reason {
         REFUSED_SENDS,       /* --max-sends, likewise */
         REFUSED_LISTINGS,    /* likewise */
         REFUSED_HEADS,       /* no room for another long head: 503 */
+        REFUSED_OPERATION,   /* a receive or a send of an open connection, for want of descriptors or memory: closed */
+        REFUSED_BUFFERS,     /* sent more ahead than there are receive buffers for: reset */
         REFUSED_FILES,       /* a file could not be opened for want of descriptors or memory: 503 */
         SHED_IDLE,           /* a quiet connection closed to make room for a new one */
         LATE_HEAD,           /* --head-timeout */

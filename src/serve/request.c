@@ -116,6 +116,7 @@ static void let_go(struct request *r)
         store_release(shard->store, r->file);
         shard->listings -= r->has_listing;
         shard->sends -= r->has_send;
+        shard->multiparts -= r->has_parts;
         if (r->listing)
                 listing_destroy(r->listing);
         free(r->chunk);
@@ -217,8 +218,7 @@ void request_input(struct request *r)
 enum next step_sent(struct request *r)
 {
         if (r->op.result < 0) {
-                r->keep_alive = false;
-                conn_end(r->conn, r->op.result == -EIO); /* the file fell short: a reset tells, an end would not */
+                conn_failed(r->conn, r->op.result);
                 return NEXT_GONE;
         }
         return go(r, STEP_FINISH);
@@ -321,10 +321,19 @@ static bool body_is_late(struct request *r)
         return now >= r->deadline;
 }
 
+void request_head_unknown(struct request *r)
+{
+        r->head = (struct http_head){ .method = HTTP_METHOD_OTHER };
+        r->head_seen = true;
+        r->started_us = clock_us();
+}
+
 static void too_late(struct request *r, enum refusal_reason reason)
 {
         refused(r->shard, reason);
         r->wants_input = false;
+        if (!r->head_seen)
+                request_head_unknown(r);
         respond_error(r, 408, NULL);
 }
 

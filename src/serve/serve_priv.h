@@ -19,6 +19,7 @@
 #include "serve/metrics.h"
 #include "store/store.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -143,7 +144,7 @@ void log_writer_finish(struct log_writer *writer);
 /* What the system gives. */
 struct limits {
         uint32_t descriptors;  /* RLIMIT_NOFILE */
-        uint32_t sockets;      /* that ports can have, each with all it may be asked for */
+        uint32_t sockets;      /* that one port can have; no more than descriptors: it is these that bound them */
         uint64_t memory_bytes; /* available: the system's or the control group's */
         uint64_t files;        /* fs.file-max less what is open */
 };
@@ -151,8 +152,11 @@ struct limits {
 /* For the process; budget_share() gives a shard its part. */
 struct budget {
         uint32_t connections, requests, sends, listings, long_heads;
-        uint32_t files;  /* known at a time */
-        uint32_t active; /* connections not at rest */
+        uint32_t files;       /* known at a time */
+        uint32_t descriptors; /* RLIMIT_NOFILE */
+        bool direct;          /* connections need none */
+        uint32_t rings;       /* of io_uring, over all shards */
+        uint32_t active;      /* connections not at rest */
         uint64_t content_bytes;
         uint64_t memory_bytes, kernel_bytes; /* what all this comes to */
 };
@@ -266,8 +270,11 @@ struct shard {
         uint64_t started_ms;
         uint32_t drain_until; /* seconds */
         bool draining, ended, accept_paused;
+        bool grouped;    /* a control group bounds our memory */
+        bool pressed;    /* ... and it is nearly used up: accepting is paused until it is not */
+        uint32_t pauses; /* ticks in a row that found accepting paused */
         uint32_t max_sends, max_listings, max_long_heads;
-        uint32_t sends, listings, long_heads, endings;
+        uint32_t sends, multiparts, listings, long_heads, endings;
         uint32_t woken;           /* of `readable`, in this turn */
         uint64_t seed;            /* with the engine "sim" */
         uint32_t fault_per_mille; /* likewise */
@@ -294,6 +301,12 @@ void shard_stop(struct shard *shard);
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" of now. */
 struct span shard_date(struct shard *shard);
+
+/* The kernel has no room for it. */
+static inline bool is_refusal(int64_t error)
+{
+        return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
+}
 
 static inline void refused(struct shard *shard, enum refusal_reason reason)
 {
@@ -368,6 +381,9 @@ void conn_next(struct conn *conn);
 
 /* Ends it: cancels, waits, closes; abort: with a reset. The request, if any, is joined first. */
 void conn_end(struct conn *conn, bool abort);
+
+/* An op on it has ended with that error: ends it. */
+void conn_failed(struct conn *conn, int64_t error);
 
 /* Called when an op that conn_end() waits for has come back. */
 void conn_join(struct conn *conn);
@@ -514,7 +530,7 @@ struct request {
         struct listing *listing;
         char *chunk; /* a piece of the listing, while a folder is listed */
         int64_t chunk_size;
-        bool json, has_listing, has_send; /* has one of the places for it */
+        bool json, has_listing, has_send, has_parts; /* has one of the places for it */
 
         uint16_t path_size;
         bool folder, hidden; /* the path ended in '/', had a segment that starts with a dot */
@@ -544,6 +560,9 @@ void request_run(struct request *request);
 
 /* Gives back everything it holds and the request itself; nothing may be in flight. */
 void request_release(struct request *request);
+
+/* An answer is due though nobody knows what was asked: it is counted and logged with an empty head. */
+void request_head_unknown(struct request *request);
 
 /* Gives places for listings and sends to those who wait for one. */
 void request_admit(struct shard *shard);

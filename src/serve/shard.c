@@ -138,8 +138,12 @@ static void trim(struct shard *shard)
 static void tick(struct berth_op *op)
 {
         struct shard *shard = shard_here;
-        if (op->result < 0 || shard->ended)
+        if (op->result == -ECANCELED || shard->ended)
                 return;
+        if (shard->draining) { /* some may have come to rest, or begun a head, since */
+                conn_end_quiet(shard);
+                request_end_unheard(shard);
+        }
         conn_sweep(shard);
         request_sweep(shard);
         download_sweep(shard);

@@ -160,14 +160,14 @@ static void a_connection_comes_from_the_address_it_was_given(void **state)
         lab_open(&lab, NULL);
         struct sockaddr_in from = { .sin_family = AF_INET };
         for (uint32_t host = 1; host < 40; host++) {
-                from.sin_addr.s_addr = htonl(0x7f000000 + host);
+                from.sin_addr.s_addr = htonl(0x7fc80000 + host);
                 assert_int_equal(connect_from(&lab, &client, &server, (struct sockaddr *)&from), 0);
                 struct sockaddr_in seen = peer_of(&lab, &server);
                 assert_int_equal(seen.sin_addr.s_addr, from.sin_addr.s_addr);
                 assert_int_not_equal(seen.sin_port, 0);
                 /* a given port: the one that was just used, from another address */
                 struct sockaddr_in exact = seen;
-                exact.sin_addr.s_addr = htonl(0x7f000100 + host);
+                exact.sin_addr.s_addr = htonl(0x7fc80100 + host);
                 assert_int_equal(connect_from(&lab, &other_client, &other_server, (struct sockaddr *)&exact), 0);
                 seen = peer_of(&lab, &other_server);
                 assert_int_equal(seen.sin_addr.s_addr, exact.sin_addr.s_addr);

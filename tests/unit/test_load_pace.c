@@ -80,6 +80,34 @@ static void nothing_is_due_from_the_end_on(void **state)
         assert_int_equal(count, 100);
 }
 
+static void what_comes_to_be_due_is_counted_once(void **state)
+{
+        struct load_pace pace;
+        (void)state;
+
+        load_pace_rate(&pace, 1000, 0, 1);
+        pace.end_us = 10000;
+        assert_int_equal(load_pace_come(&pace, 2500), 3);
+        assert_int_equal(load_pace_come(&pace, 2500), 0);
+        assert_int_equal(load_pace_come(&pace, 60000), 7);
+        assert_int_equal(pace.next, 0);
+}
+
+static void quiet_time_is_not_saved_up(void **state)
+{
+        struct load_pace pace;
+        (void)state;
+
+        load_pace_rate(&pace, 100, 1, 2);
+        pace.start_us = 1000000;
+        load_pace_skip(&pace, 500000);
+        assert_int_equal(pace.next, 0);
+        load_pace_skip(&pace, 61000000);
+        assert_in_range(load_pace_next(&pace), 61000000 - 20000, 61000000 + 20000);
+        load_pace_skip(&pace, 2000000); /* never back */
+        assert_int_equal(pace.next, 3000);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -89,6 +117,8 @@ int main(void)
                 cmocka_unit_test(each_client_has_its_turn_in_every_round),
                 cmocka_unit_test(rounds_of_threads_with_unequal_shares_interleave),
                 cmocka_unit_test(nothing_is_due_from_the_end_on),
+                cmocka_unit_test(what_comes_to_be_due_is_counted_once),
+                cmocka_unit_test(quiet_time_is_not_saved_up),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,6 +89,26 @@ static void test_little_memory_or_few_files_mean_fewer_connections(void **state)
         assert_int_equal(budget.connections, 2);
 }
 
+static void test_without_memory_the_bounds_fit_into_what_there_is(void **state)
+{
+        (void)state;
+        struct serve_options options = defaults();
+        struct budget budget;
+        struct limits limits = plenty;
+        for (uint64_t mib = 64; mib <= 4096; mib *= 2) {
+                limits.memory_bytes = mib << 20;
+                assert_int_equal(quietly_make(&budget, &options, &limits, 2), 0);
+                assert_true(budget.memory_bytes + budget.kernel_bytes <= limits.memory_bytes);
+                assert_true(budget.kernel_bytes >= limits.memory_bytes / 5 * 2 || budget.connections == 1000000);
+        }
+        limits.memory_bytes = 8 << 20; /* too little for anything: only told */
+        assert_int_equal(quietly_make(&budget, &options, &limits, 2), 0);
+        assert_int_equal(budget.requests, 128);
+        options.requests = 5000;
+        assert_int_equal(quietly_make(&budget, &options, &limits, 2), 0);
+        assert_int_equal(budget.requests, 5000);
+}
+
 static void test_what_was_asked_for_stays(void **state)
 {
         (void)state;
@@ -174,6 +194,7 @@ int main(void)
                 cmocka_unit_test(test_without_limits_a_million),
                 cmocka_unit_test(test_where_sockets_are_descriptors_some_are_left_for_files),
                 cmocka_unit_test(test_little_memory_or_few_files_mean_fewer_connections),
+                cmocka_unit_test(test_without_memory_the_bounds_fit_into_what_there_is),
                 cmocka_unit_test(test_what_was_asked_for_stays),
                 cmocka_unit_test(test_more_than_descriptors_allow_is_refused),
                 cmocka_unit_test(test_memory_cuts_the_others_until_it_is_enough),
