@@ -48,8 +48,14 @@ static int replace_file(const char *path, struct span content)
 static int load(const struct doctor_plan *plan, struct doctor_settings *settings, bool *there)
 {
         char path[DOCTOR_PATH_BYTES], content[FILE_BYTES];
-        int size = proc_read(doctor_path(plan, path, "%s", DOCTOR_SETTINGS_FILE), content, sizeof(content));
+        struct stat status;
+        doctor_path(plan, path, "%s", DOCTOR_SETTINGS_FILE);
         *settings = (struct doctor_settings){ 0 };
+        if (lstat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+                complain("%s: no regular file; nothing is changed", DOCTOR_SETTINGS_FILE);
+                return -EINVAL;
+        }
+        int size = proc_read(path, content, sizeof(content));
         *there = size != -ENOENT;
         if (size >= FILE_BYTES - 1)
                 size = -EFBIG;

@@ -6,7 +6,8 @@
  * already, print.c and json.c tell it all, apply.c and settings.c change what sysctl can change.
  *
  * Tests set $BERTH_DOCTOR_ROOT to a folder that stands for /: every path that is read or written then lies beneath it.
- * There, instead of asking the kernel for a ring, the file `io_uring_setup` holds the errno that it would end with.
+ * There, instead of asking the kernel for a ring, the file `io_uring_setup` holds the errno that it would end with, and
+ * `io_uring_direct` 0 for a kernel whose rings cannot give out descriptors.
  */
 #ifndef DOCTOR_DOCTOR_PRIV_H
 #define DOCTOR_DOCTOR_PRIV_H
@@ -50,9 +51,17 @@ struct doctor_plan {
         uint64_t tracked;     /* connections in nf_conntrack */
         uint64_t ports;       /* in ip_local_port_range; the default's number when that cannot be read */
         uint64_t lowest_port; /* that ip_local_port_range may begin with */
+        int tracked_error;    /* of reading that number; 0 or -errno */
         int uring_error;      /* 0: io_uring works; else the errno */
+        bool direct;          /* and its sockets need no descriptors of the process's */
         bool filtered;        /* this process has a seccomp filter */
 };
+
+/* Each connection needs a descriptor of the process's. */
+static inline bool doctor_needs_descriptors(const struct doctor_plan *plan)
+{
+        return plan->uring_error != 0 || !plan->direct;
+}
 
 void doctor_plan_make(struct doctor_plan *plan, const struct doctor_options *options);
 
@@ -64,7 +73,7 @@ const char *doctor_path(const struct doctor_plan *plan, char room[DOCTOR_PATH_BY
 void doctor_sysctl_path(const struct doctor_plan *plan, char room[DOCTOR_PATH_BYTES], const char *name);
 
 /* What may still be used of the control group's memory, its droppable file cache included. 0 or -errno, -ENOENT when
- * nothing limits. */
+ * nothing limits, -ENODATA when the control group is not known. */
 int doctor_cgroup_room(const struct doctor_plan *plan, uint64_t *limit, uint64_t *room);
 
 /* ---- the arithmetic (capacity.c): no I/O ---- */
@@ -110,7 +119,13 @@ enum doctor_role { DOCTOR_SERVER, DOCTOR_CLIENT, DOCTOR_BOTH };
 enum doctor_rule { DOCTOR_AT_LEAST, DOCTOR_AT_MOST, DOCTOR_EXACTLY };
 
 /* MUST: without it the connections cannot be held. ADVICE: they can, but bursts, closing or memory suffer. */
-enum doctor_demand { DOCTOR_ADVICE, DOCTOR_MUST, DOCTOR_MUST_ON_EPOLL, DOCTOR_MUST_IF_TRACKED };
+enum doctor_demand {
+        DOCTOR_ADVICE,
+        DOCTOR_MUST,
+        DOCTOR_MUST_ON_EPOLL,
+        DOCTOR_MUST_WITH_DESCRIPTORS, /* where each connection needs one */
+        DOCTOR_MUST_IF_TRACKED,       /* or when nobody knows */
+};
 
 struct doctor_finding {
         const struct doctor_row *row;
@@ -173,6 +188,7 @@ int doctor_read_uring(const struct doctor_plan *plan, struct doctor_finding *fin
 int doctor_read_overcommit(const struct doctor_plan *plan, struct doctor_finding *finding);
 int doctor_read_huge_pages(const struct doctor_plan *plan, struct doctor_finding *finding);
 int doctor_read_buckets(const struct doctor_plan *plan, struct doctor_finding *finding);
+int doctor_read_tracked(const struct doctor_plan *plan, struct doctor_finding *finding);
 int doctor_read_port_range(const struct doctor_plan *plan, struct doctor_finding *finding);
 
 /* ---- symptoms (symptoms.c) ---- */

@@ -62,8 +62,10 @@ static bool is_must(const struct doctor_plan *plan, const struct doctor_row *row
                 return true;
         case DOCTOR_MUST_ON_EPOLL:
                 return plan->uring_error != 0;
+        case DOCTOR_MUST_WITH_DESCRIPTORS:
+                return doctor_needs_descriptors(plan);
         case DOCTOR_MUST_IF_TRACKED:
-                return plan->tracked != 0;
+                return plan->tracked != 0 || plan->tracked_error;
         default:
                 return false;
         }

@@ -41,7 +41,7 @@ static uint64_t with_spare(const struct doctor_plan *plan, uint64_t descriptors)
 static uint64_t need_descriptors(const struct doctor_plan *plan, const struct doctor_finding *finding)
 {
         (void)finding;
-        if (plan->uring_error)
+        if (doctor_needs_descriptors(plan))
                 return with_spare(plan, plan->connections);
         return max_of((plan->connections + MOST_RINGS - 1) / MOST_RINGS, LEAST_DESCRIPTORS);
 }
@@ -86,6 +86,15 @@ static uint64_t need_connections(const struct doctor_plan *plan, const struct do
 {
         (void)finding;
         return plan->connections;
+}
+
+/* A page for each, as far as half of the machine's memory goes. */
+static uint64_t need_pages(const struct doctor_plan *plan, const struct doctor_finding *finding)
+{
+        (void)finding;
+        if (!plan->machine_bytes)
+                return plan->connections;
+        return min_of(plan->connections, plan->machine_bytes / 2 / plan->page_bytes);
 }
 
 static uint64_t need_fin_timeout(const struct doctor_plan *plan, const struct doctor_finding *finding)
@@ -186,17 +195,16 @@ static void want_port_range(const struct doctor_plan *plan, struct doctor_findin
                          MAX_PORT);
 }
 
-/* The three numbers of tcp_mem: at the second the kernel begins to save, at the third it refuses. The third is at most
- * half of the machine's memory, and none becomes lower. */
+/* The three numbers of tcp_mem: at the second the kernel begins to save, at the third it refuses. None becomes lower. */
 static void want_socket_pages(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size)
 {
+        (void)plan;
         const uint64_t *now = finding->value;
         if (finding->verdict != DOCTOR_RAISE) {
                 snprintf(out, size, "%llu pages", (unsigned long long)finding->needed);
                 return;
         }
-        uint64_t most = max_of(plan->machine_bytes / 2 / plan->page_bytes, now[2]);
-        uint64_t high = min_of(finding->needed, most);
+        uint64_t high = finding->needed;
         uint64_t pressure = max_of(high - high / 4, now[1]), low = max_of(high / 2, now[0]);
         snprintf(out, size, "%llu %llu %llu", (unsigned long long)low, (unsigned long long)pressure,
                  (unsigned long long)high);
@@ -222,11 +230,14 @@ static void explain_nofile(const struct doctor_plan *plan, const struct doctor_f
                 text_format(out, "Each connection needs a descriptor, since io_uring is not to be had and berth takes "
                                  "epoll; on io_uring this would not bound them. The hard limit counts: berth raises "
                                  "the soft one to it.");
+        else if (!plan->direct)
+                text_format(out, "Each connection needs a descriptor: only from Linux 6.8 on can io_uring do without. "
+                                 "The hard limit counts: berth raises the soft one to it.");
         else
                 text_format(out,
                             "Does not bound connections on io_uring: they are slots of its rings' tables, each "
-                            "of at most this many, and berth adds rings as they fill (%d here at most); on "
-                            "epoll (--engine epoll) each needs a descriptor.",
+                            "of at most this many, and berth adds rings as they fill; what is advised keeps them to "
+                            "%d. On epoll (--engine epoll) each needs a descriptor.",
                             MOST_RINGS);
 }
 
@@ -234,7 +245,8 @@ static void explain_nr_open(const struct doctor_plan *plan, const struct doctor_
 {
         (void)finding;
         text_format(out, "The highest that RLIMIT_NOFILE can be raised to%s.",
-                    plan->uring_error ? ", so it bounds connections on epoll" : "; does not bound them on io_uring");
+                    doctor_needs_descriptors(plan) ? ", so it bounds the connections"
+                                                   : "; does not bound them on io_uring");
 }
 
 static void explain_file_max(const struct doctor_plan *plan, const struct doctor_finding *finding, struct text *out)
@@ -261,17 +273,23 @@ static void explain_ports(const struct doctor_plan *plan, const struct doctor_fi
 static void explain_socket_pages(const struct doctor_plan *plan, const struct doctor_finding *finding, struct text *out)
 {
         text_format(out, "Pages that the data of all TCP sockets may take: quiet connections have none, a message to "
-                         "all of them at once takes one each, and at the third number sockets are aborted.");
-        if (!plan->machine_bytes || finding->needed <= plan->machine_bytes / 2 / plan->page_bytes)
+                         "all of them at once takes one each. At the third number the kernel refuses buffers and drops "
+                         "segments, so that data waits; only connections without a program are reset.");
+        if (finding->needed == plan->connections)
                 return;
-        text_format(out, " More than half of the machine's memory is not advised: that is %s pages.",
-                    doctor_count(plan->machine_bytes / 2 / plan->page_bytes).text);
+        text_format(out,
+                    " One each would be more than half of the machine's memory, which is not advised: that is %s "
+                    "pages.",
+                    doctor_count(finding->needed).text);
 }
 
 static void explain_conntrack(const struct doctor_plan *plan, const struct doctor_finding *finding, struct text *out)
 {
         if (finding->verdict == DOCTOR_NOT_HERE)
                 text_format(out, "The module nf_conntrack is not loaded, so nothing tracks connections.");
+        else if (plan->tracked_error)
+                text_format(out, "nf_conntrack_count cannot be read; if the firewall tracks connections, each needs an "
+                                 "entry.");
         else if (!plan->tracked)
                 text_format(out, "nf_conntrack is loaded but tracks no connection now, so it bounds nothing; if the "
                                  "firewall's rules begin to, each connection needs an entry.");
@@ -286,8 +304,11 @@ static void explain_uring(const struct doctor_plan *plan, const struct doctor_fi
 {
         (void)finding;
         if (!plan->uring_error)
-                text_format(out, "A ring could be set up, so berth takes io_uring%s.",
-                            plan->filtered ? "; the seccomp filter of this process lets it" : "");
+                text_format(out, "A ring could be set up, so berth takes io_uring%s%s.",
+                            plan->filtered ? "; the seccomp filter of this process lets it" : "",
+                            plan->direct ? ""
+                                         : "; before Linux 6.8 a socket of its tables cannot become a descriptor, so "
+                                           "each connection has one");
         else if (plan->uring_error == EINVAL || plan->uring_error == ENOSYS)
                 text_format(out,
                             "The kernel has no io_uring or one before Linux 5.19%s, so berth takes epoll, where "
@@ -353,7 +374,7 @@ const struct doctor_row doctor_rows[] = {
         {
                 .name = "RLIMIT_NOFILE",
                 .role = DOCTOR_BOTH,
-                .demand = DOCTOR_MUST_ON_EPOLL,
+                .demand = DOCTOR_MUST_WITH_DESCRIPTORS,
                 .read = doctor_read_nofile,
                 .needed = need_descriptors,
                 .explain = explain_nofile,
@@ -363,7 +384,7 @@ const struct doctor_row doctor_rows[] = {
         {
                 .name = "fs.nr_open",
                 .role = DOCTOR_BOTH,
-                .demand = DOCTOR_MUST_ON_EPOLL,
+                .demand = DOCTOR_MUST_WITH_DESCRIPTORS,
                 .needed = need_descriptors,
                 .explain = explain_nr_open,
         },
@@ -504,10 +525,9 @@ const struct doctor_row doctor_rows[] = {
         {
                 .name = "net.ipv4.tcp_mem",
                 .role = DOCTOR_BOTH,
-                .demand = DOCTOR_MUST,
                 .fields = 3,
                 .judged = 2,
-                .needed = need_connections,
+                .needed = need_pages,
                 .want = want_socket_pages,
                 .explain = explain_socket_pages,
         },
@@ -546,6 +566,7 @@ const struct doctor_row doctor_rows[] = {
                 .role = DOCTOR_BOTH,
                 .demand = DOCTOR_MUST_IF_TRACKED,
                 .may_be_away = true,
+                .read = doctor_read_tracked,
                 .needed = need_tracked,
                 .explain = explain_conntrack,
         },

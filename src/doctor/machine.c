@@ -76,16 +76,32 @@ static void plan_memory(struct doctor_plan *plan, uint64_t given_bytes)
         }
 }
 
+/* FIXED_FD_INSTALL, from Linux 6.8 on, gives a socket of the ring a descriptor when one is needed after all; berth uses
+ * the ring's table only with it. */
+static bool can_install(int ring)
+{
+        enum { OP_FIXED_FD_INSTALL = 54, OPS = 256 };
+        struct io_uring_probe *probe = calloc(1, sizeof(*probe) + OPS * sizeof(probe->ops[0]));
+        bool can = probe && syscall(SYS_io_uring_register, ring, IORING_REGISTER_PROBE, probe, OPS) == 0 &&
+                   probe->last_op >= OP_FIXED_FD_INSTALL &&
+                   (probe->ops[OP_FIXED_FD_INSTALL].flags & IO_URING_OP_SUPPORTED);
+        free(probe);
+        return can;
+}
+
 /* Asks for the smallest ring: policy (kernel.io_uring_disabled, seccomp) and age show in the errno. The flag came with
  * Linux 5.19, the first that has all that berth's engine needs; before, it is EINVAL. */
-static int try_uring(const struct doctor_plan *plan)
+static int try_uring(struct doctor_plan *plan)
 {
         struct io_uring_params parameters = { .flags = IORING_SETUP_COOP_TASKRUN };
-        if (plan->root[0])
+        if (plan->root[0]) {
+                plan->direct = number_or(plan, "/io_uring_direct", 0, 1) != 0;
                 return (int)number_or(plan, "/io_uring_setup", 0, 0);
+        }
         int descriptor = (int)syscall(SYS_io_uring_setup, 1, &parameters);
         if (descriptor < 0)
                 return errno;
+        plan->direct = can_install(descriptor);
         close(descriptor);
         return 0;
 }
@@ -126,7 +142,9 @@ void doctor_plan_make(struct doctor_plan *plan, const struct doctor_options *opt
         plan->filtered = proc_line_value(doctor_path(plan, path, "/proc/self/status"), "Seccomp:", NULL, &mode) == 0 &&
                          mode == 2;
         plan->files_used = number_or(plan, "/proc/sys/fs/file-nr", 0, 0);
-        plan->tracked = number_or(plan, "/proc/sys/net/netfilter/nf_conntrack_count", 0, 0);
+        plan->tracked_error = proc_number(doctor_path(plan, path, "/proc/sys/net/netfilter/nf_conntrack_count"), 0,
+                                          &plan->tracked);
+        plan->tracked = plan->tracked_error ? 0 : plan->tracked;
         plan_ports(plan);
         plan_memory(plan, options->memory_bytes);
         plan_connections(plan, options->connections);

@@ -11,7 +11,8 @@ void doctor_options_help(void)
              "Tells whether this machine's limits allow that many connections, as server and as client: what each\n"
              "limit is now, what it has to be, why, and how to change it. Changes nothing unless told so.\n"
              "\n"
-             "  -n, --connections N   how many connections to plan for; default: what memory allows, at most 1000000\n"
+             "  -c, -n, --connections N\n"
+             "                        how many connections to plan for; default: what memory allows, at most 1000000\n"
              "      --memory SIZE     memory to plan with, such as 512M or 8G; default: what is available now\n"
              "      --json            the whole report as one JSON object\n"
              "\n"
@@ -44,6 +45,7 @@ enum { MOST_CONNECTIONS = 1000000000 };
 static int take(struct doctor_options *options, int option)
 {
         switch (option) {
+        case 'c':
         case 'n':
                 return option_number("connections", optarg, 1, MOST_CONNECTIONS, &options->connections);
         case OPTION_MEMORY:
@@ -68,7 +70,7 @@ static int take(struct doctor_options *options, int option)
 static int parse_all(struct doctor_options *options, int argc, char **argv)
 {
         int option;
-        while ((option = getopt_long(argc, argv, "n:h", table, NULL)) != -1)
+        while ((option = getopt_long(argc, argv, "c:n:h", table, NULL)) != -1)
                 if (take(options, option) < 0)
                         return -EINVAL;
         if (optind < argc) {

@@ -78,6 +78,8 @@ static void print_findings(FILE *out, const struct doctor_report *report)
                           now_text(finding), finding->wanted);
                 fprintf(out, "%*s", INDENT, "");
                 wrap(out, finding->why, INDENT, INDENT);
+                if (finding->verdict == DOCTOR_OK || finding->verdict == DOCTOR_NOT_HERE)
+                        continue;
                 fprintf(out, "%*sto change: ", INDENT, "");
                 wrap(out, finding->how, INDENT + 11, INDENT + 11);
         }
@@ -199,7 +201,7 @@ static void print_names(FILE *out, const char *title, const struct doctor_report
         wrap(out, line, 0, 2);
 }
 
-void doctor_print_conclusion(FILE *out, const struct doctor_plan *plan, const struct doctor_report *report)
+static void print_fit(FILE *out, const struct doctor_plan *plan, const struct doctor_report *report)
 {
         static const char *const words[] = { "It fits", "It does not fit", "Cannot tell" };
         fprintf(out, "%s: %s connections", words[report->fit], doctor_count(plan->connections).text);
@@ -207,6 +209,11 @@ void doctor_print_conclusion(FILE *out, const struct doctor_plan *plan, const st
                 fputs(".\n", out);
         else
                 fprintf(out, " in %s of memory.\n", doctor_size(plan->memory_bytes).text);
+}
+
+void doctor_print_conclusion(FILE *out, const struct doctor_plan *plan, const struct doctor_report *report)
+{
+        print_fit(out, plan, report);
         print_names(out, "Has to change", report, fails_and_must);
         print_names(out, "Cannot be read", report, unknown_and_must);
         print_names(out, "Better changed", report, fails_as_advice);
@@ -215,6 +222,7 @@ void doctor_print_conclusion(FILE *out, const struct doctor_plan *plan, const st
 
 void doctor_print(FILE *out, const struct doctor_plan *plan, const struct doctor_report *report)
 {
+        print_fit(out, plan, report);
         print_plan(out, plan);
         print_findings(out, report);
         print_arithmetic(out, plan);

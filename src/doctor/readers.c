@@ -159,6 +159,17 @@ int doctor_read_buckets(const struct doctor_plan *plan, struct doctor_finding *f
         return *number >= '0' && *number <= '9' && (*end == '\n' || !*end) ? 0 : -EINVAL;
 }
 
+/* Without the number of those tracked nobody knows whether the table bounds anything. */
+int doctor_read_tracked(const struct doctor_plan *plan, struct doctor_finding *finding)
+{
+        char path[DOCTOR_PATH_BYTES];
+        doctor_sysctl_path(plan, path, finding->row->name);
+        int error = proc_number(path, 0, &finding->value[0]);
+        if (error)
+                return error;
+        return plan->tracked_error == -ENOENT ? -ENODATA : plan->tracked_error;
+}
+
 int doctor_read_port_range(const struct doctor_plan *plan, struct doctor_finding *finding)
 {
         char path[DOCTOR_PATH_BYTES];

@@ -121,10 +121,13 @@ static int read_dropped(const char *path, uint64_t *value)
         int size = proc_read(path, content, sizeof(content));
         if (size < 0)
                 return size;
+        bool whole = (size_t)size < sizeof(content) - 1;
         struct span rest = { content, (size_t)size };
         *value = 0;
         while (rest.size > 0) {
                 struct span line = span_cut(&rest, '\n');
+                if (!rest.data && !whole)
+                        break; /* the room ended in this one */
                 char copy[32];
                 unsigned dropped;
                 snprintf(copy, sizeof(copy), "%.*s", (int)min_of(line.size, sizeof(copy) - 1), line.data);

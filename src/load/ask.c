@@ -13,7 +13,6 @@
 #include "load/load_priv.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 enum { SHORT_PAUSE_US = 1000 };
 
@@ -24,10 +23,8 @@ static void resume(struct berth_op *op);
 struct load_ask *load_ask_take(struct load_crowd *crowd, struct load_client *client)
 {
         struct load_ask *ask = slab_take(&crowd->asks);
-        if (!ask) {
-                complain("out of memory");
-                exit(1);
-        }
+        if (!ask)
+                return NULL;
         ensure(!client->ask);
         memset(ask, 0, offsetof(struct load_ask, response));
         list_init(&ask->node);
@@ -50,6 +47,23 @@ void load_ask_touch(struct load_crowd *crowd, struct load_ask *ask)
         ask->touched_us = crowd->now_us;
         list_remove(&ask->node);
         list_append(&crowd->active, &ask->node);
+}
+
+/* ---- latencies ---- */
+
+void load_ask_waited(struct load_crowd *crowd, uint64_t due_us)
+{
+        uint64_t now_us = clock_us();
+        load_count(&crowd->tally, LOAD_AT_LEAST, 1);
+        load_histogram_record(&crowd->tally.latency, now_us > due_us ? now_us - due_us : 0);
+}
+
+/* It asks no more, whatever the reason. */
+static void asked(struct load_crowd *crowd, const struct load_ask *ask)
+{
+        load_count(&crowd->tally, LOAD_ASKING, -1);
+        if (!ask->head_seen)
+                load_count(&crowd->tally, LOAD_AWAITING, -1);
 }
 
 /* ---- sending ---- */
@@ -100,6 +114,7 @@ void load_ask_begin(struct load_crowd *crowd, struct load_ask *ask, uint64_t due
         ask->head_seen = false;
         load_count(&crowd->tally, LOAD_SENT, 1);
         load_count(&crowd->tally, LOAD_ASKING, 1);
+        load_count(&crowd->tally, LOAD_AWAITING, 1);
         if (crowd->run->options.mode == LOAD_ONCE)
                 load_count(&crowd->tally, LOAD_DUE, 1);
         load_ask_touch(crowd, ask);
@@ -117,15 +132,15 @@ void load_ask_begin(struct load_crowd *crowd, struct load_ask *ask, uint64_t due
 
 static void failed(struct load_crowd *crowd, struct load_ask *ask, int error)
 {
-        load_count(&crowd->tally, LOAD_ASKING, -1);
+        asked(crowd, ask);
         load_count(&crowd->tally, LOAD_ASK_FAILED, 1);
         load_count_error(&crowd->tally, LOAD_AT_REQUEST, error);
         if (error == LOAD_CLOSED)
                 load_count(&crowd->tally, LOAD_LOST, 1);
         else if (error < 0)
                 load_count(&crowd->tally, LOAD_RESET, 1);
-        if (error == LOAD_TIMED_OUT && !ask->head_seen) /* it has taken at least as long */
-                load_histogram_record(&crowd->tally.latency, clock_us() - ask->due_us);
+        if (error == LOAD_TIMED_OUT && !(crowd->run->options.slow_bytes && ask->head_seen))
+                load_ask_waited(crowd, ask->due_us);
         load_client_close(crowd, ask);
 }
 
@@ -153,7 +168,7 @@ static int judge(struct load_crowd *crowd, const struct load_ask *ask)
 static void count_answer(struct load_crowd *crowd, const struct load_ask *ask)
 {
         int wrong = judge(crowd, ask);
-        load_count(&crowd->tally, LOAD_ASKING, -1);
+        asked(crowd, ask);
         load_count(&crowd->tally, LOAD_ANSWERED, 1);
         load_count_status(&crowd->tally, ask->response.status);
         if (wrong) {
@@ -176,7 +191,9 @@ static void complete(struct load_crowd *crowd, struct load_ask *ask)
                 load_client_close(crowd, ask);
         } else if (crowd->phase < LOAD_ENDING &&
                    (client->due_us || (options->mode == LOAD_ONCE && options->slow_bytes))) {
-                load_ask_begin(crowd, ask, client->due_us ? client->due_us : clock_us());
+                uint64_t due_us = client->due_us ? client->due_us : clock_us();
+                load_client_give_up_skipped(crowd, client);
+                load_ask_begin(crowd, ask, due_us);
         } else {
                 load_ask_give(crowd, ask);
                 load_client_rest(crowd, client);
@@ -234,6 +251,7 @@ static void note_head(struct load_crowd *crowd, struct load_ask *ask)
         if (ask->head_seen || !load_response_has_head(&ask->response))
                 return;
         ask->head_seen = true;
+        load_count(&crowd->tally, LOAD_AWAITING, -1);
         if (crowd->run->options.slow_bytes)
                 load_histogram_record(&crowd->tally.latency, clock_us() - ask->due_us);
 }
@@ -271,8 +289,12 @@ static void received(struct load_crowd *crowd, struct load_ask *ask)
 
 static void unfinished(struct load_crowd *crowd, struct load_ask *ask)
 {
-        load_count(&crowd->tally, LOAD_ASKING, -1);
+        asked(crowd, ask);
         load_count(&crowd->tally, LOAD_UNFINISHED, 1);
+        if (!ask->head_seen)
+                load_count(&crowd->tally, LOAD_UNHEARD, 1);
+        if (!crowd->run->options.slow_bytes || !ask->head_seen)
+                load_ask_waited(crowd, ask->due_us);
         load_client_close(crowd, ask);
 }
 

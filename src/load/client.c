@@ -16,6 +16,7 @@
 #include "load/load_priv.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 enum { AGAIN_PAUSE_US = 1000000 };
 
@@ -76,11 +77,22 @@ struct load_client *load_client_again(struct load_crowd *crowd)
         return NULL;
 }
 
+void load_client_give_up_skipped(struct load_crowd *crowd, struct load_client *client)
+{
+        double each_us = crowd->run->options.each_seconds * 1e6;
+        for (unsigned i = 1; i <= client->skipped; i++)
+                load_ask_waited(crowd, client->due_us + (uint64_t)(i * each_us));
+        client->skipped = 0;
+}
+
 /* It has no connection and no ask any more. Whoever refused or dropped it gets a pause. */
 static void gone(struct load_crowd *crowd, struct load_client *client, bool at_once)
 {
-        if (client->due_us)
+        if (client->due_us) {
                 load_count(&crowd->tally, LOAD_UNSENT, 1);
+                load_ask_waited(crowd, client->due_us);
+                load_client_give_up_skipped(crowd, client);
+        }
         client->due_us = 0;
         client->state = LOAD_GONE;
         if (!crowd->run->options.reconnect || crowd->phase >= LOAD_ENDING)
@@ -92,10 +104,32 @@ static void gone(struct load_crowd *crowd, struct load_client *client, bool at_o
 
 /* ---- opening ---- */
 
+/* The first attempt of each client is over when all that was asked for has been tried. */
+static void settle(struct load_crowd *crowd, struct load_client *client)
+{
+        if (client->settled)
+                return;
+        client->settled = true;
+        atomic_store_explicit(&crowd->settled_us, crowd->now_us, memory_order_relaxed);
+        load_count(&crowd->tally, LOAD_SETTLED, 1);
+}
+
+static void not_opened(struct load_crowd *crowd, struct load_client *client, int error)
+{
+        load_count(&crowd->tally, LOAD_FAILED, 1);
+        load_count_error(&crowd->tally, LOAD_AT_CONNECT, error);
+        settle(crowd, client);
+        gone(crowd, client, false);
+}
+
 void load_client_open(struct load_crowd *crowd, struct load_client *client)
 {
         ensure(client->state == LOAD_NEW);
         struct load_ask *ask = load_ask_take(crowd, client);
+        if (!ask) {
+                not_opened(crowd, client, -ENOMEM);
+                return;
+        }
         const struct load_endpoint *endpoint = load_client_endpoint(crowd, client);
         client->state = LOAD_CONNECTS;
         crowd->connecting++;
@@ -105,16 +139,6 @@ void load_client_open(struct load_crowd *crowd, struct load_client *client)
         load_ask_touch(crowd, ask);
         berth_connect(crowd->port, &ask->op, &client->socket, &endpoint->address.any,
                       load_address_bytes(&endpoint->address), source_of(crowd, client));
-}
-
-/* The first attempt of each client is over when all that was asked for has been tried. */
-static void settle(struct load_crowd *crowd, struct load_client *client)
-{
-        if (client->settled)
-                return;
-        client->settled = true;
-        atomic_store_explicit(&crowd->settled_us, crowd->now_us, memory_order_relaxed);
-        load_count(&crowd->tally, LOAD_SETTLED, 1);
 }
 
 static void not_connected(struct load_crowd *crowd, struct load_ask *ask)
@@ -156,7 +180,9 @@ void load_client_connected(struct load_crowd *crowd, struct load_ask *ask)
         load_count(&crowd->tally, LOAD_OPENED, 1);
         load_histogram_record(&crowd->tally.connect, now_us - ask->due_us);
         if (asks_by_itself(crowd) || client->due_us) {
-                load_ask_begin(crowd, ask, client->due_us ? client->due_us : now_us);
+                uint64_t due_us = client->due_us ? client->due_us : now_us;
+                load_client_give_up_skipped(crowd, client);
+                load_ask_begin(crowd, ask, due_us);
                 return;
         }
         load_ask_give(crowd, ask);
@@ -184,11 +210,14 @@ void load_client_rest(struct load_crowd *crowd, struct load_client *client)
 struct load_ask *load_client_rouse(struct load_crowd *crowd, struct load_client *client, enum load_state state)
 {
         ensure(client->state == LOAD_RESTS && crowd->resting[client->link] == index_of(crowd, client));
+        struct load_ask *ask = load_ask_take(crowd, client);
+        if (!ask)
+                return NULL;
         uint32_t last = crowd->resting[--crowd->resting_count];
         crowd->resting[client->link] = last;
         crowd->clients[last].link = client->link;
         client->state = (uint8_t)state;
-        return load_ask_take(crowd, client);
+        return ask;
 }
 
 struct load_client *load_client_pick(struct load_crowd *crowd)
@@ -196,9 +225,20 @@ struct load_client *load_client_pick(struct load_crowd *crowd)
         return &crowd->clients[crowd->resting[random_below(&crowd->random, crowd->resting_count)]];
 }
 
+/* To read what has come, or to close: nothing can go on without. */
+static struct load_ask *rouse_or_leave(struct load_crowd *crowd, struct load_client *client, enum load_state state)
+{
+        struct load_ask *ask = load_client_rouse(crowd, client, state);
+        if (!ask) {
+                complain("out of memory");
+                exit(1);
+        }
+        return ask;
+}
+
 static void wake(struct load_crowd *crowd, struct load_client *client)
 {
-        struct load_ask *ask = load_client_rouse(crowd, client, LOAD_WOKEN);
+        struct load_ask *ask = rouse_or_leave(crowd, client, LOAD_WOKEN);
         ask->step = LOAD_STEP_RECEIVE;
         load_ask_touch(crowd, ask);
         berth_recv(crowd->port, &ask->op, &client->socket, 0);
@@ -271,7 +311,7 @@ void load_client_closed(struct load_crowd *crowd, struct load_ask *ask)
 void load_client_end(struct load_crowd *crowd, struct load_client *client)
 {
         if (client->state == LOAD_RESTS)
-                load_client_close(crowd, load_client_rouse(crowd, client, LOAD_CLOSES));
+                load_client_close(crowd, rouse_or_leave(crowd, client, LOAD_CLOSES));
         else if (client->state == LOAD_ASKS)
                 load_ask_cut(crowd, client->ask);
         else if (client->state == LOAD_CONNECTS || client->state == LOAD_WOKEN) {

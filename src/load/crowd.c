@@ -52,6 +52,24 @@ static void end_pauses(struct load_crowd *crowd)
 
 /* ---- requests ---- */
 
+static void give_up(struct load_crowd *crowd, uint64_t due_us)
+{
+        load_count(&crowd->tally, LOAD_UNSENT, 1);
+        load_ask_waited(crowd, due_us);
+}
+
+/* The client is at rest. */
+static void ask_one(struct load_crowd *crowd, struct load_client *client, uint64_t due_us)
+{
+        struct load_ask *ask = load_client_rouse(crowd, client, LOAD_ASKS);
+        if (ask) {
+                load_ask_begin(crowd, ask, due_us);
+                return;
+        }
+        load_count(&crowd->tally, LOAD_ASK_FAILED, 1);
+        load_count_error(&crowd->tally, LOAD_AT_REQUEST, -ENOMEM);
+}
+
 /* Requests go to those at rest, the oldest first; one that found nobody for as long as an answer may take is given up. */
 static void ask_at_rate(struct load_crowd *crowd)
 {
@@ -62,14 +80,18 @@ static void ask_at_rate(struct load_crowd *crowd)
                 if (!late && crowd->resting_count == 0)
                         return;
                 pace->next++;
-                load_count(&crowd->tally, LOAD_DUE, 1);
-                if (late) {
-                        load_count(&crowd->tally, LOAD_UNSENT, 1);
-                        continue;
-                }
-                struct load_client *client = load_client_pick(crowd);
-                load_ask_begin(crowd, load_client_rouse(crowd, client, LOAD_ASKS), due_us);
+                if (late)
+                        give_up(crowd, due_us);
+                else
+                        ask_one(crowd, load_client_pick(crowd), due_us);
         }
+}
+
+/* How long it would have taken shows when the client is free again. */
+static void skip(struct load_crowd *crowd, struct load_client *client)
+{
+        load_count(&crowd->tally, LOAD_UNSENT, 1);
+        client->skipped++;
 }
 
 /* A client that is still busy with its last request has the next one wait; a third one is too many. */
@@ -79,23 +101,27 @@ static void ask_each(struct load_crowd *crowd)
         uint64_t due_us;
         while ((due_us = load_pace_next(pace)) <= crowd->now_us) {
                 struct load_client *client = &crowd->clients[pace->next++ % crowd->client_count];
-                load_count(&crowd->tally, LOAD_DUE, 1);
+                bool busy = client->state == LOAD_ASKS || client->state == LOAD_CONNECTS;
                 if (client->state == LOAD_RESTS)
-                        load_ask_begin(crowd, load_client_rouse(crowd, client, LOAD_ASKS), due_us);
-                else if ((client->state == LOAD_ASKS || client->state == LOAD_CONNECTS) && !client->due_us)
+                        ask_one(crowd, client, due_us);
+                else if (busy && !client->due_us)
                         client->due_us = due_us;
+                else if (busy && client->skipped < UINT16_MAX)
+                        skip(crowd, client);
                 else
-                        load_count(&crowd->tally, LOAD_UNSENT, 1);
+                        give_up(crowd, due_us);
         }
 }
 
 static void ask_due(struct load_crowd *crowd)
 {
-        if (crowd->phase != LOAD_HOLDING)
+        enum load_mode mode = crowd->run->options.mode;
+        if (crowd->phase != LOAD_HOLDING || (mode != LOAD_RATE && mode != LOAD_EACH))
                 return;
-        if (crowd->run->options.mode == LOAD_RATE)
+        load_count(&crowd->tally, LOAD_DUE, (int64_t)load_pace_come(&crowd->requests, crowd->now_us));
+        if (mode == LOAD_RATE)
                 ask_at_rate(crowd);
-        else if (crowd->run->options.mode == LOAD_EACH)
+        else
                 ask_each(crowd);
 }
 
@@ -105,10 +131,8 @@ static void give_up_due(struct load_crowd *crowd)
         struct load_pace *pace = &crowd->requests;
         if (crowd->run->options.mode != LOAD_RATE || pace->start_us == 0)
                 return;
-        for (; load_pace_next(pace) <= crowd->now_us; pace->next++) {
-                load_count(&crowd->tally, LOAD_DUE, 1);
-                load_count(&crowd->tally, LOAD_UNSENT, 1);
-        }
+        for (; load_pace_next(pace) <= crowd->now_us; pace->next++)
+                give_up(crowd, load_pace_due(pace, pace->next));
 }
 
 /* ---- opening and closing ---- */
@@ -123,12 +147,12 @@ static bool may_open(const struct load_crowd *crowd)
         return crowd->phase <= LOAD_HOLDING && crowd->connecting < share(crowd, CONNECTING_AT_ONCE);
 }
 
+/* Those never tried go first, since the hold begins when all have been. */
 static struct load_client *next_to_open(struct load_crowd *crowd)
 {
-        struct load_client *client = load_client_again(crowd);
-        if (!client && crowd->next_new < crowd->client_count)
-                client = &crowd->clients[crowd->next_new++];
-        return client;
+        if (crowd->next_new < crowd->client_count)
+                return &crowd->clients[crowd->next_new++];
+        return load_client_again(crowd);
 }
 
 static void open_due(struct load_crowd *crowd)
@@ -138,8 +162,11 @@ static void open_due(struct load_crowd *crowd)
                 if (paced && load_pace_next(&crowd->openings) > crowd->now_us)
                         return;
                 struct load_client *client = next_to_open(crowd);
-                if (!client)
+                if (!client) {
+                        if (paced)
+                                load_pace_skip(&crowd->openings, crowd->now_us);
                         return;
+                }
                 crowd->openings.next++;
                 load_client_open(crowd, client);
         }

@@ -4,15 +4,20 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 
 /* ---- pieces ---- */
 
 static void put_string(FILE *out, const char *string)
 {
-        char data[2048];
-        struct text text = text_in(data, sizeof(data));
+        size_t size = 6 * strlen(string) + 1; /* at most: each byte as \u0000 */
+        char *data = malloc(size);
+        ensure(data);
+        struct text text = text_in(data, size);
         http_escape_json(&text, span_of(string));
+        ensure(!text.overflow);
         fprintf(out, "\"%.*s\"", (int)text.used, text.data);
+        free(data);
 }
 
 static void put_number(FILE *out, const char *name, uint64_t value)
@@ -43,13 +48,13 @@ static void put_options(const struct load_run *run, FILE *out)
                 fputs(i ? ", " : "", out);
                 put_string(out, options->urls[i]);
         }
-        fprintf(out, "],\n    \"connections\": %u,\n    \"open_rate\": %g,\n    \"hold_seconds\": %g,\n",
+        fprintf(out, "],\n    \"connections\": %u,\n    \"open_rate\": %.15g,\n    \"hold_seconds\": %.15g,\n",
                 options->connections, options->open_rate, options->hold_seconds);
-        fprintf(out, "    \"mode\": \"%s\",\n    \"requests_per_second\": %g,\n    \"each_every_seconds\": %g,\n",
+        fprintf(out, "    \"mode\": \"%s\",\n    \"requests_per_second\": %.15g,\n    \"each_every_seconds\": %.15g,\n",
                 modes[options->mode], options->rate, options->each_seconds);
         fprintf(out, "    \"slow_bytes_per_second\": %u,\n    \"range_bytes\": %u,\n    \"reconnect\": %s,\n",
                 options->slow_bytes, options->range_bytes, options->reconnect ? "true" : "false");
-        fprintf(out, "    \"timeout_seconds\": %g,\n    \"threads\": %u,\n    \"engine\": \"%s\"\n  },\n",
+        fprintf(out, "    \"timeout_seconds\": %.15g,\n    \"threads\": %u,\n    \"engine\": \"%s\"\n  },\n",
                 options->timeout_seconds, run->thread_count, run->engine);
         fprintf(out,
                 "  \"addresses\": {\"sources\": %u, \"destinations\": %u, \"pairs\": %llu, \"pairs_needed\": %llu,",
@@ -94,13 +99,14 @@ static void put_connections(const struct load_run *run, FILE *out)
 static void put_requests(const struct load_run *run, FILE *out)
 {
         static const struct member members[] = {
-                { "due", LOAD_DUE },           { "sent", LOAD_SENT },     { "answered", LOAD_ANSWERED },
-                { "failed", LOAD_ASK_FAILED }, { "unsent", LOAD_UNSENT }, { "unfinished", LOAD_UNFINISHED },
-                { "bytes", LOAD_BYTES },
+                { "due", LOAD_DUE },           { "sent", LOAD_SENT },
+                { "answered", LOAD_ANSWERED }, { "failed", LOAD_ASK_FAILED },
+                { "unsent", LOAD_UNSENT },     { "unfinished", LOAD_UNFINISHED },
+                { "bytes", LOAD_BYTES },       { "latency_lower_bounds", LOAD_AT_LEAST },
         };
         fputs("  \"requests\": {\n", out);
         put_members(run, members, array_count(members), out);
-        fprintf(out, "    \"rate\": %.2f,\n    \"rate_asked\": %g,\n    \"statuses\": {", load_run_rate(run),
+        fprintf(out, "    \"rate\": %.2f,\n    \"rate_asked\": %.15g,\n    \"statuses\": {", load_run_rate(run),
                 load_run_rate_asked(run));
         const char *before = "";
         for (unsigned i = 0; i < LOAD_STATUSES; i++) {
@@ -209,7 +215,8 @@ static void put_start(const struct load_run *run, FILE *out)
         char date[HTTP_DATE_BYTES];
         http_format_date(date, run->started_unix);
         fprintf(out, "  \"program\": \"berth " BERTH_VERSION "\",\n  \"started\": \"%.*s\",\n", HTTP_DATE_BYTES, date);
-        fprintf(out, "  \"interrupted\": %s,\n  \"good\": %s,\n", run->interrupted ? "true" : "false",
+        fprintf(out, "  \"interrupted\": %s,\n  \"deserted\": %s,\n  \"good\": %s,\n",
+                run->interrupted ? "true" : "false", run->deserted ? "true" : "false",
                 load_run_failed(run) ? "false" : "true");
         if (run->scrape.url)
                 fprintf(out, "  \"metrics\": {\"read\": %llu, \"failed\": %llu},\n",
@@ -229,16 +236,26 @@ void load_json_write(const struct load_run *run, FILE *out)
         fputs("}\n", out);
 }
 
+int load_finish_file(FILE *out, bool keep_open)
+{
+        errno = 0;
+        bool bad = fflush(out) != 0 || ferror(out);
+        int error = bad ? -(errno ? errno : EIO) : 0;
+        if (!keep_open && fclose(out) != 0 && !error)
+                error = -errno;
+        return error;
+}
+
 int load_json_save(const struct load_run *run, const char *path)
 {
         bool to_stdout = strcmp(path, "-") == 0;
         FILE *out = to_stdout ? stdout : fopen(path, "w");
+        int error = out ? 0 : -errno;
         if (out) {
                 load_json_write(run, out);
-                if ((to_stdout ? fflush(out) : fclose(out)) == 0)
-                        return 0;
+                error = load_finish_file(out, to_stdout);
         }
-        int error = -errno;
-        complain("%s: %s", path, strerror(-error));
+        if (error)
+                complain("%s: %s", path, strerror(-error));
         return error;
 }

@@ -6,10 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -18,7 +21,8 @@ enum {
         DRAIN_US = 2000000,          /* how long answers are waited for at the end */
         BYTES_PER_CONNECTION = 4200, /* the kernel's and ours, one end */
         RESERVED_DESCRIPTORS = 64,
-        CANNOT = 2, /* exit statuses */
+        DEFAULT_THREADS = 8, /* at most */
+        CANNOT = 2,          /* exit statuses */
         FAILED = 1,
 };
 
@@ -149,35 +153,76 @@ static uint64_t raise_descriptor_limit(void)
         return limit.rlim_cur;
 }
 
-/* With epoll each connection needs a descriptor of the process's. */
+/* With a source address of its own, a socket of a ring's table needs the ring's bind (Linux 6.11). */
+static bool ring_can_bind(void)
+{
+        enum { OP_BIND = 56, OPS = 256 };
+        const char *without = getenv("BERTH_URING_WITHOUT"); /* as the port's tests have it */
+        struct io_uring_params parameters = { 0 };
+        struct io_uring_probe *probe = calloc(1, sizeof(*probe) + OPS * sizeof(probe->ops[0]));
+        int ring = (int)syscall(SYS_io_uring_setup, 1, &parameters);
+        bool can = probe && ring >= 0 && syscall(SYS_io_uring_register, ring, IORING_REGISTER_PROBE, probe, OPS) == 0 &&
+                   probe->last_op >= OP_BIND && (probe->ops[OP_BIND].flags & IO_URING_OP_SUPPORTED);
+        if (ring >= 0)
+                close(ring);
+        free(probe);
+        return can && !(without && strstr(without, "bind"));
+}
+
+/* Where each socket of a ring needs a descriptor, a port has no more of them than there are; else its tables hold more. */
+static bool ring_can_hold(const struct load_run *run, uint64_t descriptors)
+{
+        struct berth_port *probe;
+        struct berth_port_config config = { .engine = run->options.engine, .max_handles = INT32_MAX, .buffers = 1 };
+        if (berth_port_create(&probe, &config) < 0)
+                return true; /* the threads' own could be made */
+        uint32_t most = berth_port_max_handles(probe);
+        berth_port_destroy(probe);
+        return most >= run->options.connections || most > descriptors;
+}
+
+/* Why each connection needs a descriptor, and how many there are for them; NULL: none does. */
+static const char *descriptor_reason(const struct load_run *run, uint64_t descriptors, uint64_t *room)
+{
+        *room = descriptors > RESERVED_DESCRIPTORS ? descriptors - RESERVED_DESCRIPTORS : 0;
+        if (strcmp(run->engine, "epoll") == 0)
+                return "; io_uring needs no descriptor for a connection from Linux 6.8 on";
+        if (!ring_can_hold(run, descriptors))
+                return "; io_uring needs a descriptor for each connection before Linux 6.8";
+        if (run->plan.sources == 0 || ring_can_bind())
+                return NULL;
+        *room = min_of(*room, descriptors / 2 * run->thread_count); /* a port's plain sockets */
+        return "; with more than one source address io_uring needs a descriptor for each connection before Linux 6.11";
+}
+
 static int check_descriptors(const struct load_run *run, uint64_t descriptors)
 {
         char connections[32], have[32], allowed[32];
-        uint64_t room = 0;
+        uint64_t room, slots = 0;
         bool enough = true;
         for (unsigned i = 0; i < run->thread_count; i++) {
-                room += run->crowds[i]->max_handles;
+                slots += run->crowds[i]->max_handles;
                 enough &= run->crowds[i]->max_handles >= run->crowds[i]->client_count;
         }
-        if (strcmp(run->engine, "epoll") == 0) {
-                room = descriptors > RESERVED_DESCRIPTORS ? descriptors - RESERVED_DESCRIPTORS : 0;
-                enough = room >= run->options.connections;
-        }
+        const char *reason = descriptor_reason(run, descriptors, &room);
+        enough &= !reason || room >= run->options.connections;
         if (enough)
                 return 0;
-        complain(
-                "%s connections with the %s engine: RLIMIT_NOFILE is %s, which is enough for %s (ulimit -Hn; the uring "
-                "engine needs no descriptor for a connection)",
-                load_digits(run->options.connections, connections), run->engine, load_digits(descriptors, have),
-                load_digits(room, allowed));
+        complain("%s connections with the %s engine: RLIMIT_NOFILE is %s, which is enough for %s (ulimit -Hn%s)",
+                 load_digits(run->options.connections, connections), run->engine, load_digits(descriptors, have),
+                 load_digits(reason ? room : slots, allowed), reason ? reason : "");
         return -EMFILE;
 }
 
 static int check_writable(const char *path)
 {
+        struct stat status;
         if (!path || strcmp(path, "-") == 0)
                 return 0;
-        int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        /* A pipe would have a reader see its end, or have us wait for one. */
+        if (stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode) && access(path, W_OK) == 0)
+                return 0;
+        int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
         if (descriptor < 0) {
                 int error = -errno;
                 complain("%s: %s", path, strerror(-error));
@@ -189,13 +234,13 @@ static int check_writable(const char *path)
 
 /* ---- threads ---- */
 
-/* Half of the cores: the other half is the server's, where it is on the same machine, and a client has less to do. */
+/* Opening is work for the kernel above all, which goes on beside a server on the same machine. */
 static unsigned choose_threads(const struct load_options *options)
 {
         cpu_set_t cores;
         unsigned threads = options->threads;
         if (!threads && sched_getaffinity(0, sizeof(cores), &cores) == 0)
-                threads = max_of((unsigned)CPU_COUNT(&cores) / 2, 1u);
+                threads = min_of((unsigned)CPU_COUNT(&cores), (unsigned)DEFAULT_THREADS);
         return min_of(min_of(max_of(threads, 1u), (unsigned)LOAD_MAX_THREADS), options->connections);
 }
 
@@ -284,10 +329,14 @@ static void begin_to_hold(struct load_run *run)
         load_run_tell(run, LOAD_HOLDING);
 }
 
+static bool is_deserted(const struct load_run *run)
+{
+        return !run->options.reconnect && load_total(run, LOAD_OPEN) == 0;
+}
+
 static bool is_hold_over(const struct load_run *run)
 {
-        bool deserted = !run->options.reconnect && load_total(run, LOAD_OPEN) == 0;
-        return deserted || run->now_us >= hold_end_us(run);
+        return is_deserted(run) || run->now_us >= hold_end_us(run);
 }
 
 static bool all_done(const struct load_run *run)
@@ -302,35 +351,53 @@ static bool all_done(const struct load_run *run)
 static bool move_on(struct load_run *run)
 {
         enum load_phase phase = (enum load_phase)atomic_load_explicit(&run->phase, memory_order_relaxed);
+        /* Slow readers would take too long; that they are served at all has to show. */
+        enum load_count waited_for = run->options.slow_bytes ? LOAD_AWAITING : LOAD_ASKING;
         if (phase == LOAD_OPENING && load_total(run, LOAD_SETTLED) == run->options.connections)
                 begin_to_hold(run);
         else if ((phase == LOAD_HOLDING && is_hold_over(run)) || (phase < LOAD_ENDING && run->interrupted)) {
                 run->end_us = run->interrupted ? run->now_us : min_of(run->now_us, hold_end_us(run));
+                run->deserted = !run->interrupted && is_deserted(run) && run->now_us < hold_end_us(run);
                 load_run_tell(run, LOAD_ENDING);
-        } else if (phase == LOAD_ENDING && (run->options.slow_bytes || load_total(run, LOAD_ASKING) == 0 ||
-                                            run->now_us > run->end_us + DRAIN_US))
+        } else if (phase == LOAD_ENDING && (load_total(run, waited_for) == 0 || run->now_us > run->end_us + DRAIN_US))
                 load_run_tell(run, LOAD_CLOSING);
         return phase != LOAD_CLOSING || !all_done(run);
 }
 
 /* ---- the end ---- */
 
+static bool is_stdout(const char *path)
+{
+        return path && strcmp(path, "-") == 0;
+}
+
+static int flush_stdout(void)
+{
+        if (fflush(stdout) == 0 && !ferror(stdout))
+                return 0;
+        complain("standard output: %s", strerror(errno));
+        return -EIO;
+}
+
 static int report(struct load_run *run)
 {
-        bool to_stdout = run->options.json && strcmp(run->options.json, "-") == 0;
-        int error = 0;
+        bool to_stdout = is_stdout(run->options.json) || is_stdout(run->options.report);
+        int error = 0, written = 0;
         load_summary(run, to_stdout ? stderr : stdout);
         if (run->options.json)
                 error = load_json_save(run, run->options.json);
         if (run->options.report)
-                error = min_of(load_report_save(run, run->options.report), error);
-        fflush(stdout);
-        return error || load_run_failed(run) ? FAILED : 0;
+                written = load_report_save(run, run->options.report);
+        if (!error && !written)
+                error = flush_stdout();
+        return error || written || load_run_failed(run) ? FAILED : 0;
 }
 
 /* The second signal: nobody is waited for, the kernel closes what is open. */
 static _Noreturn void leave_at_once(struct load_run *run)
 {
+        if (run->scrape.running)
+                pthread_mutex_lock(&run->scrape.lock); /* for good: nothing of it changes any more */
         _exit(report(run));
 }
 
@@ -378,6 +445,8 @@ static int prepare(struct load_run *run)
                 error = plan(run);
         if (!error)
                 error = check_memory(run);
+        if (!error)
+                error = load_scrape_prepare(&run->scrape, run->options.admin_url);
         return error ? error : load_run_init(run);
 }
 
@@ -394,7 +463,7 @@ static int run_all(struct load_run *run)
 {
         sigset_t signals;
         block_signals(&signals);
-        if (load_scrape_start(&run->scrape, run->options.admin_url) < 0)
+        if (load_scrape_start(&run->scrape) < 0)
                 return CANNOT;
         int result = CANNOT;
         if (start_threads(run) == 0) {

@@ -21,6 +21,7 @@
 #include "http/http.h"
 
 #include <berth/port.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -127,7 +128,8 @@ struct load_plan {
         uint32_t given;     /* source addresses that the user gave; 0: none */
         bool free_sources;  /* any of 127.0.0.0/8 may be taken, since all destinations are there, too */
         /* what follows */
-        uint32_t sources;      /* how many are used; 0: the kernel's choice, which is one */
+        uint32_t sources;      /* how many are used, four times the number needed where they are free; 0: the kernel's
+                                * choice, which is one */
         uint64_t pairs;        /* of source and destination */
         uint64_t pairs_needed; /* that no connect has to search for a free port */
         bool crowded;          /* it can be done, but slowly */
@@ -236,10 +238,13 @@ enum load_count {
         LOAD_ASK_FAILED, /* without one, or with a status of 400 or more */
         LOAD_UNSENT,     /* no connection was free for them in time */
         LOAD_UNFINISHED, /* cut off by our end */
+        LOAD_UNHEARD,    /* of these, those of which nothing had come, not even the head */
+        LOAD_AT_LEAST,   /* latencies that are a lower bound: how long a request without an answer had waited */
         LOAD_BYTES,      /* received: bodies */
         LOAD_OPEN,       /* now */
         LOAD_CONNECTING, /* now */
         LOAD_ASKING,     /* now */
+        LOAD_AWAITING,   /* now: of those that ask, who has not seen a head */
         LOAD_COUNTS,
 };
 
@@ -299,6 +304,7 @@ struct load_pace {
         uint32_t thread, threads;
         uint32_t clients; /* of this thread: the k-th thing is for client k % clients */
         uint64_t next;    /* k of the first that has not been done */
+        uint64_t counted; /* k of the first that has not been counted as due */
 };
 
 /* `rate` a second over all threads. */
@@ -313,6 +319,12 @@ uint64_t load_pace_due(const struct load_pace *pace, uint64_t k);
 
 /* When the next one is due; UINT64_MAX: none before the end. */
 uint64_t load_pace_next(const struct load_pace *pace);
+
+/* How many have come to be due since the last call. */
+uint64_t load_pace_come(struct load_pace *pace, uint64_t now_us);
+
+/* Without rounds: passes by what was due before now, so that nobody catches up on it. */
+void load_pace_skip(struct load_pace *pace, uint64_t now_us);
 
 /* ---- waking up (alarm.c) ---- */
 
@@ -350,8 +362,9 @@ struct load_client {
         struct load_ask *ask; /* while it does something */
         uint32_t link;        /* at rest: its place in crowd->resting[]; waiting to open: the next one */
         uint8_t state;        /* enum load_state */
-        bool armed;           /* its op of crowd->waits is in flight */
-        bool settled;         /* its first attempt is over */
+        bool armed : 1;       /* its op of crowd->waits is in flight */
+        bool settled : 1;     /* its first attempt is over */
+        uint16_t skipped;     /* LOAD_EACH: how many fell due after due_us and are never sent */
         uint64_t due_us;      /* LOAD_EACH: fell due while it was busy; 0: none. Waiting to open: from when on */
 };
 
@@ -444,8 +457,10 @@ void *load_crowd_main(void *argument);
 void load_client_open(struct load_crowd *crowd, struct load_client *client);
 /* Open, and nothing to do. */
 void load_client_rest(struct load_crowd *crowd, struct load_client *client);
-/* Takes it out of those at rest and gives it an ask. */
+/* Takes it out of those at rest and gives it an ask. NULL without memory: it rests on. */
 struct load_ask *load_client_rouse(struct load_crowd *crowd, struct load_client *client, enum load_state state);
+/* LOAD_EACH: what fell due behind the one that waits will never be sent; it would have taken at least until now. */
+void load_client_give_up_skipped(struct load_crowd *crowd, struct load_client *client);
 /* A random one of those at rest; there is one. */
 struct load_client *load_client_pick(struct load_crowd *crowd);
 /* The connect of its ask has ended. */
@@ -464,8 +479,11 @@ const struct load_endpoint *load_client_endpoint(const struct load_crowd *crowd,
 struct load_client *load_client_again(struct load_crowd *crowd);
 
 /* ask.c */
+/* NULL without memory. */
 struct load_ask *load_ask_take(struct load_crowd *crowd, struct load_client *client);
 void load_ask_give(struct load_crowd *crowd, struct load_ask *ask);
+/* A request that was due then has no answer: it takes at least as long as it has waited by now. */
+void load_ask_waited(struct load_crowd *crowd, uint64_t due_us);
 /* Begins a request that was due at due_us. */
 void load_ask_begin(struct load_crowd *crowd, struct load_ask *ask, uint64_t due_us);
 void load_ask_receive(struct load_crowd *crowd, struct load_ask *ask);
@@ -482,20 +500,26 @@ enum { LOAD_METRICS = 24, LOAD_METRIC_NAME = 96 };
 
 struct load_scrape {
         const char *url;
+        struct load_url parts;
+        struct addrinfo *addresses;
         pthread_t thread;
         bool running;
         pthread_mutex_t lock;
         pthread_cond_t stop_now;
-        bool stopping;
         /* under the lock */
+        bool stopping;
+        int descriptor; /* of the reading under way; -1: none */
         char names[LOAD_METRICS][LOAD_METRIC_NAME];
-        double values[LOAD_METRICS];
+        double values[LOAD_METRICS]; /* NAN: not on the last page, or there was none */
         unsigned count;
         uint64_t good, bad; /* readings */
 };
 
-/* Starts to read `url` once a second; NULL: nothing is read. 0, or -errno after saying why. */
-int load_scrape_start(struct load_scrape *scrape, const char *url);
+/* Looks up where to read; NULL: nothing is read. 0, or -errno after saying why. */
+int load_scrape_prepare(struct load_scrape *scrape, const char *url);
+
+/* Starts to read once a second. 0, or -errno after saying why. */
+int load_scrape_start(struct load_scrape *scrape);
 void load_scrape_stop(struct load_scrape *scrape);
 
 /* Takes what a page of metrics says into names and values. Without I/O; `text` is NUL-terminated. */
@@ -527,6 +551,7 @@ struct load_run {
         _Atomic int phase;                                   /* enum load_phase */
         _Atomic uint64_t requests_start_us, requests_end_us; /* requests fall due from .. until before */
         bool interrupted;
+        bool deserted; /* the hold ended early, since no connection was left */
         uint64_t start_us;
         uint64_t settled_us,
                 opened_us; /* all were tried; the hold began: requests of a schedule begin a little later */
@@ -536,6 +561,7 @@ struct load_run {
         struct load_tally total;      /* the sum now */
         struct load_histogram before; /* its latencies at the last sample */
         struct load_histogram recent; /* latencies between the two */
+        uint64_t answered_before;     /* LOAD_ANSWERED at the last sample */
         struct load_sample *samples;
         unsigned sample_count;
         unsigned sample_seconds; /* one sample is so many */
@@ -593,6 +619,8 @@ void load_progress_end(struct load_progress *progress);
 
 void load_summary(const struct load_run *run, FILE *out);
 void load_json_write(const struct load_run *run, FILE *out);
+/* Writes what is left, and closes. 0, or -errno when anything could not be written. */
+int load_finish_file(FILE *out, bool keep_open);
 /* To a file ("-": standard output). 0, or -errno after saying why. */
 int load_json_save(const struct load_run *run, const char *path);
 int load_report_save(const struct load_run *run, const char *path);

@@ -14,7 +14,7 @@ void load_options_help(void)
              "says\n"
              "how it went. Without an option that says what to ask, each connection asks once when it is open.\n"
              "\n"
-             "  -c, --connections N            how many; default 100\n"
+             "  -c, -n, --connections N        how many; default 100\n"
              "      --open-rate R              open R of them a second; default: as fast as it goes\n"
              "      --hold SECONDS             how long they stay when all are open; default 10\n"
              "      --reconnect                open those anew that fail or are closed\n"
@@ -25,13 +25,15 @@ void load_options_help(void)
              "                                 options one file after another, as a music player does\n"
              "      --range BYTES              ask for a random piece of BYTES instead of the whole file\n"
              "  -H, --header 'NAME: VALUE'     send that, too; may be repeated\n"
-             "      --timeout SECONDS          how long a connect or an answer may take; default 30\n"
+             "      --timeout SECONDS          how long a connect may take, a request may wait for a free connection,\n"
+             "                                 and an answer may stand still; default 30\n"
              "\n"
              "      --url URL                  one more URL, as those behind the options\n"
              "      --port-range A-B           these ports of every URL's host\n"
-             "      --source A-B|A,B           connect from these addresses; default: on the loopback as many of\n"
-             "                                 127.0.0.1, 127.0.0.2, ... as are needed, else the kernel's choice\n"
-             "      --threads N                default: half as many as there are cores\n"
+             "      --source A-B|A,B           connect from these addresses; default: on the loopback four times as\n"
+             "                                 many of 127.0.0.1, 127.0.0.2, ... as are needed, else the kernel's "
+             "choice\n"
+             "      --threads N                default: as many as there are processors, at most 8\n"
              "      --engine NAME              auto (default), uring or epoll; also by $BERTH_ENGINE\n"
              "\n"
              "      --json FILE                all figures as JSON; - is standard output\n"
@@ -172,6 +174,7 @@ static int take_amount(struct load_options *options, int option)
 {
         switch (option) {
         case 'c':
+        case 'n':
                 return option_number("connections", optarg, 1, LOAD_MAX_CONNECTIONS, &options->connections);
         case OPTION_OPEN_RATE:
                 return parse_decimal("open-rate", optarg, 0.001, 10e6, &options->open_rate);
@@ -234,12 +237,16 @@ static int take(struct load_options *options, int option)
 static int parse_all(struct load_options *options, int argc, char **argv)
 {
         int option;
-        while ((option = getopt_long(argc, argv, "c:H:qh", table, NULL)) != -1)
+        while ((option = getopt_long(argc, argv, "c:n:H:qh", table, NULL)) != -1)
                 if (take(options, option) < 0)
                         return -EINVAL;
         for (; optind < argc; optind++)
                 if (take_url(options, argv[optind]) < 0)
                         return -EINVAL;
+        if (options->json && options->report && strcmp(options->json, "-") == 0 && strcmp(options->report, "-") == 0) {
+                complain("--json - and --report - exclude each other");
+                return -EINVAL;
+        }
         if (options->url_count == 0 && !options->help) {
                 complain("which URL? (see berth load --help)");
                 return -EINVAL;

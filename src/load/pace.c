@@ -41,3 +41,20 @@ uint64_t load_pace_next(const struct load_pace *pace)
         uint64_t due_us = load_pace_due(pace, pace->next);
         return due_us < pace->end_us ? due_us : UINT64_MAX;
 }
+
+uint64_t load_pace_come(struct load_pace *pace, uint64_t now_us)
+{
+        uint64_t before = pace->counted, due_us;
+        while ((due_us = load_pace_due(pace, pace->counted)) < pace->end_us && due_us <= now_us)
+                pace->counted++;
+        return pace->counted - before;
+}
+
+void load_pace_skip(struct load_pace *pace, uint64_t now_us)
+{
+        ensure(pace->round_us == 0 && pace->threads > 0);
+        if (now_us <= pace->start_us)
+                return;
+        double each_us = pace->step_us * pace->threads;
+        pace->next = max_of(pace->next, (uint64_t)((double)(now_us - pace->start_us) / each_us));
+}

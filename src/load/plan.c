@@ -4,12 +4,16 @@
  * one destination (an address with a port) there are as many as net.ipv4.ip_local_port_range has ports. The kernel looks
  * for a free one among those of one parity first, and past half of the range it has to search: connects slow down a
  * thousandfold towards the end. So each pair of source and destination gets at most half of the range, and where all
- * destinations are on this machine's loopback, more sources are taken from 127.0.0.0/8 by ourselves.
+ * destinations are on this machine's loopback, more sources are taken from 127.0.0.0/8 by ourselves: four times as many
+ * as needed, which opens the crowd faster still.
  */
 #include "load/load_priv.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+
+/* Free sources cost nothing, and in a range that is an eighth full a free port is found sooner than in half of one. */
+enum { SOURCES_FACTOR = 4 };
 
 static uint64_t divide_up(uint64_t a, uint64_t b)
 {
@@ -24,7 +28,8 @@ void load_plan_compute(struct load_plan *plan)
         plan->sources = plan->given;
         if (!plan->given && plan->free_sources) {
                 uint64_t wanted = divide_up(plan->pairs_needed, plan->endpoints);
-                plan->sources = wanted > 1 ? (uint32_t)min_of(wanted, (uint64_t)LOAD_MAX_ADDRESSES) : 0;
+                uint64_t taken = min_of(SOURCES_FACTOR * wanted, (uint64_t)LOAD_MAX_ADDRESSES);
+                plan->sources = wanted > 1 ? (uint32_t)taken : 0;
         }
         plan->pairs = (uint64_t)max_of(plan->sources, 1u) * plan->endpoints;
         plan->impossible = plan->pairs * plan->ports < plan->connections;
@@ -163,6 +168,8 @@ void load_plan_describe(const struct load_plan *plan, const union load_address *
                     plan->pairs_needed == 1 ? "" : "s");
         if (plan->impossible || plan->crowded)
                 text_format(out, "; there %s %s", plan->pairs == 1 ? "is" : "are", pairs);
+        else if (plan->sources > plan->given && plan->pairs > plan->pairs_needed)
+                text_format(out, ", %s are taken", pairs);
         text_put(out, SPAN(": "));
         put_sources(out, sources, plan->sources);
         text_put(out, SPAN(" to "));

@@ -7,7 +7,7 @@
 
 #include <unistd.h>
 
-enum { SHOW_US = 200000 };
+enum { SHOW_US = 200000, REASONS = 3 };
 
 const char *load_digits(uint64_t value, char out[32])
 {
@@ -53,20 +53,37 @@ static void put_count(struct text *line, const char *name, uint64_t value)
         text_format(line, "  %s %s", name, load_digits(value, digits));
 }
 
-/* The most frequent reason of connects that failed. */
-static void put_reason(struct text *line, const struct load_run *run)
+/* The most frequent reasons of connects that failed. */
+static void put_reasons(struct text *line, const struct load_run *run)
 {
-        unsigned most = 0;
-        uint64_t count = 0;
+        unsigned top[REASONS + 1], count = 0;
+        uint64_t counts[REASONS + 1];
+        char digits[32];
         for (unsigned i = 0; i < LOAD_ERRORS; i++) {
                 uint64_t n = atomic_load_explicit(&run->total.errors[LOAD_AT_CONNECT][i], memory_order_relaxed);
-                if (n > count) {
-                        count = n;
-                        most = i;
+                if (n == 0)
+                        continue;
+                unsigned at = count;
+                for (; at > 0 && counts[at - 1] < n; at--) {
+                        counts[at] = counts[at - 1];
+                        top[at] = top[at - 1];
                 }
+                counts[at] = n;
+                top[at] = i;
+                count = min_of(count + 1, (unsigned)REASONS);
         }
+        for (unsigned i = 0; i < count; i++)
+                text_format(line, "%s%s %s", i ? ", " : " (", load_error_name(top[i]), load_digits(counts[i], digits));
         if (count)
-                text_format(line, " (%s)", load_error_name(most));
+                text_format(line, ")");
+}
+
+/* Answers a second between the last sample and the one before. */
+static uint64_t recent_rate(const struct load_run *run)
+{
+        const struct load_sample *last = &run->samples[run->sample_count - 1];
+        double passed = last->at_seconds - (run->sample_count > 1 ? last[-1].at_seconds : 0);
+        return passed > 0.01 ? (uint64_t)((double)last->answered / passed + 0.5) : 0;
 }
 
 static void put_requests(struct text *line, const struct load_run *run)
@@ -75,8 +92,8 @@ static void put_requests(struct text *line, const struct load_run *run)
         if (load_total(run, LOAD_DUE) == 0 || run->sample_count == 0)
                 return;
         const struct load_sample *last = &run->samples[run->sample_count - 1];
-        put_count(line, "req/s", last->answered / (run->seconds % run->sample_seconds ? 1 : run->sample_seconds));
-        if (last->answered)
+        put_count(line, "req/s", recent_rate(run));
+        if (last->most_us)
                 text_format(line, "  p50 %s  p99 %s", load_duration(last->p50_us, p50),
                             load_duration(last->p99_us, p99));
         uint64_t bad = load_total(run, LOAD_ASK_FAILED) + load_total(run, LOAD_UNSENT);
@@ -90,7 +107,7 @@ static void compose(struct text *line, const struct load_run *run)
         text_format(line, "%.1f s", load_run_seconds(run));
         put_count(line, "opened", load_total(run, LOAD_OPENED));
         put_count(line, "failed", load_total(run, LOAD_FAILED));
-        put_reason(line, run);
+        put_reasons(line, run);
         if (gone)
                 put_count(line, "lost", gone);
         if (load_total(run, LOAD_OPEN) + gone != load_total(run, LOAD_OPENED))

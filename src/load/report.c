@@ -44,8 +44,8 @@ int load_report_save(const struct load_run *run, const char *path)
         bool to_stdout = strcmp(path, "-") == 0;
         FILE *out = to_stdout ? stdout : fopen(path, "w");
         int error = out ? write_page(run, out) : -errno;
-        if (out && (to_stdout ? fflush(out) : fclose(out)) != 0 && !error)
-                error = -errno;
+        int unwritten = out ? load_finish_file(out, to_stdout) : 0;
+        error = error ? error : unwritten;
         if (error)
                 complain("%s: %s", path, strerror(-error));
         return error;

@@ -95,7 +95,8 @@ void load_run_sample(struct load_run *run)
                 sample.counts[i] = load_total(run, (enum load_count)i);
         load_histogram_since(&run->recent, &run->total.latency, &run->before);
         run->before = run->total.latency;
-        sample.answered = load_histogram_count(&run->recent);
+        sample.answered = load_total(run, LOAD_ANSWERED) - run->answered_before;
+        run->answered_before = load_total(run, LOAD_ANSWERED);
         sample.p50_us = load_histogram_percentile(&run->recent, 50);
         sample.p99_us = load_histogram_percentile(&run->recent, 99);
         sample.most_us = load_histogram_most(&run->recent);
@@ -118,7 +119,8 @@ bool load_run_failed(const struct load_run *run)
         for (unsigned i = 0; i < array_count(bad); i++)
                 if (load_total(run, bad[i]) > 0)
                         return true;
-        return !run->interrupted && !run->options.slow_bytes && load_total(run, LOAD_UNFINISHED) > 0;
+        enum load_count cut = run->options.slow_bytes ? LOAD_UNHEARD : LOAD_UNFINISHED;
+        return run->deserted || (!run->interrupted && load_total(run, cut) > 0);
 }
 
 static double seconds_between(uint64_t from_us, uint64_t to_us)

@@ -1,10 +1,9 @@
 /* Reads the server's metrics once a second, in a thread of its own that may wait: plain sockets, one connection a
- * reading. The page is the text format of Prometheus; what is kept of it are the series named below. */
+ * reading, two seconds for all of it. Who ends the run shuts that socket down. The page is the text format of Prometheus; what is kept of it are the series named below. */
 #include "load/load_priv.h"
 
 #include <errno.h>
 #include <math.h>
-#include <netdb.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -13,8 +12,8 @@
 enum { PAGE_BYTES = 256 << 10, PATIENCE_SECONDS = 2 };
 
 static const char *const wanted[] = {
-        "process_resident_memory_bytes", "berth_resident_memory_bytes", "berth_memory_bytes",
-        "berth_kernel_memory_bytes",     "berth_connections",
+        "process_resident_memory_bytes",  "berth_memory_bytes", "berth_kernel_tcp_memory_bytes",
+        "berth_cgroup_memory_used_bytes", "berth_connections",
 };
 
 /* ---- the page ---- */
@@ -50,8 +49,16 @@ static void keep(struct load_scrape *scrape, const char *name, size_t size, doub
         scrape->values[i] = value;
 }
 
+/* What the last page does not have is not known. */
+static void forget(struct load_scrape *scrape)
+{
+        for (unsigned i = 0; i < scrape->count; i++)
+                scrape->values[i] = NAN;
+}
+
 void load_scrape_read(struct load_scrape *scrape, const char *text)
 {
+        forget(scrape);
         while (text && *text) {
                 size_t size = name_size(text);
                 if (size > 0 && text[size + 1] > ' ') { /* strtod() would look for a number in the next line */
@@ -67,32 +74,67 @@ void load_scrape_read(struct load_scrape *scrape, const char *text)
 
 /* ---- reading it ---- */
 
-static int connect_to(const struct load_url *url)
+/* The next call on the socket waits until the deadline at most. 0, or -ETIMEDOUT. */
+static int wait_until(int descriptor, uint64_t deadline_us)
 {
-        char port[8];
-        struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
-        struct timeval patience = { .tv_sec = PATIENCE_SECONDS };
-        int descriptor = -1;
-        snprintf(port, sizeof(port), "%u", url->first_port);
-        if (getaddrinfo(url->host, port, &hints, &list) != 0)
-                return -ENOENT;
-        for (const struct addrinfo *info = list; info && descriptor < 0; info = info->ai_next) {
-                descriptor = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-                if (descriptor < 0)
-                        continue;
-                setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-                setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-                if (connect(descriptor, info->ai_addr, info->ai_addrlen) < 0) {
-                        close(descriptor);
-                        descriptor = -1;
-                }
-        }
-        freeaddrinfo(list);
-        return descriptor < 0 ? -ECONNREFUSED : descriptor;
+        uint64_t now_us = clock_us(), left_us = deadline_us > now_us ? deadline_us - now_us : 0;
+        struct timeval patience = { .tv_sec = (time_t)(left_us / 1000000), .tv_usec = (long)(left_us % 1000000) };
+        if (left_us == 0)
+                return -ETIMEDOUT;
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+        return 0;
 }
 
-/* The body into page[], NUL-terminated and cut at its end. 0, or -errno. */
-static int receive_page(int descriptor, char *page)
+/* The socket of the reading, which stopping shuts down; -1: none. False: it is to stop. */
+static bool show(struct load_scrape *scrape, int descriptor)
+{
+        pthread_mutex_lock(&scrape->lock);
+        scrape->descriptor = descriptor;
+        bool going = !scrape->stopping;
+        pthread_mutex_unlock(&scrape->lock);
+        return going;
+}
+
+static void hide_and_close(struct load_scrape *scrape, int descriptor)
+{
+        show(scrape, -1);
+        close(descriptor);
+}
+
+static int connect_to(struct load_scrape *scrape, uint64_t deadline_us)
+{
+        int error = -ECONNREFUSED;
+        for (const struct addrinfo *info = scrape->addresses; info; info = info->ai_next) {
+                int descriptor = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+                if (descriptor < 0)
+                        return -errno;
+                error = show(scrape, descriptor) ? wait_until(descriptor, deadline_us) : -ECANCELED;
+                if (!error && connect(descriptor, info->ai_addr, info->ai_addrlen) == 0)
+                        return descriptor;
+                error = error ? error : -errno;
+                hide_and_close(scrape, descriptor);
+        }
+        return error;
+}
+
+/* What has come of it goes behind page[*used], whose last byte stays free. 0: more is to come, 1: all is there. */
+static int take_bytes(struct load_response *response, const char *bytes, size_t size, char *page, size_t *used)
+{
+        int result = 0;
+        for (size_t at = 0, took; at < size && result == 0; at += took) {
+                struct span body;
+                result = load_response_take(response, bytes + at, size - at, &took, &body);
+                if (body.size > (size_t)PAGE_BYTES - 1 - *used)
+                        return -EFBIG;
+                memcpy(page + *used, body.data, body.size);
+                *used += body.size;
+        }
+        return result;
+}
+
+/* The body into page[], NUL-terminated. 0, or -errno. */
+static int receive_page(int descriptor, uint64_t deadline_us, char *page)
 {
         struct load_response response;
         char bytes[16384];
@@ -100,37 +142,37 @@ static int receive_page(int descriptor, char *page)
         int result = 0;
         load_response_init(&response);
         while (result == 0) {
+                result = wait_until(descriptor, deadline_us);
+                if (result < 0)
+                        break;
                 ssize_t n = recv(descriptor, bytes, sizeof(bytes), 0);
                 if (n < 0)
                         return -errno;
                 if (n == 0)
                         result = load_response_ends_here(&response) ? 1 : -ECONNRESET;
-                for (size_t at = 0, took; at < (size_t)n && result == 0; at += took) {
-                        struct span body;
-                        result = load_response_take(&response, bytes + at, (size_t)n - at, &took, &body);
-                        size_t size = min_of(body.size, (size_t)PAGE_BYTES - 1 - used);
-                        memcpy(page + used, body.data, size);
-                        used += size;
-                }
+                else
+                        result = take_bytes(&response, bytes, (size_t)n, page, &used);
         }
         page[used] = '\0';
         return result < 0 ? result : response.status == 200 ? 0 : -ENOENT;
 }
 
-static int read_page(const struct load_url *url, char *page)
+static int read_page(struct load_scrape *scrape, char *page)
 {
+        const struct load_url *url = &scrape->parts;
+        uint64_t deadline_us = clock_us() + PATIENCE_SECONDS * 1000000;
         char request[1024];
         int size = snprintf(request, sizeof(request), "GET %.*s HTTP/1.1\r\nHost: %s:%u\r\nConnection: close\r\n\r\n",
                             (int)url->path.size, url->path.data, url->host, url->first_port);
         if (size >= (int)sizeof(request))
                 return -ENAMETOOLONG;
-        int descriptor = connect_to(url);
+        int descriptor = connect_to(scrape, deadline_us);
         if (descriptor < 0)
                 return descriptor;
         int error = send(descriptor, request, (size_t)size, MSG_NOSIGNAL) == size ? 0 : -EPIPE;
         if (!error)
-                error = receive_page(descriptor, page);
-        close(descriptor);
+                error = receive_page(descriptor, deadline_us, page);
+        hide_and_close(scrape, descriptor);
         return error;
 }
 
@@ -150,19 +192,14 @@ static void *read_on(void *argument)
 {
         struct load_scrape *scrape = argument;
         char *page = malloc(PAGE_BYTES);
-        struct load_url url;
-        ensure(page && load_url_parse(&url, scrape->url) == 0);
-        if (url.path.size == 1)
-                url.path = SPAN("/metrics");
+        ensure(page);
         pthread_mutex_lock(&scrape->lock);
         while (!scrape->stopping) {
                 pthread_mutex_unlock(&scrape->lock);
-                int error = read_page(&url, page);
+                int error = read_page(scrape, page);
                 pthread_mutex_lock(&scrape->lock);
-                if (error)
-                        scrape->bad++;
-                else
-                        load_scrape_read(scrape, page);
+                load_scrape_read(scrape, error ? "" : page);
+                scrape->bad += error != 0;
                 scrape->good += !error;
                 pause_a_second(scrape);
         }
@@ -171,16 +208,33 @@ static void *read_on(void *argument)
         return NULL;
 }
 
-int load_scrape_start(struct load_scrape *scrape, const char *url)
+int load_scrape_prepare(struct load_scrape *scrape, const char *url)
 {
-        struct load_url parsed;
+        struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+        char port[8];
         if (!url)
                 return 0;
-        if (load_url_parse(&parsed, url) < 0) {
+        if (load_url_parse(&scrape->parts, url) < 0) {
                 complain("--admin-url %s: expected http://HOST:PORT[/PATH]", url);
                 return -EINVAL;
         }
+        if (scrape->parts.path.size == 1)
+                scrape->parts.path = SPAN("/metrics");
+        snprintf(port, sizeof(port), "%u", scrape->parts.first_port);
+        int error = getaddrinfo(scrape->parts.host, port, &hints, &scrape->addresses);
+        if (error) {
+                complain("--admin-url %s: %s", url, gai_strerror(error));
+                return -ENOENT;
+        }
         scrape->url = url;
+        return 0;
+}
+
+int load_scrape_start(struct load_scrape *scrape)
+{
+        if (!scrape->url)
+                return 0;
+        scrape->descriptor = -1;
         pthread_mutex_init(&scrape->lock, NULL);
         pthread_cond_init(&scrape->stop_now, NULL);
         int error = -pthread_create(&scrape->thread, NULL, read_on, scrape);
@@ -196,9 +250,12 @@ void load_scrape_stop(struct load_scrape *scrape)
                 return;
         pthread_mutex_lock(&scrape->lock);
         scrape->stopping = true;
+        if (scrape->descriptor >= 0)
+                shutdown(scrape->descriptor, SHUT_RDWR);
         pthread_cond_signal(&scrape->stop_now);
         pthread_mutex_unlock(&scrape->lock);
         pthread_join(scrape->thread, NULL);
+        freeaddrinfo(scrape->addresses);
         scrape->running = false;
         if (scrape->good == 0)
                 complain("%s: no metrics could be read there", scrape->url);

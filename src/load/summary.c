@@ -72,7 +72,7 @@ static void print_requests(const struct load_run *run, FILE *out)
 static void print_latencies(const struct load_run *run, FILE *out)
 {
         static const double percents[] = { 50, 90, 99, 99.9, 99.99 };
-        char text[32];
+        char text[32], all[32];
         row(out, "latency");
         for (unsigned i = 0; i < array_count(percents); i++)
                 fprintf(out, "p%g %s  ", percents[i],
@@ -82,12 +82,23 @@ static void print_latencies(const struct load_run *run, FILE *out)
         fputs(run->options.slow_bytes ? "(from when a request was due to the head of its answer)\n"
                                       : "(from when a request was due to the end of its answer)\n",
               out);
+        if (load_total(run, LOAD_AT_LEAST)) {
+                row(out, "");
+                fprintf(out, "(%s of %s are lower bounds: how long requests without an answer had waited)\n",
+                        load_digits(load_total(run, LOAD_AT_LEAST), text),
+                        load_digits(load_histogram_count(&run->total.latency), all));
+        }
 }
 
 void load_summary(const struct load_run *run, FILE *out)
 {
         char text[32];
         print_connections(run, out);
+        if (run->deserted) {
+                row(out, "");
+                fprintf(out, "the hold of %g s ended early: no connection was open any more\n",
+                        run->options.hold_seconds);
+        }
         if (load_histogram_count(&run->total.connect)) {
                 row(out, "connect");
                 fprintf(out, "p50 %s  ", load_duration(load_histogram_percentile(&run->total.connect, 50), text));

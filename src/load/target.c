@@ -250,18 +250,42 @@ static int add_address(struct load_targets *targets, const struct load_options *
         return 0;
 }
 
-static int add_group(struct load_targets *targets, const struct load_options *options, const struct group *group)
+static bool same_host(const struct addrinfo *a, const struct addrinfo *b)
 {
-        uint32_t first = targets->endpoint_count;
-        for (const struct addrinfo *info = group->addresses; info; info = info->ai_next) {
-                union load_address address = address_of(info, group->url.first_port);
-                uint32_t known = find_endpoint(targets, &address);
-                if (known < first) {
-                        char name[80];
+        union load_address x = address_of(a, 0), y = address_of(b, 0);
+        return memcmp(&x, &y, sizeof(x)) == 0;
+}
+
+static bool overlap(const struct load_url *a, const struct load_url *b)
+{
+        return a->first_port <= b->last_port && b->first_port <= a->last_port;
+}
+
+/* Each destination is in one group: clients are counted off over the destinations. */
+static int check_overlap(const struct group *group, const struct group *other)
+{
+        char name[80];
+        if (!overlap(&group->url, &other->url))
+                return 0;
+        for (const struct addrinfo *a = group->addresses; a; a = a->ai_next) {
+                for (const struct addrinfo *b = other->addresses; b; b = b->ai_next) {
+                        if (!same_host(a, b))
+                                continue;
+                        union load_address address = address_of(a,
+                                                                max_of(group->url.first_port, other->url.first_port));
                         load_address_name(&address, name, sizeof(name));
                         complain("two URLs lead to %s: give them the same host and ports", name);
                         return -EINVAL;
                 }
+        }
+        return 0;
+}
+
+static int add_group(struct load_targets *targets, const struct load_options *options, const struct group *group)
+{
+        for (const struct addrinfo *info = group->addresses; info; info = info->ai_next) {
+                union load_address address = address_of(info, group->url.first_port);
+                uint32_t known = find_endpoint(targets, &address);
                 int error = known < targets->endpoint_count ? 0 : add_address(targets, options, group, info);
                 if (error)
                         return error;
@@ -277,11 +301,14 @@ int load_targets_init(struct load_targets *targets, const struct load_options *o
         int error = groups && targets->endpoints ? read_urls(targets, groups, &count, options) : -ENOMEM;
         for (unsigned i = 0; i < count && !error; i++) {
                 error = resolve(&groups[i]);
+                for (unsigned k = 0; k < i && !error; k++)
+                        error = check_overlap(&groups[i], &groups[k]);
                 if (!error)
                         error = add_group(targets, options, &groups[i]);
+        }
+        for (unsigned i = 0; i < count; i++)
                 if (groups[i].addresses)
                         freeaddrinfo(groups[i].addresses);
-        }
         if (error == -ENOMEM)
                 complain("out of memory");
         free(groups);

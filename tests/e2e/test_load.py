@@ -272,9 +272,12 @@ def test_an_answer_that_does_not_come_times_out(load_on):
 
 def test_an_announced_end_is_no_loss(load_on):
     with answering(lambda c: c.sendall(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nbody')) as url:
-        crowd = load_on('-c', '4', '--hold', '0.2', url)
-    assert crowd.status == 0
+        crowd = load_on('-c', '4', '--hold', '0', url)
+        early = load_on('-c', '4', '--hold', '20', url)
+    assert crowd.status == 0 and not crowd.figures['deserted']
     assert crowd.figures['connections']['closed_as_announced'] == 4 and crowd.figures['requests']['bytes'] == 16
+    assert early.status == 1 and early.figures['deserted'] and early.figures['connections']['lost'] == 0
+    assert 'the hold of 20 s ended early: no connection was open any more' in early.stderr
 
 
 def test_requests_that_no_connection_is_free_for_are_told(load):
@@ -283,6 +286,25 @@ def test_requests_that_no_connection_is_free_for_are_told(load):
     requests = crowd.figures['requests']
     assert crowd.status == 1
     assert requests['due'] == 50 and requests['unsent'] == 48 and requests['unfinished'] == 2
+    assert requests['latency_us']['count'] == requests['latency_lower_bounds'] == 50
+    assert 400000 < requests['latency_us']['p50'] and requests['latency_us']['max'] > 900000
+    assert '50 of 50 are lower bounds' in crowd.stderr
+
+
+def test_a_client_that_is_kept_waiting_shows_what_it_could_not_ask(load):
+    with answering(lambda connection: time.sleep(9)) as url:
+        crowd = load('-c', '2', '--each-every', '0.1', '--hold', '1', '--threads', '1', url)
+    requests = crowd.figures['requests']
+    assert crowd.status == 1 and requests['due'] == 20 and requests['unsent'] == 18 and requests['unfinished'] == 2
+    assert requests['latency_us']['count'] == requests['latency_lower_bounds'] == 20
+    assert requests['latency_us']['min'] > 900000, 'they waited until the end'
+
+
+def test_slow_readers_that_are_never_answered_fail(load_on):
+    with answering(lambda connection: time.sleep(9)) as url:
+        crowd = load_on('-c', '3', '--slow', '1000', '--hold', '0.3', url)
+    requests = crowd.figures['requests']
+    assert crowd.status == 1 and requests['unfinished'] == requests['latency_lower_bounds'] == 3
 
 
 def test_the_servers_death_is_a_loss(load, mortal):
@@ -308,6 +330,15 @@ def test_a_restarted_server_gets_its_crowd_back(load, mortal):
     connections = crowd.figures['connections']
     assert crowd.status == 1 and connections['lost'] + connections['reset'] == 30
     assert connections['opened'] == 60
+
+
+def test_those_never_tried_are_opened_before_those_that_failed(load):
+    """Opening ends although each attempt fails and is repeated."""
+    with socket.socket() as deaf:
+        deaf.bind(('127.0.0.1', 0))
+        crowd = load('-c', '60', '--open-rate', '40', '--reconnect', '--hold', '0', f'http://127.0.0.1:{deaf.getsockname()[1]}/')
+    assert crowd.status == 1 and 60 <= crowd.figures['connections']['failed'] <= 65
+    assert 1.2 < crowd.figures['connections']['open_seconds'] < 2.5
 
 
 # ---- when it refuses ----
@@ -356,6 +387,23 @@ def test_epoll_needs_descriptors_and_says_so(load, target):
     assert crowd.status == 2 and 'RLIMIT_NOFILE is 100' in crowd.stderr and hard > 100
 
 
+def test_rings_without_direct_descriptors_need_descriptors(load, monkeypatch):
+    monkeypatch.setenv('BERTH_URING_WITHOUT', 'direct')
+    crowd = load('-c', '300', '--engine=uring', '--threads', '2', 'http://127.0.0.1:1/', wrapper=['prlimit', '--nofile=200:200'])
+    if 'cannot start' in crowd.stderr:
+        pytest.skip('no io_uring here')
+    assert crowd.status == 2 and 'before Linux 6.8' in crowd.stderr
+
+
+def test_sources_without_the_rings_bind_need_descriptors(load, monkeypatch):
+    monkeypatch.setenv('BERTH_URING_WITHOUT', 'bind')
+    crowd = load('-c', '300', '--engine=uring', '--source', '127.0.0.1-127.0.0.2', 'http://127.0.0.1:1/',
+                 wrapper=['prlimit', '--nofile=200:200'])
+    if 'cannot start' in crowd.stderr:
+        pytest.skip('no io_uring here')
+    assert crowd.status == 2 and 'RLIMIT_NOFILE is 200' in crowd.stderr and 'a descriptor for each' in crowd.stderr
+
+
 @pytest.mark.parametrize('options', [
     [], ['ftp://a/'], ['https://a/'], ['http://a:0/'], ['http://a:9-8/'], ['http:///'],
     ['-c', '0', 'http://127.0.0.1/'], ['-c', 'x', 'http://127.0.0.1/'], ['--hold', '-1', 'http://127.0.0.1/'],
@@ -363,7 +411,8 @@ def test_epoll_needs_descriptors_and_says_so(load, target):
     ['--source', 'x', 'http://127.0.0.1/'], ['--source', '::1', 'http://127.0.0.1/'], ['--header', 'x', 'http://127.0.0.1/'],
     ['--header', 'A: b\r\nC: d', 'http://127.0.0.1/'], ['--json', '/nowhere/x', 'http://127.0.0.1/'],
     ['--admin-url', 'x', 'http://127.0.0.1/'], ['--nothing', 'http://127.0.0.1/'], ['--slow', '0', 'http://127.0.0.1/'],
-    ['http://127.0.0.1/', 'http://localhost/'],
+    ['http://127.0.0.1/', 'http://localhost/'], ['http://127.0.0.1:80-90/', 'http://127.0.0.1:85-95/'],
+    ['--json', '-', '--report', '-', 'http://127.0.0.1/'],
 ])
 def test_wrong_options_end_with_2_and_a_line(options):
     run = subprocess.run([PROGRAM, 'load', *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20,
@@ -405,6 +454,50 @@ def test_a_report_is_one_page_with_the_figures_inside(load, target, tmp_path):
     assert crowd.status == 0 and json.loads(inside) == crowd.figures
     assert not re.search(r'(src|href)=|@import|url\(', page), 'it needs nothing else'
     assert '<b>' not in inside and crowd.figures['options']['urls'] == [target.url + '?</script><b>']
+
+
+def test_a_report_to_standard_output_stands_there_alone(target):
+    run = subprocess.run([PROGRAM, 'load', '-c', '2', '--hold', '0', '--report', '-', target.url + '?' + 'x' * 5000],
+                         capture_output=True, text=True, timeout=20, check=False)
+    assert run.returncode == 0 and run.stdout.startswith('<!') and run.stdout.rstrip().endswith('</html>')
+    assert 'connections  2 opened of 2' in run.stderr and 'x' * 5000 in run.stdout
+
+
+@pytest.mark.parametrize('options', [[], ['--json=-'], ['--report=-'], ['--json=/dev/full']])
+def test_a_full_output_is_a_failure(target, options):
+    with open('/dev/full', 'w', encoding='utf-8') as full:
+        run = subprocess.run([PROGRAM, 'load', '-c', '2', '--hold', '0', *options, target.url], stdout=full,
+                             stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+    assert run.returncode == 1 and re.search('No space left|Input/output error', run.stderr)
+
+
+def test_figures_may_go_into_a_pipe(target, tmp_path):
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    with subprocess.Popen([PROGRAM, 'load', '-q', '-c', '2', '--hold', '0', '--json', str(pipe), target.url],
+                          stdout=subprocess.DEVNULL) as process:
+        assert json.loads(pipe.read_text())['connections']['opened'] == 2
+        assert process.wait(10) == 0
+
+
+def test_metrics_that_trickle_do_not_hold_up_the_end(load, target):
+    def trickle(connection):
+        connection.sendall(b'HTTP/1.1 200 OK\r\n')
+        for _ in range(100):
+            connection.sendall(b'X: y\r\n')
+            time.sleep(0.1)
+    with answering(trickle) as admin:
+        start = time.monotonic()
+        crowd = load('-c', '3', '--hold', '0.3', '--admin-url', admin, target.url)
+    assert crowd.status == 0 and time.monotonic() - start < 2 and 'no metrics could be read' in crowd.stderr
+
+
+def test_the_metrics_of_a_dead_server_are_not_repeated(load, target):
+    pages = [b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nberth_connections 7\n']
+    with answering(lambda connection: connection.sendall(pages.pop() if pages else b'')) as admin:
+        crowd = load('-c', '3', '--hold', '2.2', '--admin-url', admin, target.url)
+    values = [row[-1] for row in crowd.figures['series']['rows']]
+    assert 7 in values and values[-1] is None
 
 
 def test_the_servers_metrics_are_in_the_series(load, target):
