@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-enum { RUN_BATCH = 512 };
+enum { RUN_BATCH = 2048 };
 
 _Static_assert(offsetof(struct berth_timer, wheel) % 8 == 0, "the wheel's timer is aligned");
 _Static_assert(sizeof(((struct berth_timer *)0)->wheel) == sizeof(struct wheel_timer), "same layout");

@@ -158,11 +158,18 @@ static bool wake_up(struct conn *conn)
         return true;
 }
 
+static void note_heard(struct active *active)
+{
+        shard_here->waking -= active->woken;
+        active->woken = false;
+}
+
 /* Nothing of it is in flight. */
 static void fall_asleep(struct conn *conn)
 {
         struct active *active = conn->active;
         ensure(!has(conn, ARMED) && !active->out && chain_empty(&active->input_held));
+        note_heard(active);
         conn->address = active->address;
         clear(conn, LIVE);
         slab_give(&shard_here->actives, active);
@@ -346,15 +353,18 @@ void conn_next(struct conn *conn)
 
 /* ---- what has come in ---- */
 
-/* In a turn only so many, when requests are left for what they may say and memory for an active. */
+/* In a turn only so many, when requests are left for what they may say and memory for an active; and when most of those
+ * before have been heard of: what comes of a crowd that has gone must not push out those who are hot. */
 static bool receive_first(struct shard *shard)
 {
-        bool room = shard->requests.used + shard->woken < shard->requests.limit;
+        bool room = shard->requests.used + shard->woken < shard->requests.limit && shard->waking < MAX_WAKING;
         struct conn *conn = first_of(&shard->readable);
         if (!room || shard->woken >= WAKE_AT_ONCE || !wake_up(conn))
                 return false;
         shard->woken++;
         conn->active->turn = true;
+        shard->waking++;
+        conn->active->woken = true;
         make_hot(conn);
         return true;
 }
@@ -438,6 +448,7 @@ static void conn_input(struct berth_op *op)
 {
         struct active *active = container_of(op, struct active, input);
         struct conn *conn = active->conn;
+        note_heard(active);
         if (!(op->flags & BERTH_MORE))
                 clear(conn, ARMED);
         if (op->flags & BERTH_BUFFER)
@@ -526,6 +537,7 @@ static void forget(struct conn *conn)
 {
         struct shard *shard = shard_here;
         struct active *active = conn->active;
+        note_heard(active);
         if (active->address)
                 addresses_leave(shard->server->addresses, active->address);
         slab_give(&shard->actives, active);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -149,6 +150,16 @@ static int cannot_listen(const struct listener_spec *spec, int error)
         return error;
 }
 
+/* Accepted sockets inherit it: so much that has not been sent yet may lie in the kernel. Without it that is up to 4 MiB
+ * for each slow reader, and some hundreds of them use up net.ipv4.tcp_mem, which is the whole system's. */
+enum { UNSENT_BYTES = 128 << 10 };
+
+static void bound_unsent(int descriptor)
+{
+        int bytes = UNSENT_BYTES;
+        setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
 /* A bound, listening socket, or -errno after a line on stderr. */
 static int bind_tcp(const struct listener_spec *spec, bool reuse_port, int backlog)
 {
@@ -157,6 +168,7 @@ static int bind_tcp(const struct listener_spec *spec, bool reuse_port, int backl
         if (descriptor < 0)
                 return cannot_listen(spec, -errno);
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+        bound_unsent(descriptor);
         if (spec->address.ss_family == AF_INET6)
                 setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
         if (reuse_port && setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
@@ -243,6 +255,7 @@ static int adopt_passed(struct listener_set *set, unsigned count)
                         complain("socket %d passed by the service manager: %s", spec->descriptor, strerror(errno));
                         return -EBADF;
                 }
+                bound_unsent(spec->descriptor); /* of no effect on a unix socket */
                 spec->address_bytes = bytes;
                 set->count++;
         }

@@ -205,7 +205,8 @@ enum {
         BUFFER_BYTES = 4096,
         HOT_LIMIT = 16384,  /* connections with a receive armed and no request, per shard */
         CROWD = 1024,       /* with so many of them new connections rest at once */
-        WAKE_AT_ONCE = 256, /* connections that were at rest start to receive in one turn */
+        WAKE_AT_ONCE = 64,  /* connections that were at rest start to receive in one turn */
+        MAX_WAKING = 1024,  /* ... and have not been heard of yet */
 
         HOT_SECONDS = 2,             /* a receive stays armed so long after the last request */
         BODY_SECONDS = 20,           /* a body may be this much behind --body-min-rate */
@@ -275,7 +276,7 @@ struct shard {
         uint32_t pauses; /* ticks in a row that found accepting paused */
         uint32_t max_sends, max_listings, max_long_heads;
         uint32_t sends, multiparts, listings, long_heads, endings;
-        uint32_t woken;           /* of `readable`, in this turn */
+        uint32_t woken, waking;   /* of `readable`: in this turn; those of whom nothing has been heard yet */
         uint64_t seed;            /* with the engine "sim" */
         uint32_t fault_per_mille; /* likewise */
         uint64_t accepted_before; /* counters.accepted at the last tick */
@@ -360,6 +361,7 @@ struct active {
         bool out : 1;            /* `output` is in flight */
         bool was_sending : 1;    /* CONN_CLOSING: it is a download */
         bool turn : 1;           /* CONN_HOT: it has waited in line and is the next */
+        bool woken : 1;          /* counted in shard->waking */
         uint32_t address;
         struct sockaddr_in6 peer; /* family 0: not known yet; a sockaddr_in for IPv4 */
 };

@@ -6,7 +6,7 @@
     def test_something(admin, tmp_path): ...
 
 Where such a test stands in its file its outcome is asked for. The body may take `admin`, which starts servers as the
-fixture does, `tmp_path` and `blob`.
+fixture does, `engine`, `tmp_path` and `blob`.
 """
 import collections
 import concurrent.futures
@@ -42,7 +42,7 @@ class Patience:
             server = AdminServer(served, *options, engine=self.engine, **more)
             self.servers.append(server)
             return server
-        given = {'admin': admin, 'tmp_path': folder, 'blob': self.blob}
+        given = {'admin': admin, 'engine': self.engine, 'tmp_path': folder, 'blob': self.blob}
         body(**{name: given[name] for name in inspect.signature(body).parameters})
 
     def outcome(self, body):

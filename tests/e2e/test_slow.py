@@ -145,12 +145,27 @@ def test_many_slow_readers_of_one_file_cost_little(admin):
         if not is_instrumented():
             assert growth < MEGABYTE + 600 * SLOW_READERS
         assert descriptors_of(server, 'large') <= 2, 'one for each thread'
-        assert crowd.tell('read', 10000) == ['right', str(SLOW_READERS)]
-        assert crowd.tell('read', 20000) == ['right', str(SLOW_READERS)]
+        for size in [10000, 20000]:
+            assert crowd.tell('read', size) == ['right', '100']
         assert crowd.tell('fin') == ['closed']
         bystander.check('beside slow readers')
     server.becomes('berth_connections{state="sending"}', 0, 20)
     server.becomes('berth_pool_used{pool="downloads"}', 0)
+
+
+@pytest.mark.skipif(not shutil.which('ss'), reason='ss is not installed')
+def test_a_slow_reader_holds_little_of_the_kernels_memory(admin):
+    """What lies in sockets counts against tcp_mem, which is the whole system's: not megabytes for each."""
+    server = admin('--threads=1')
+    large_file(server)
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(stall(server, request('/large')))
+        time.sleep(1)
+        command = ['ss', '-Htn', 'state', 'established', f'sport = :{server.address[1]}']
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.splitlines()
+        queued = [int(line.split()[1]) for line in lines]
+        assert len(queued) == 10 and 10000 < min(queued) and max(queued) < 300000
 
 
 def stall(server, *asked, **options):
@@ -246,7 +261,8 @@ def test_small_files_in_memory_come_whole_to_slow_readers(admin, blob, tmp_path)
                    for connection, order in zip(crowd, orders)]
         for sender in senders:
             sender.start()
-        wait_for_downloads(slow, 6)
+        # One whose head is only half out keeps its request.
+        eventually(lambda: slow.metric('berth_connections{state="sending"}') > 2, 15)
         for at in range(600):
             for connection, order in zip(crowd, orders):
                 body = blob[order[at] * 20000:][:16000 - 400 * order[at]]
@@ -430,7 +446,7 @@ def slowhttptest(admin, mode):
     """Before they have all been sent away, or have given up, a normal client notices nothing."""
     if not shutil.which('slowhttptest'):
         pytest.skip('slowhttptest is not installed')
-    server = admin('--threads=2', '--head-timeout=3')
+    server = admin('--threads=2', f'--head-timeout={3 + SLOW_HTTP // 1000}')
     large_file(server, 100 * MEGABYTE)
     url = f'http://127.0.0.1:{server.address[1]}/large'
     command = ['slowhttptest', mode, '-t', 'GET', '-u', url, '-c', str(SLOW_HTTP), '-r', str(SLOW_HTTP), '-i', '1',
@@ -498,7 +514,7 @@ def vanish(admin, how):
     growth = int(memory_of_clients(server) - before)
     print(f'memory afterwards: {growth >> 10} KiB more')
     if not is_instrumented():
-        assert growth < 512 << 10
+        assert growth < 768 << 10
 
 
 @in_the_background

@@ -135,7 +135,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_a_mapped_address_is_the_ipv4_address, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_families_do_not_meet, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unix_sockets_are_not_bounded, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_the_table_has_room_for_each_connection_from_elsewhere, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_the_table_has_room_for_each_connection_from_elsewhere, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(test_any_order, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
