@@ -259,29 +259,6 @@ def grouped(group, engine, tmp_path):
         server.close()
 
 
-def test_a_group_that_is_nearly_full_takes_no_more(grouped, group):
-    """The kernel would end the process; so accepting stops before, and goes on when there is room again."""
-    server = grouped('--threads=2', '--idle-timeout=300')
-    server.fetch('/file')
-    time.sleep(1.2)
-    group.limit(group.used() + 16 * MEGABYTE)
-    with Crowd(server, 18000, 'ask') as crowd:
-        eventually(lambda: refusals(server, 'memory') > 0 or crowd.process.poll() is not None, 60)
-        assert server.process.poll() is None, 'the kernel has ended it'
-        eventually(lambda: refusals(server, 'shed_idle') > 0 or crowd.process.poll() is not None, 15)
-        with server.connect() as connection:  # those quiet longest go for it
-            connection.socket.settimeout(20)
-            assert connection.ask('/file').body == b'content'
-        assert refusals(server, 'shed_idle') > 0
-        crowd.kill()
-    assert server.process.poll() is None
-    server.becomes('berth_pool_used{pool="connections"}', 0, 30)
-    eventually(lambda: server.fetch('/file').body == b'content', 20)
-    before = refusals(server, 'memory')
-    time.sleep(2.2)
-    assert refusals(server, 'memory') == before, 'there is room again'
-
-
 def test_a_group_full_of_file_contents_is_not_full(grouped, group, engine):
     """What the kernel keeps of files it gives back when it is needed."""
     server = grouped('--threads=1')
