@@ -32,6 +32,7 @@ LIMITS = {
     'net.ipv4.tcp_max_syn_backlog': '65535',
     'net.core.netdev_max_backlog': '65536',
     'net.ipv4.tcp_max_orphans': '2097152',
+    'net.ipv4.tcp_max_tw_buckets': '4194304',
     'fs.file-max': '8000000',
     'net.netfilter.nf_conntrack_max': '4194304',
 }
