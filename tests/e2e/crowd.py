@@ -3,7 +3,7 @@
 KIND is what each of them does, once: `silent` nothing, `ask` a request whose answer it reads, `head` half a head,
 `slow` the request of /large, of which it reads nothing. When all have done it, "ready" and how many are open is
 written; then a line on standard input says what comes next: `fin` closes all, `read N` reads N bytes of up to 100 and
-tells how many were right, those of a file of zeros, `send` sends a byte on each. The end of standard input ends the process.
+tells how many were right, those of a file of zeros, `send` sends a byte on each. The end of standard input ends all.
 """
 import resource
 import socket

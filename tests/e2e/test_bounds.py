@@ -1,5 +1,5 @@
-"""Walks into each bound of `berth serve`. At every one of them the same must hold: those inside are served on, who waits is
-served as soon as there is room, nothing accepted is lost, and each refusal is counted by its reason.
+"""Walks into each bound of `berth serve`. At every one of them the same must hold: those inside are served on, who waits
+is served as soon as there is room, nothing accepted is lost, and each refusal is counted by its reason.
 
 What takes seconds of waiting happens in the background while the other tests run (patience.py).
 """
@@ -61,18 +61,26 @@ def is_gone(connection):
         return None
 
 
+def ready(crowd, seconds):
+    """Those that have an answer, or their end. There are too many descriptors for select()."""
+    poll, by_descriptor = select.poll(), {connection.socket.fileno(): connection for connection in crowd}
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN)
+    return [by_descriptor[descriptor] for descriptor, _ in poll.poll(seconds * 1000)]
+
+
 def has_answer(connection, seconds):
-    return bool(select.select([connection.socket], [], [], seconds)[0])
+    return bool(ready([connection], seconds))
 
 
 def bodies_as_they_come(crowd):
     """Reads the answers in whatever order they come and closes at once, so that each place is free again."""
-    bodies, left = [], {connection.socket: connection for connection in crowd}
+    bodies, left = [], set(crowd)
     while left:
-        ready = select.select(list(left), [], [], 15)[0]
-        assert ready, f'{len(left)} of {len(crowd)} are not answered'
-        for one in ready:
-            connection = left.pop(one)
+        answered = ready(left, 15)
+        assert answered, f'{len(left)} of {len(crowd)} are not answered'
+        for connection in answered:
+            left.remove(connection)
             bodies.append(connection.read_response().body)
             connection.socket.close()
     return bodies
@@ -607,7 +615,8 @@ def test_memory_does_not_cut_what_was_given_by_number(serve):
 
 def test_too_little_memory_ends_with_the_arithmetic(engine):
     line = one_line(run('--memory=4M', '--threads=2', f'--engine={engine}'), 2)
-    assert re.search(r'--memory: 2 threads with \d+ connections, \d+ requests and \d+ downloads need at least \d+ MiB', line)
+    assert re.search(r'--memory: 2 threads with \d+ connections, \d+ requests and \d+ downloads need at least \d+ MiB',
+                     line)
     line = one_line(run('--memory=100M', '--requests=100000', f'--engine={engine}'), 2)
     assert '100000 requests' in line
     least = int(re.search(r'at least (\d+) MiB', line)[1])
@@ -616,7 +625,7 @@ def test_too_little_memory_ends_with_the_arithmetic(engine):
 
 @pytest.mark.skipif(is_instrumented(), reason='the sanitizer takes more memory than the server')
 def test_memory_stays_below_what_was_stated(admin, engine):
-    """Walked into with everything at once: connections, requests that are half there, downloads, listings, small files."""
+    """Walked into with all at once: connections, requests that are half there, downloads, listings, small files."""
     server = admin(f"--memory={least_memory(engine, '--threads=2') + 2}M", '--threads=2')
     connections, requests, _, here, _ = stated(server)
     large_file(server)
@@ -851,8 +860,8 @@ def test_the_bound_holds_over_all_ports(admin):
 def test_one_port_of_the_range_in_use_ends_with_1(engine):
     first = free_range(6)
     with socket.create_server(('127.0.0.1', first + 4)):
-        result = subprocess.run([PROGRAM, 'serve', f'--listen=127.0.0.1:{first}-{first + 5}', f'--engine={engine}', '.'],
-                                capture_output=True, text=True, timeout=20)
+        command = [PROGRAM, 'serve', f'--listen=127.0.0.1:{first}-{first + 5}', f'--engine={engine}', '.']
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20)
     line = one_line(result, 1)
     assert f'127.0.0.1:{first + 4}' in line and 'in use' in line
 

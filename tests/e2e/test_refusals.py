@@ -1,11 +1,10 @@
-"""The kernel refuses for real: descriptors, memory of the process, of its control group, of TCP. The server lives, serves those
-inside, takes others again as soon as there is room, and counts."""
+"""The kernel refuses for real: descriptors, memory of the process, of its control group, of TCP. The server lives, serves
+those inside, takes others again as soon as there is room, and counts."""
 import contextlib
 import os
 import pathlib
 import re
 import resource
-import select
 import threading
 import time
 
@@ -13,7 +12,7 @@ import pytest
 from conftest import eventually
 from patience import in_the_background, patience  # noqa: F401: a fixture
 from test_admin import AdminServer, admin  # noqa: F401: a fixture
-from test_bounds import HALF_A_HEAD, OTHER_HALF, is_gone, is_instrumented, large_file, refusals, slow_download
+from test_bounds import HALF_A_HEAD, OTHER_HALF, is_gone, is_instrumented, large_file, ready, refusals, slow_download
 from test_slow import Crowd
 from wire import Connection, request
 
@@ -70,12 +69,10 @@ def test_connections_without_descriptors_wait_or_replace_the_idle(admin, engine)
 
 def ready_within(crowd, seconds):
     """Those that have an answer, or their end, by then."""
-    waiting, deadline = {one.socket: one for one in crowd}, time.monotonic() + seconds
-    ready = []
+    waiting, deadline = set(crowd), time.monotonic() + seconds
     while waiting and time.monotonic() < deadline:
-        for one in select.select(list(waiting), [], [], 0.1)[0]:
-            ready.append(waiting.pop(one))
-    return ready
+        waiting.difference_update(ready(waiting, 0.1))
+    return [connection for connection in crowd if connection not in waiting]
 
 
 @in_the_background
@@ -117,20 +114,25 @@ def test_files_that_cannot_be_opened_are_answered_503(admin, threads):
             crowd = [stack.enter_context(Connection(server.address, receive_buffer=4096)) for _ in range(60)]
             for number, connection in enumerate(crowd):
                 connection.send(request(f'/large{number}'))
-            heads = []
+            heads, refused = {}, 0
             for connection in ready_within(crowd, 3):
-                with contextlib.suppress(OSError):
-                    heads.append((connection, connection.read_head()))
-            refused = [(connection, head) for connection, head in heads if head.status == 503]
-            served = [connection for connection, head in heads if head.status == 200]
-            assert len(served) + len(refused) == len(heads) and served
-            for connection, head in refused:
-                assert head.get('Retry-After') == '1'
-            for connection in served[3:]:  # on io_uring a reader may need a descriptor of theirs
+                with contextlib.suppress(ConnectionResetError):
+                    heads[connection] = connection.read_head()
+            for connection, head in heads.items():
+                assert head.status == 200 or (head.status == 503 and head.get('Retry-After') == '1')
+                refused += head.status == 503
+            inside = [connection for connection in crowd if connection not in heads or heads[connection].status == 200]
+            assert inside
+            # On epoll some of them may not have been accepted yet; on io_uring each needs a second descriptor, and may
+            # have to wait for one of those who leave now.
+            for connection in inside[5:]:
                 connection.socket.close()
-            for connection in served[:3]:
+            for connection in inside[:5]:
+                if connection not in heads and (late := connection.read_head()).status != 200:
+                    assert late.status == 503  # its turn came, and still no descriptor was free
+                    continue
                 assert connection.read(32 * MEGABYTE) == bytes(32 * MEGABYTE)
-        assert len(refused) < len(crowd) and refusals(server, 'files') >= len(refused)
+        assert refusals(server, 'files') >= refused
         assert refusals(server, 'files') + refusals(server, 'descriptors') > 0
         for connection in crowd:
             connection.socket.close()
@@ -329,8 +331,7 @@ def little_tcp_memory(pages):
 
 def kernel_count(name):
     lines = [line.split() for line in pathlib.Path('/proc/net/netstat').read_text().splitlines()]
-    counts = {key: int(value) for keys, values in zip(lines[::2], lines[1::2]) for key, value in zip(keys[1:], values[1:])}
-    return counts[name]
+    return next(int(values[keys.index(name)]) for keys, values in zip(lines[::2], lines[1::2]) if name in keys)
 
 
 def test_tcp_memory_is_used_up(admin):

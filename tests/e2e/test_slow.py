@@ -1,6 +1,5 @@
-"""Crowds that are slow, and crowds that vanish: what they cost, that each gets the right bytes, that others do not notice."""
+"""Crowds that are slow, and crowds that vanish: what they cost, that each gets the right bytes, that no other notices."""
 import contextlib
-import json
 import os
 import pathlib
 import re
