@@ -10,11 +10,13 @@ uses = {
     'base': [],
     'port': ['base', 'berth'],
     'http': ['base'],
+    'dav': ['base', 'http'],
+    'auth': ['base'],
     'store': ['base', 'port', 'berth'],
-    'serve': ['base', 'port', 'berth', 'http', 'store', 'web'],
+    'serve': ['base', 'port', 'berth', 'http', 'dav', 'auth', 'store', 'web'],
     'load': ['base', 'port', 'berth', 'http', 'web'],
     'doctor': ['base'],
-    'cli': ['base', 'port', 'berth', 'http', 'store', 'serve', 'load', 'doctor'],
+    'cli': ['base', 'port', 'berth', 'http', 'dav', 'auth', 'store', 'serve', 'load', 'doctor'],
 }
 
 
