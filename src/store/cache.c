@@ -8,7 +8,7 @@
  * another file that was renamed over this one. What it cannot tell (a folder above renamed, a link turned elsewhere,
  * changes made by another machine) is found after STORE_TRUST_MS, when the path is opened again.
  */
-#include "store/store.h"
+#include "store/store_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -307,14 +307,7 @@ static void note_state(struct entry *entry, const struct stat *now)
         entry->changed = now->st_ctim;
         file->size = (uint64_t)now->st_size;
         file->modified = now->st_mtim.tv_sec;
-        /* Kernels before 6.13 stamp with the tick's time: two writes of one size within 4 ms look alike there.
-         * Not the change time: it moves with extended attributes too, where the content stays the same. Not the device:
-         * two servers of one cluster file system see different ones. */
-        int n = snprintf(file->etag, sizeof(file->etag), "\"%llx-%llx-%llx\"", (unsigned long long)now->st_ino,
-                         (unsigned long long)now->st_size,
-                         (unsigned long long)now->st_mtim.tv_sec * 1000000000ull +
-                                 (unsigned long long)now->st_mtim.tv_nsec);
-        file->etag_size = (uint16_t)n;
+        file->etag_size = store_etag(file->etag, now->st_ino, file->size, &now->st_mtim);
 }
 
 static void opened(struct store_opening *opening, int result, struct entry *entry)
