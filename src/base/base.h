@@ -197,9 +197,9 @@ struct proc_cgroup {
 };
 
 /* What this process's control group may have and has of "memory" (bytes, without cached files, which the kernel drops
- * when it needs room) or "pids" (tasks): of the groups on the path
- * upward the one with the least room left, in version 2 or 1 of cgroups. `root` goes before every path: "" but in
- * tests. -ENOENT when none limits. */
+ * when it needs room) or "pids" (tasks): of the groups on the path upward the one with the least room left, in version 2
+ * or 1 of cgroups. `root` goes before every path: "" but in tests. -ENOENT when none limits; -ENODATA when there is no
+ * /proc/self/cgroup, so that nobody knows; another -errno when a file is there and cannot be read. */
 int proc_cgroup(const char *root, const char *controller, struct proc_cgroup *out);
 
 /* The same for memory. */
