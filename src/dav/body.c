@@ -1,13 +1,14 @@
 /* Request bodies: what PROPFIND, PROPPATCH and LOCK ask for.
  *
- * Bytes are gathered into pieces of one size before expat sees them. So what is answered does not depend on how the body was
- * cut on its way, and a body that drips in byte by byte does not make expat look at a long tag again with every one.
+ * Bytes are gathered into pieces of one size before expat sees them. So what is answered does not depend on how the
+ * body was cut on its way, and a body that drips in byte by byte does not make expat look at a long tag again with
+ * every one.
  *
- * Each open element has a place: what it means where it stands. The table `steps` tells which element leads from which
- * place to which; an element that the RFC does not name there is IGNORED with all it holds (RFC 4918 17).
+ * Each open element has a place: what it means where it stands. The table `steps` tells which element leads from
+ * which place to which; an element that the RFC does not name there is IGNORED with all it holds (RFC 4918 17).
  *
- * Expat copies the namespace of an attribute for each attribute that has one, all in one tag at the same time; bounds on
- * the size of a tag and of a namespace keep that small. Whatever entities could do is gone with the document type. */
+ * Expat copies the namespace of an attribute for each attribute that has one, all in one tag at the same time; bounds
+ * on the size of a tag and of a namespace keep that small. What entities could do is gone with the document type. */
 #include "dav/dav_priv.h"
 
 #include <errno.h>
