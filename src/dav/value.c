@@ -115,6 +115,5 @@ void dav_value_characters(struct dav_value *value, struct span s)
 {
         end_tag(value);
         dav_put_escaped(&value->xml, s);
-        if (!value->elements)
-                text_put(&value->plain, s);
+        text_put(&value->plain, s);
 }
