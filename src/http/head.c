@@ -180,6 +180,7 @@ static const char *read_request_line(struct http_head *head, const char *p, cons
 static const char names[HTTP_FIELD_NAMES][20] = {
         [HTTP_ACCEPT] = "accept",
         [HTTP_ACCEPT_ENCODING] = "accept-encoding",
+        [HTTP_AUTHORIZATION] = "authorization",
         [HTTP_CONNECTION] = "connection",
         [HTTP_CONTENT_LENGTH] = "content-length",
         [HTTP_EXPECT] = "expect",
@@ -203,7 +204,7 @@ static const uint8_t names_by_size[20][2] = {
         [7] = { HTTP_REFERER },
         [8] = { HTTP_IF_MATCH, HTTP_IF_RANGE },
         [10] = { HTTP_CONNECTION, HTTP_USER_AGENT },
-        [13] = { HTTP_IF_NONE_MATCH },
+        [13] = { HTTP_AUTHORIZATION, HTTP_IF_NONE_MATCH },
         [14] = { HTTP_CONTENT_LENGTH },
         [15] = { HTTP_ACCEPT_ENCODING },
         [17] = { HTTP_IF_MODIFIED_SINCE, HTTP_TRANSFER_ENCODING },

@@ -17,6 +17,7 @@ enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_METHOD_OTHER };
 enum http_field_name {
         HTTP_ACCEPT,
         HTTP_ACCEPT_ENCODING,
+        HTTP_AUTHORIZATION,
         HTTP_CONNECTION,
         HTTP_CONTENT_LENGTH,
         HTTP_EXPECT,

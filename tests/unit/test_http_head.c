@@ -217,6 +217,7 @@ static void every_known_name_is_known_in_any_case(void **state)
         static const char *const names[HTTP_FIELD_NAMES] = {
                 "Accept",
                 "Accept-Encoding",
+                "Authorization",
                 "Connection",
                 "Content-Length",
                 "Expect",
