@@ -40,10 +40,11 @@ static int parse_piece(struct request *r)
         return n;
 }
 
-/* The log wants to know who asked, once a connection. */
+/* The log wants to know who asked, and who guesses passwords is slowed by address; once a connection. */
 static bool must_ask_peer(const struct request *r)
 {
-        return r->shard->server->log.descriptor >= 0 && r->conn->active->peer.sin6_family == AF_UNSPEC;
+        bool wanted = r->shard->server->log.descriptor >= 0 || r->shard->access;
+        return wanted && r->conn->active->peer.sin6_family == AF_UNSPEC;
 }
 
 static enum next ask_peer(struct request *r)
@@ -51,6 +52,11 @@ static enum next ask_peer(struct request *r)
         struct sockaddr_in6 *peer = &r->conn->active->peer;
         berth_peer_address(r->shard->port, &r->op, &r->conn->socket, (struct sockaddr *)peer, sizeof(*peer));
         return wait_for(r, STEP_PEER);
+}
+
+static enum next peer_known(struct request *r)
+{
+        return go(r, r->shard->access ? STEP_ACCESS : STEP_CONTINUE);
 }
 
 static enum next head_complete(struct request *r)
@@ -61,7 +67,7 @@ static enum next head_complete(struct request *r)
         r->started_us = clock_us();
         r->body_since = r->shard->now_seconds;
         r->deadline = r->body_since + STALL_SECONDS;
-        return must_ask_peer(r) ? ask_peer(r) : go(r, STEP_CONTINUE);
+        return must_ask_peer(r) ? ask_peer(r) : peer_known(r);
 }
 
 /* A peer that has gone already is logged as "-". */
@@ -70,7 +76,7 @@ enum next step_peer(struct request *r)
         if (r->op.result < 0)
                 r->conn->active->peer.sin6_family = AF_UNSPEC;
         r->op.result = 0;
-        return r->refused ? respond_error(r, r->refused, NULL) : go(r, STEP_CONTINUE);
+        return r->refused ? respond_error(r, r->refused, NULL) : peer_known(r);
 }
 
 static enum next refuse_head(struct request *r, int status)

@@ -13,6 +13,8 @@
 enum next step_route(struct request *r)
 {
         const struct serve_options *options = &r->shard->server->options;
+        if (r->denied)
+                return access_answer(r);
         if (r->head.method == HTTP_METHOD_OTHER)
                 return respond_error(r, 405, ALLOWED);
         if (r->head.method == HTTP_OPTIONS)
@@ -93,6 +95,8 @@ enum next step_variant(struct request *r)
                 if (r->file->missing & encoding || size >= HTTP_MAX_PATH)
                         continue;
                 memcpy(r->path + r->path_size, suffix.data, suffix.size + 1);
+                if (!access_allows(r, (struct span){ r->path, size }, AUTH_READ))
+                        continue;
                 r->encoding = (uint8_t)encoding;
                 struct store_file *known = store_find(r->shard->store, (struct span){ r->path, size }, r->encoding);
                 if (!known)
