@@ -290,6 +290,7 @@ def test_who_leaves_while_a_password_is_hashed_is_forgotten(guarded):
             connection.send(request('/file', basic('alice', str(_))))
     eventually(lambda: server.metric('berth_pool_used{pool="connections"}') == 0, 20)
     assert server.metric('berth_pool_used{pool="requests"}') == 0
+    assert server.fetch('/file', basic('alice')).status == 200  # their places are free again
 
 
 def test_who_guesses_is_slowed(guarded):
@@ -384,6 +385,19 @@ def test_verdicts_do_not_outlive_the_files(guarded, files):
     files(passwords=f'bob:{BCRYPT}\n')
     server.process.send_signal(signal.SIGHUP)
     eventually(lambda: server.fetch('/file', basic('alice')).status == 401, 20)
+
+
+def test_a_verdict_by_files_of_before_is_not_kept(guarded, files):
+    """The files change while the password is being hashed."""
+    server = guarded('--threads=1', passwords=f'alice:{SLOW}\n', rules='/:*:none\n/file:alice:read\n')
+    with server.connect() as connection:
+        connection.send(request('/file', basic('alice')))
+        eventually(lambda: server.metric(CHECKS) == 1)
+        files(passwords=f'bob:{BCRYPT}\n')
+        server.process.send_signal(signal.SIGHUP)
+        assert connection.read_response().status in (401, 200)  # which came first is not said
+    eventually(lambda: server.fetch('/file', basic('alice')).status == 401, 20)
+    assert server.fetch('/file', basic('bob')).status == 403
 
 
 @pytest.mark.parametrize('name', ['passwords', 'tokens', 'rules'])
