@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 
+import dav
 import pytest
 import wire
 
@@ -67,17 +68,25 @@ class Server:
         self.process.kill()
         raise AssertionError(f'no start-up line: {self.stderr()!r}')
 
-    def _descriptors(self):
-        """What is open, less the served files, which the server may keep for the next reader, and rings, which are made
-        when they are needed and kept."""
+    def _links(self):
         links = []
         for name in os.listdir(f'/proc/{self.process.pid}/fd'):
             try:
                 links.append(os.readlink(f'/proc/{self.process.pid}/fd/{name}'))
             except FileNotFoundError:
                 pass
+        return links
+
+    def _descriptors(self):
+        """What is open, less the served files, which the server may keep for the next reader, and rings, which are made
+        when they are needed and kept."""
         served = str(self.folder.resolve()) + '/'
-        return sorted(link for link in links if not link.startswith(served) and 'io_uring' not in link)
+        return sorted(link for link in self._links() if not link.startswith(served) and 'io_uring' not in link)
+
+    def open_files(self):
+        """What is open beneath the folder."""
+        served = str(self.folder.resolve()) + '/'
+        return [link for link in self._links() if link.startswith(served)]
 
     def rss(self):
         status = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
@@ -178,6 +187,26 @@ def serve(engine, tmp_path):
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope='session')
+def writable(engine, tmp_path_factory):
+    """One server that may be written to for all tests that need no options; two threads, so that they may disagree."""
+    server = Server(tmp_path_factory.mktemp('writable'), '--writable', '--threads=2', engine=engine)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tree(writable, request):
+    """A folder of the test's own on it (dav.Tree)."""
+    return dav.Tree(writable, f'{request.function.__name__}-{next(numbers)}')
+
+
+@pytest.fixture
+def serve_tree(serve):
+    """Starts a writable server with options; the tree is all that it serves."""
+    return lambda *options, **more: dav.Tree(serve('--writable', *options, **more))
 
 
 @pytest.fixture(scope='session')
