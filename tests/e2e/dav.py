@@ -62,11 +62,11 @@ class Member:
         if propstat.find(f'{DAV}error') is not None:
             self.error = propstat.find(f'{DAV}error')
         for element in propstat.find(f'{DAV}prop'):
-            assert element.tag not in self.found and element.tag not in self.failed, f'{element.tag} stands there twice'
             if status == 200:
                 self.found[element.tag] = element
             else:
                 self.failed[element.tag] = status
+            assert element.tag not in self.found or element.tag not in self.failed, f'{element.tag} has two statuses'
 
     def text(self, name):
         return self.found[clark(name)].text

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from dav import multistatus, set_property, token_of
+from test_dav_put import in_parallel
 
 PROPERTY = '<N:colour xmlns:N="urn:test">red</N:colour>'
 
@@ -206,7 +207,6 @@ def test_a_thousand_files(tree, method):
 
 
 def test_moves_to_and_fro_at_the_same_time_lose_nothing(tree):
-    from test_dav_put import in_parallel
     for number in range(4):
         tree.file(f'a/{number}', b'%d' % number)
     (tree.path / 'b').mkdir()
