@@ -10,8 +10,8 @@
 #include "base/base.h"
 
 #define DAV_NAMESPACE "DAV:"
-#define DAV_BERTH_NAMESPACE "urn:berth:posix"       /* properties for the mount, docs/internals/dav.md */
-#define DAV_XATTR_NAMESPACE "urn:berth:xattr"       /* plain user.* attributes; the local name is that behind "user." */
+#define DAV_BERTH_NAMESPACE "urn:berth:posix" /* properties for the mount, docs/internals/dav.md */
+#define DAV_XATTR_NAMESPACE "urn:berth:xattr" /* plain user.* attributes; the local name is that behind "user." */
 #define DAV_WIN32_NAMESPACE "urn:schemas-microsoft-com:"
 #define DAV_OWNCLOUD_NAMESPACE "http://owncloud.org/ns"
 
@@ -53,18 +53,25 @@ enum dav_live {
 enum dav_live dav_live_of(const struct dav_name *name);
 struct dav_name dav_live_name(enum dav_live live);
 
+/* Whether any XML reader takes it as the local name of an element: ASCII letters, digits, "_", "-" and "."; starts with a
+ * letter or "_". For names that come from elsewhere than from XML: dav_put_element() writes them as they are. */
+bool dav_is_plain_name(struct span local);
+
 /* ---- request bodies (body.c) ----
  *
  * Fed as they come; memory is bounded by DAV_BODY_BYTES of input and a small multiple of it. Refused as -400: what is not
  * well-formed, any document type declaration (so that no entity can be declared), another root element than the kind
- * wants, a PROPFIND with two of allprop, propname and prop, an undeclared prefix. -413: larger, deeper or more properties
- * than below. -503: no memory. What the RFC does not name is ignored as its section 17 wants. */
+ * wants, a PROPFIND with two or none of allprop, propname and prop, a PROPPATCH without a property, an undeclared prefix.
+ * -413: larger, deeper or more properties than below, a tag or comment of more than 8 KiB. -503: no memory. What the RFC does
+ * not name is ignored as its section 17 wants. A fault may be told later than with the byte that makes it, at dav_body_end()
+ * at the latest; which one is told does not depend on how the body is cut. */
 
 enum {
         DAV_BODY_BYTES = 1 << 20,
-        DAV_BODY_DEPTH = 64,         /* elements within elements */
+        DAV_BODY_DEPTH = 64, /* elements within elements */
         DAV_BODY_PROPERTIES = 2000,
-        DAV_VALUE_BYTES = 64 << 10,  /* of one property's value; more is -413 */
+        DAV_VALUE_BYTES = 64 << 10, /* of one property's value as it is given out; more is -413 */
+        DAV_SPACE_BYTES = 1 << 10,  /* of one namespace URI */
 };
 
 enum dav_kind { DAV_PROPFIND, DAV_PROPPATCH, DAV_LOCKINFO };
@@ -72,18 +79,20 @@ enum dav_find { DAV_FIND_ALL, DAV_FIND_NAMES, DAV_FIND_THESE };
 
 struct dav_property {
         struct dav_name name;
-        struct span value; /* PROPPATCH: the content of the element as XML that stands alone: namespaces are declared where
+        struct span
+                value; /* PROPPATCH: the content of the element as XML that stands alone: namespaces are declared where
                               they are used, text is escaped; may be empty */
-        struct span text;  /* likewise, when it is plain text without elements: unescaped; else data is NULL */
-        struct span lang;  /* xml:lang in force, may be empty */
-        bool remove;       /* PROPPATCH: stood in <remove> */
+        struct span text; /* likewise, when it is plain text without elements: unescaped; else data is NULL */
+        struct span lang; /* xml:lang in force, may be empty */
+        bool remove;      /* PROPPATCH: stood in <remove> */
         enum dav_live live;
         struct dav_property *next;
 };
 
 struct dav_request {
-        enum dav_find find;              /* PROPFIND; an empty body is DAV_FIND_ALL */
-        struct dav_property *properties; /* PROPFIND: of <prop>, or of <include>; PROPPATCH: in the order of the document */
+        enum dav_find find; /* PROPFIND; an empty body is DAV_FIND_ALL */
+        struct dav_property
+                *properties; /* PROPFIND: of <prop>, or of <include>; PROPPATCH: in the order of the document */
         uint32_t property_count;
         bool exclusive;    /* LOCK: else shared */
         struct span owner; /* LOCK: content of <owner> as XML that stands alone; may be empty */
@@ -111,7 +120,7 @@ struct dav_condition {
         struct span token;    /* a state token without < >, or ... */
         struct span etag;     /* ... an entity-tag with its quotes (and W/); one of the two has data != NULL */
         bool negated;         /* Not */
-        uint16_t list;        /* conditions with the same number stand in one list: all must hold (AND); lists are OR within
+        uint16_t list; /* conditions with the same number stand in one list: all must hold (AND); lists are OR within
                                  one resource */
 };
 
@@ -126,7 +135,8 @@ int dav_parse_if(struct dav_if *parsed, struct span value);
 
 /* Whether the header holds: for some resource, some list all of whose conditions hold. `holds` tells of one condition
  * (without regard to `negated`): 1, 0, or < 0 which ends it and is returned. Result 1, 0 or that error. */
-int dav_if_holds(const struct dav_if *parsed, int (*holds)(void *context, const struct dav_condition *condition), void *context);
+int dav_if_holds(const struct dav_if *parsed, int (*holds)(void *context, const struct dav_condition *condition),
+                 void *context);
 
 /* Whether the header submits that lock token anywhere (10.4.1: naming it is submitting it), negated ones too. */
 bool dav_if_submits(const struct dav_if *parsed, struct span token);
@@ -164,8 +174,8 @@ int dav_parse_destination(struct span *path, struct span value, const struct dav
 
 /* ---- writing XML (xml.c) ---- */
 
-/* Text with & < > " escaped; bytes that cannot stand in XML 1.0 (control bytes but tab, LF, CR; what is not UTF-8) become
- * U+FFFD. Worst case six bytes for one. */
+/* Text with & < > " and CR escaped; bytes that cannot stand in XML 1.0 (control bytes but tab, LF, CR; what is not UTF-8;
+ * U+FFFE and U+FFFF) become U+FFFD each. Worst case six bytes for one. */
 void dav_put_escaped(struct text *out, struct span s);
 
 /* <name xmlns="space">value</name>, or <name xmlns="space"/> when the value is empty; value goes out as it is (XML). With
@@ -176,7 +186,7 @@ void dav_put_element(struct text *out, const struct dav_name *name, struct span 
 enum { DAV_DATE_BYTES = 20 };
 void dav_format_date(char out[DAV_DATE_BYTES], int64_t unix_seconds);
 
-struct dav_lock_view { /* what lockdiscovery tells of a lock */
+struct dav_lock_view {            /* what lockdiscovery tells of a lock */
         struct span token, owner; /* owner: XML */
         bool exclusive, infinite; /* infinite: Depth: infinity */
         uint32_t seconds_left;    /* UINT32_MAX: Infinite */
@@ -191,12 +201,12 @@ struct span dav_supported_locks(void);
 
 /* Byte ranges of uploads (ranges.c). */
 
-struct dav_target { /* where the bytes of a partial write go */
-        uint64_t first;   /* offset; of `append`: none; of `from_end`: bytes before the end */
-        uint64_t length;  /* bytes; UINT64_MAX: as many as the body has */
-        uint64_t total;   /* size the file is to have afterwards; UINT64_MAX: not said */
+struct dav_target {      /* where the bytes of a partial write go */
+        uint64_t first;  /* offset; of `append`: none; of `from_end`: bytes before the end */
+        uint64_t length; /* bytes; UINT64_MAX: as many as the body has */
+        uint64_t total;  /* size the file is to have afterwards; UINT64_MAX: not said */
         bool append, from_end;
-        bool truncate;    /* message/byterange with "bytes *" "/N": no bytes, only the size */
+        bool truncate; /* message/byterange with "bytes *" "/N": no bytes, only the size */
 };
 
 /* Content-Range of a PUT or a message/byterange part: "bytes a-b/len", "bytes a-b" "/" "*", "bytes *" "/len" (only with

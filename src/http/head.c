@@ -76,13 +76,35 @@ static inline const char *find_control(const char *p, const char *end)
 
 /* ---- the request line ---- */
 
+static const char *const methods[HTTP_METHODS] = {
+        [HTTP_GET] = "GET",
+        [HTTP_HEAD] = "HEAD",
+        [HTTP_OPTIONS] = "OPTIONS",
+        [HTTP_PROPFIND] = "PROPFIND",
+        [HTTP_PUT] = "PUT",
+        [HTTP_PATCH] = "PATCH",
+        [HTTP_DELETE] = "DELETE",
+        [HTTP_MKCOL] = "MKCOL",
+        [HTTP_COPY] = "COPY",
+        [HTTP_MOVE] = "MOVE",
+        [HTTP_PROPPATCH] = "PROPPATCH",
+        [HTTP_LOCK] = "LOCK",
+        [HTTP_UNLOCK] = "UNLOCK",
+        [HTTP_LINK] = "LINK",
+        [HTTP_METHOD_OTHER] = "other",
+};
+
+const char *http_method_name(enum http_method method)
+{
+        return methods[method];
+}
+
 static enum http_method method_of(struct span name)
 {
-        if (span_equal(name, SPAN("GET")))
-                return HTTP_GET;
-        if (span_equal(name, SPAN("HEAD")))
-                return HTTP_HEAD;
-        return span_equal(name, SPAN("OPTIONS")) ? HTTP_OPTIONS : HTTP_METHOD_OTHER;
+        unsigned method = HTTP_GET;
+        while (method < HTTP_METHOD_OTHER && !span_equal(name, span_of(methods[method])))
+                method++;
+        return (enum http_method)method;
 }
 
 /* http://authority/path?query. The authority is checked and otherwise ignored: one server, one name.
@@ -180,33 +202,57 @@ static const char *read_request_line(struct http_head *head, const char *p, cons
 static const char names[HTTP_FIELD_NAMES][20] = {
         [HTTP_ACCEPT] = "accept",
         [HTTP_ACCEPT_ENCODING] = "accept-encoding",
+        [HTTP_AUTHORIZATION] = "authorization",
         [HTTP_CONNECTION] = "connection",
+        [HTTP_CONTENT_DIGEST] = "content-digest",
+        [HTTP_CONTENT_ENCODING] = "content-encoding",
         [HTTP_CONTENT_LENGTH] = "content-length",
+        [HTTP_CONTENT_RANGE] = "content-range",
+        [HTTP_CONTENT_TYPE] = "content-type",
+        [HTTP_DEPTH] = "depth",
+        [HTTP_DESTINATION] = "destination",
         [HTTP_EXPECT] = "expect",
         [HTTP_HOST] = "host",
+        [HTTP_IF] = "if",
         [HTTP_IF_MATCH] = "if-match",
         [HTTP_IF_MODIFIED_SINCE] = "if-modified-since",
         [HTTP_IF_NONE_MATCH] = "if-none-match",
         [HTTP_IF_RANGE] = "if-range",
         [HTTP_IF_UNMODIFIED_SINCE] = "if-unmodified-since",
+        [HTTP_LOCK_TOKEN] = "lock-token",
+        [HTTP_OC_CHECKSUM] = "oc-checksum",
+        [HTTP_OVERWRITE] = "overwrite",
         [HTTP_RANGE] = "range",
         [HTTP_REFERER] = "referer",
+        [HTTP_REPR_DIGEST] = "repr-digest",
+        [HTTP_SYNC] = "sync",
+        [HTTP_TIMEOUT] = "timeout",
         [HTTP_TRANSFER_ENCODING] = "transfer-encoding",
         [HTTP_USER_AGENT] = "user-agent",
+        [HTTP_WANT_REPR_DIGEST] = "want-repr-digest",
+        [HTTP_X_FORWARDED_HOST] = "x-forwarded-host",
+        [HTTP_X_FORWARDED_PROTO] = "x-forwarded-proto",
+        [HTTP_X_OC_MTIME] = "x-oc-mtime",
+        [HTTP_X_UPDATE_RANGE] = "x-update-range",
 };
 
-/* No three names are of one length. A length without names leads to HTTP_ACCEPT, which is not of that length. */
-static const uint8_t names_by_size[20][2] = {
-        [4] = { HTTP_HOST },
-        [5] = { HTTP_RANGE },
+/* At most four names are of one length. A length without names leads to HTTP_ACCEPT, which is not of that length. */
+static const uint8_t names_by_size[20][4] = {
+        [2] = { HTTP_IF },
+        [4] = { HTTP_HOST, HTTP_SYNC },
+        [5] = { HTTP_DEPTH, HTTP_RANGE },
         [6] = { HTTP_ACCEPT, HTTP_EXPECT },
-        [7] = { HTTP_REFERER },
+        [7] = { HTTP_REFERER, HTTP_TIMEOUT },
         [8] = { HTTP_IF_MATCH, HTTP_IF_RANGE },
-        [10] = { HTTP_CONNECTION, HTTP_USER_AGENT },
-        [13] = { HTTP_IF_NONE_MATCH },
-        [14] = { HTTP_CONTENT_LENGTH },
+        [9] = { HTTP_OVERWRITE },
+        [10] = { HTTP_CONNECTION, HTTP_LOCK_TOKEN, HTTP_USER_AGENT, HTTP_X_OC_MTIME },
+        [11] = { HTTP_DESTINATION, HTTP_OC_CHECKSUM, HTTP_REPR_DIGEST },
+        [12] = { HTTP_CONTENT_TYPE },
+        [13] = { HTTP_AUTHORIZATION, HTTP_CONTENT_RANGE, HTTP_IF_NONE_MATCH },
+        [14] = { HTTP_CONTENT_DIGEST, HTTP_CONTENT_LENGTH, HTTP_X_UPDATE_RANGE },
         [15] = { HTTP_ACCEPT_ENCODING },
-        [17] = { HTTP_IF_MODIFIED_SINCE, HTTP_TRANSFER_ENCODING },
+        [16] = { HTTP_CONTENT_ENCODING, HTTP_WANT_REPR_DIGEST, HTTP_X_FORWARDED_HOST },
+        [17] = { HTTP_IF_MODIFIED_SINCE, HTTP_TRANSFER_ENCODING, HTTP_X_FORWARDED_PROTO },
         [19] = { HTTP_IF_UNMODIFIED_SINCE },
 };
 
@@ -225,7 +271,7 @@ static inline enum http_field_name name_of(const char *text, size_t size)
 {
         if (size >= array_count(names_by_size)) /* which is also the room for a name in names[] */
                 return HTTP_FIELD_NAMES;
-        for (unsigned i = 0; i < 2; i++) {
+        for (unsigned i = 0; i < array_count(names_by_size[size]); i++) {
                 if (is_named(names_by_size[size][i], text, size))
                         return names_by_size[size][i];
         }

@@ -11,25 +11,64 @@
 
 /* ---- the request head (head.c) ---- */
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_METHOD_OTHER };
+enum http_method {
+        HTTP_GET,
+        HTTP_HEAD,
+        HTTP_OPTIONS,
+        HTTP_PROPFIND,
+        HTTP_PUT, /* from here on they change something */
+        HTTP_PATCH,
+        HTTP_DELETE,
+        HTTP_MKCOL,
+        HTTP_COPY,
+        HTTP_MOVE,
+        HTTP_PROPPATCH,
+        HTTP_LOCK,
+        HTTP_UNLOCK,
+        HTTP_LINK,
+        HTTP_METHOD_OTHER, /* none that the server knows */
+        HTTP_METHODS       /* how many */
+};
+
+/* "GET"; "other" for HTTP_METHOD_OTHER. */
+const char *http_method_name(enum http_method method);
 
 /* Fields the server looks at; every other field is checked for form and then only counted. */
 enum http_field_name {
         HTTP_ACCEPT,
         HTTP_ACCEPT_ENCODING,
+        HTTP_AUTHORIZATION,
         HTTP_CONNECTION,
+        HTTP_CONTENT_DIGEST,
+        HTTP_CONTENT_ENCODING,
         HTTP_CONTENT_LENGTH,
+        HTTP_CONTENT_RANGE,
+        HTTP_CONTENT_TYPE,
+        HTTP_DEPTH,
+        HTTP_DESTINATION,
         HTTP_EXPECT,
         HTTP_HOST,
+        HTTP_IF,
         HTTP_IF_MATCH,
         HTTP_IF_MODIFIED_SINCE,
         HTTP_IF_NONE_MATCH,
         HTTP_IF_RANGE,
         HTTP_IF_UNMODIFIED_SINCE,
+        HTTP_LOCK_TOKEN,
+        HTTP_OC_CHECKSUM,
+        HTTP_OVERWRITE,
         HTTP_RANGE,
         HTTP_REFERER,
+        HTTP_REPR_DIGEST,
+        HTTP_SYNC,
+        HTTP_TIMEOUT,
         HTTP_TRANSFER_ENCODING,
         HTTP_USER_AGENT,
+        HTTP_WANT_REPR_DIGEST,
+        HTTP_X_FORWARDED_HOST,
+        HTTP_X_FORWARDED_PROTO,
+        HTTP_X_OC_MTIME,
+        HTTP_X_UPDATE_RANGE,
         HTTP_FIELD_NAMES /* how many; also: "none of these" */
 };
 

@@ -1,7 +1,13 @@
 /* The steps that read: a request's head, and the body that a GET need not have but may. */
-#include "serve/serve_priv.h"
+#include "serve/change.h"
 
 #include <stdlib.h>
+
+/* A server that is read-only answers PROPFIND alone. */
+static bool may_change(const struct request *r)
+{
+        return r->shard->server->options.writable || !is_writing(r->head.method);
+}
 
 static uint32_t head_room(const struct request *r)
 {
@@ -40,10 +46,12 @@ static int parse_piece(struct request *r)
         return n;
 }
 
-/* The log wants to know who asked, once a connection. */
+/* The log wants to know who asked, and so does trust in proxies; once a connection. */
 static bool must_ask_peer(const struct request *r)
 {
-        return r->shard->server->log.descriptor >= 0 && r->conn->active->peer.sin6_family == AF_UNSPEC;
+        const struct server *server = r->shard->server;
+        return (server->log.descriptor >= 0 || server->options.trusted_count > 0) &&
+               r->conn->active->peer.sin6_family == AF_UNSPEC;
 }
 
 static enum next ask_peer(struct request *r)
@@ -103,13 +111,22 @@ enum next step_read_head(struct request *r)
         return wait_for_input(r, STEP_READ_HEAD);
 }
 
+enum next send_continue(struct request *r, enum step then)
+{
+        static const char answer[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        berth_send(r->shard->port, &r->op, &r->conn->socket, answer, sizeof(answer) - 1, 0);
+        return wait_for_send(r, then);
+}
+
 /* RFC 9110 10.1.1: who asked gets its "100 Continue", unless the body is coming already or nobody wants it. */
 enum next step_continue(struct request *r)
 {
         bool body = r->head.chunked || r->body_left > 0;
+        if (is_change(r->head.method) && may_change(r))
+                return go(r, STEP_CHANGE);
         if (!body)
                 return go(r, STEP_ROUTE);
-        if (r->head.method == HTTP_METHOD_OTHER) {
+        if (r->head.method >= HTTP_PROPFIND) {
                 r->keep_alive = false; /* refused; its body is never read */
                 return go(r, STEP_ROUTE);
         }
@@ -118,9 +135,21 @@ enum next step_continue(struct request *r)
                 return respond_error(r, 413, NULL);
         if (!r->head.expect_continue || r->head.minor == 0 || !chain_empty(request_held(r)))
                 return go(r, STEP_SKIP_BODY);
-        static const char answer[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        berth_send(r->shard->port, &r->op, &r->conn->socket, answer, sizeof(answer) - 1, 0);
-        return wait_for_send(r, STEP_SKIP_BODY);
+        return send_continue(r, STEP_SKIP_BODY);
+}
+
+int body_take(struct request *r, struct span piece, size_t *used, struct span *body)
+{
+        if (r->head.chunked) {
+                int result = http_chunked_take(&r->body, piece.data, piece.size, used, body);
+                r->body_skipped += *used;
+                return result;
+        }
+        *used = (size_t)min_of((uint64_t)piece.size, r->body_left);
+        *body = (struct span){ piece.data, *used };
+        r->body_left -= *used;
+        r->body_skipped += *used;
+        return r->body_left == 0;
 }
 
 /* Takes body bytes off the first piece. 1: the body is complete, 0: go on, < 0: minus a status. */
@@ -129,19 +158,9 @@ static int skip_piece(struct request *r)
         struct span piece = chain_first(r->shard, request_held(r));
         struct span ignored;
         size_t used;
-        int result;
-        if (r->head.chunked) {
-                result = http_chunked_take(&r->body, piece.data, piece.size, &used, &ignored);
-        } else {
-                used = (size_t)min_of((uint64_t)piece.size, r->body_left);
-                r->body_left -= used;
-                result = r->body_left == 0;
-        }
+        int result = body_take(r, piece, &used, &ignored);
         chain_consume(r->shard, request_held(r), used);
-        r->body_skipped += used;
-        if (result == 0 && r->body_skipped > MAX_SKIPPED_BODY)
-                return -413;
-        return result;
+        return result == 0 && r->body_skipped > MAX_SKIPPED_BODY ? -413 : result;
 }
 
 enum next step_skip_body(struct request *r)
@@ -155,7 +174,7 @@ enum next step_skip_body(struct request *r)
                 if (result < 0)
                         return respond_error(r, -result, NULL);
                 if (result > 0)
-                        return go(r, STEP_ROUTE);
+                        return go(r, r->change ? STEP_CHANGED : STEP_ROUTE);
         }
         if (conn_input_ended(r->conn)) {
                 conn_end(r->conn, false);

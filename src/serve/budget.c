@@ -1,7 +1,7 @@
 /* The arithmetic of memory: what each thing costs, how many there may be, and what that comes to. Every pool is made with
  * the number found here, so the sum is a bound and not a guess. docs/internals/budget.md explains it.
  */
-#include "serve/serve_priv.h"
+#include "serve/change.h"
 
 #include <errno.h>
 
@@ -13,6 +13,8 @@ enum {
         REQUESTS_PER_SHARD = 4096,
         LISTINGS_PER_SHARD = 32,
         LONG_HEADS_PER_SHARD = 256,
+        CHANGES_PER_SHARD = 256,
+        CHANGE_BYTES = sizeof(struct change) + FAILURES_BYTES,
         FILES_PER_SHARD = 1024,
         CONTENT_PER_SHARD = 16 * MIB,
         FIXED_PER_SHARD = 3 * MIB / 2, /* the port, the log's buffers, the stack, the store's tables */
@@ -44,6 +46,7 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
                budget->connections * connection + (uint64_t)budget->active * sizeof(struct active) +
                (uint64_t)budget->requests * sizeof(struct request) + (uint64_t)budget->sends * sizeof(struct download) +
                (uint64_t)budget->listings * LISTING_BYTES + (uint64_t)budget->long_heads * options->limits.head_bytes +
+               (uint64_t)budget->changes * CHANGE_BYTES + (uint64_t)shards * XML_SHARD_BYTES +
                open_files(budget) * FILE_BYTES + budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
 }
 
@@ -93,6 +96,7 @@ static bool fit(struct budget *budget, const struct serve_options *options, uint
                 { &content_pages, shards << 6 },
                 { &budget->listings, shards },
                 { &budget->long_heads, 8 * shards },
+                { &budget->changes, 8 * shards },
                 { &budget->files, 64 * shards },
                 { &budget->requests, options->requests ? budget->requests : 64 * shards },
                 { &budget->sends, options->sends ? budget->sends : 64 * shards },
@@ -184,6 +188,7 @@ int budget_make(struct budget *budget, const struct serve_options *options, cons
                 .sends = options->sends ? options->sends : DEFAULT_SENDS,
                 .listings = LISTINGS_PER_SHARD * shards,
                 .long_heads = LONG_HEADS_PER_SHARD * shards,
+                .changes = CHANGES_PER_SHARD * shards,
                 .files = max_of(min_of(files, FILES_PER_SHARD * shards), 16 * shards),
                 .content_bytes = (uint64_t)CONTENT_PER_SHARD * shards,
                 .descriptors = limits->descriptors,

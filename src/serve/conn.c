@@ -15,7 +15,7 @@
  * it was HOT before (shard->waiting), and else leaves in the kernel what has come (shard->readable). CLOSING waits until nothing is in flight any more, then
  * closes; one that was at rest needs an active for that, too, and waits in shard->ending for it.
  */
-#include "serve/serve_priv.h"
+#include "serve/change.h"
 
 #include <errno.h>
 
@@ -114,6 +114,20 @@ static void chain_append(struct shard *shard, struct chain *chain, uint16_t buff
         chain->last = buffer;
         chain->count++;
         shard->pieces_held++;
+}
+
+void chain_move_first(struct shard *shard, struct chain *from, struct chain *to)
+{
+        uint16_t buffer = from->first;
+        from->first = shard->pieces[buffer].next;
+        from->count--;
+        shard->pieces[buffer].next = NO_PIECE;
+        if (to->first == NO_PIECE)
+                to->first = buffer;
+        else
+                shard->pieces[to->last].next = buffer;
+        to->last = buffer;
+        to->count++;
 }
 
 struct span chain_first(struct shard *shard, const struct chain *chain)
@@ -393,14 +407,28 @@ static bool too_much(struct conn *conn)
         return true;
 }
 
+/* The next piece of an upload, while the one before is written: many, as long as there are buffers for others. */
+static bool is_upload(const struct conn *conn)
+{
+        const struct request *r = conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
+        return r && r->step == STEP_WRITTEN && !r->change->body_complete;
+}
+
+static unsigned pieces_ahead(const struct conn *conn)
+{
+        if (is_upload(conn))
+                return shard_here->pieces_held > MAX_SURPLUS ? 1 : UPLOAD_PIECES;
+        return MAX_CHAIN_PIECES;
+}
+
 /* While an answer goes out: kept for the next request. */
 static void bytes_ahead(struct conn *conn)
 {
         struct active *active = conn->active;
         bool busy = conn_state(conn) == CONN_BUSY;
-        if (active->input_held.count >= MAX_CHAIN_PIECES && has(conn, ARMED))
+        if (active->input_held.count >= pieces_ahead(conn) && has(conn, ARMED))
                 berth_cancel(shard_here->port, &active->input);
-        if ((busy && active->request->wants_input) || !too_much(conn))
+        if ((busy && active->request->wants_input) || is_upload(conn) || !too_much(conn))
                 if (busy)
                         request_input(active->request);
 }

@@ -1,5 +1,5 @@
 /* The steps of a folder: its index.html, or else a listing that is made on a worker thread, piece by piece. */
-#include "serve/serve_priv.h"
+#include "serve/change.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 
 enum {
         CHUNK_BYTES = 32 << 10,
+        FIND_CHUNK_BYTES = 256 << 10, /* of a PROPFIND's answer: a kilobyte for each name */
         CHUNK_HEAD = 16, /* room for the size line before the bytes, and CRLF behind */
         CHUNK_TAIL = 2,
 };
@@ -26,7 +27,7 @@ enum next step_folder(struct request *r)
                 r->path[size++] = '/';
         memcpy(r->path + size, index, sizeof(index));
         size += sizeof(index) - 1;
-        r->file = store_find(r->shard->store, (struct span){ r->path, size }, 0);
+        r->file = request_find(r, size, 0);
         r->opening.path_size = (uint16_t)size;
         r->opening.result = size < HTTP_MAX_PATH ? 0 : -ENAMETOOLONG;
         if (r->file || r->opening.result < 0)
@@ -51,10 +52,8 @@ enum next step_index_opened(struct request *r)
 
 /* ---- the listing ---- */
 
-/* On a worker thread; the request waits, so what it reads here nobody changes. */
-static int64_t fill(struct berth_call *call)
+static int64_t fill_listing(struct request *r, char *out, size_t size)
 {
-        struct request *r = container_of(call, struct request, call);
         const struct serve_options *options = &r->shard->server->options;
         if (!r->listing) {
                 struct http_listing_query query;
@@ -69,7 +68,14 @@ static int64_t fill(struct berth_call *call)
                 if (error)
                         return error;
         }
-        return listing_fill(r->listing, r->chunk + CHUNK_HEAD, CHUNK_BYTES);
+        return listing_fill(r->listing, out, size);
+}
+
+/* On a worker thread; the request waits, so what it reads here nobody changes. */
+static int64_t fill(struct berth_call *call)
+{
+        struct request *r = container_of(call, struct request, call);
+        return r->fill(r, r->chunk + CHUNK_HEAD, r->chunk_room);
 }
 
 static enum next fill_more(struct request *r)
@@ -79,23 +85,38 @@ static enum next fill_more(struct request *r)
         return wait_for(r, STEP_LIST_FILLED);
 }
 
+static bool asks_for_json(const struct request *r)
+{
+        struct http_listing_query query;
+        http_parse_listing_query(&query, r->head.query);
+        return query.json || http_accepts_json(&r->head);
+}
+
 /* Listings hold memory, so their number is bounded; who comes when all places are taken waits for one. */
 enum next step_list(struct request *r)
 {
-        struct http_listing_query query;
         struct shard *shard = r->shard;
-        if (!shard->server->options.listing)
+        if (!shard->server->options.listing && !r->change)
                 return respond_error(r, 403, NULL);
         if (!r->has_listing)
                 r->has_listing = request_take_place(&shard->for_listing, &shard->listings, shard->max_listings);
         if (!r->has_listing)
                 return request_wait_for_place(r, &shard->for_listing);
-        r->chunk = malloc(CHUNK_HEAD + CHUNK_BYTES + CHUNK_TAIL);
+        r->chunk_room = r->change ? FIND_CHUNK_BYTES : CHUNK_BYTES;
+        r->chunk = malloc(CHUNK_HEAD + r->chunk_room + CHUNK_TAIL);
         if (!r->chunk)
                 return respond_errno(r, -ENOMEM);
-        http_parse_listing_query(&query, r->head.query);
-        r->json = query.json || http_accepts_json(&r->head);
+        r->fill = r->change ? find_fill : fill_listing;
+        r->json = asks_for_json(r);
         return fill_more(r);
+}
+
+static void put_listing_fields(const struct request *r, struct text *out)
+{
+        text_put(out, r->json ? SPAN("Content-Type: application/json\r\n") :
+                                SPAN("Content-Type: text/html; charset=utf-8\r\n"));
+        text_put(out, SPAN("Vary: Accept\r\nCache-Control: no-cache\r\n"
+                           "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"));
 }
 
 /* HTTP/1.0 has no chunks: there the end of the connection ends the page. */
@@ -104,11 +125,11 @@ static struct text list_head(struct request *r)
         r->chunked = r->head.minor > 0;
         if (!r->chunked)
                 r->keep_alive = false;
-        struct text out = respond_head(r, 200);
-        text_put(&out, r->json ? SPAN("Content-Type: application/json\r\n")
-                               : SPAN("Content-Type: text/html; charset=utf-8\r\n"));
-        text_put(&out, SPAN("Vary: Accept\r\nCache-Control: no-cache\r\n"
-                            "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"));
+        struct text out = respond_head(r, r->change ? 207 : 200);
+        if (r->change)
+                text_put(&out, SPAN("Content-Type: application/xml; charset=utf-8\r\n"));
+        else
+                put_listing_fields(r, &out);
         if (r->chunked)
                 text_put(&out, SPAN("Transfer-Encoding: chunked\r\n"));
         respond_end_head(r, &out);

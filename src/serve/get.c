@@ -1,22 +1,35 @@
 /* The steps of GET, HEAD and OPTIONS, in the order they are taken: route, find the file (and a coded variant of it),
  * check the conditions, send the whole or ranges.
  */
-#include "serve/serve_priv.h"
+#include "serve/change.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define ALLOWED "Allow: GET, HEAD, OPTIONS\r\n"
+#define READING "GET, HEAD, OPTIONS, PROPFIND"
+#define WRITING "PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPPATCH, LOCK, UNLOCK, LINK"
+
+/* What there is to be asked, and what of WebDAV (RFC 4918 18): class 2 is locking, 3 the RFC's second edition. MS-Author-Via
+ * makes Windows take us for a WebDAV server. */
+static const char allowed[] = "Allow: " READING "\r\n";
+static const char capabilities[] = "Allow: " READING "\r\nDAV: 1, 3\r\n";
+static const char all_allowed[] = "Allow: " READING ", " WRITING "\r\n";
+static const char all_capabilities[] =
+        "Allow: " READING ", " WRITING "\r\n"
+        "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
+        "DAV: <" DAV_BERTH_NAMESPACE ">\r\n"
+        "MS-Author-Via: DAV\r\n"
+        "Accept-Patch: application/x-sabredav-partialupdate, message/byterange\r\n";
 
 /* ---- route ---- */
 
 enum next step_route(struct request *r)
 {
         const struct serve_options *options = &r->shard->server->options;
-        if (r->head.method == HTTP_METHOD_OTHER)
-                return respond_error(r, 405, ALLOWED);
+        if (r->head.method >= HTTP_PROPFIND)
+                return respond_error(r, 405, options->writable ? all_allowed : allowed);
         if (r->head.method == HTTP_OPTIONS)
-                return respond_empty(r, 204, ALLOWED);
+                return respond_empty(r, 204, options->writable ? all_capabilities : capabilities);
         int size = http_decode_path(r->path, r->head.path, &r->folder, &r->hidden);
         if (size < 0)
                 return respond_error(r, -size, NULL);
@@ -42,9 +55,19 @@ enum next request_open(struct request *r, size_t size, uint8_t tag, enum step th
         return wait_for(r, then);
 }
 
+struct store_file *request_find(struct request *r, size_t size, uint8_t tag)
+{
+        struct shard *shard = r->shard;
+        unsigned made = atomic_load_explicit(&shard->server->changes_made, memory_order_acquire);
+        if (made != shard->changes_seen)
+                store_distrust(shard->store);
+        shard->changes_seen = made;
+        return store_find(shard->store, (struct span){ r->path, size }, tag);
+}
+
 enum next step_find(struct request *r)
 {
-        r->file = store_find(r->shard->store, (struct span){ r->path, r->path_size }, 0);
+        r->file = request_find(r, r->path_size, 0);
         return r->file ? request_found(r) : request_open(r, r->path_size, 0, STEP_OPENED);
 }
 
@@ -94,7 +117,7 @@ enum next step_variant(struct request *r)
                         continue;
                 memcpy(r->path + r->path_size, suffix.data, suffix.size + 1);
                 r->encoding = (uint8_t)encoding;
-                struct store_file *known = store_find(r->shard->store, (struct span){ r->path, size }, r->encoding);
+                struct store_file *known = request_find(r, size, r->encoding);
                 if (!known)
                         return request_open(r, size, r->encoding, STEP_VARIANT_OPENED);
                 store_release(r->shard->store, r->file);

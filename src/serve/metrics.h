@@ -5,6 +5,7 @@
 #define SERVE_METRICS_H
 
 #include "base/base.h"
+#include "http/http.h"
 
 #include <stdatomic.h>
 
@@ -34,6 +35,7 @@ enum refusal_reason {
         REFUSED_REQUESTS,    /* no request became free in time: answered 503 */
         REFUSED_SENDS,       /* --max-sends, likewise */
         REFUSED_LISTINGS,    /* likewise */
+        REFUSED_CHANGES,     /* likewise */
         REFUSED_HEADS,       /* no room for another long head: 503 */
         REFUSED_OPERATION,   /* a receive or a send of an open connection, for want of descriptors or memory: closed */
         REFUSED_BUFFERS,     /* sent more ahead than there are receive buffers for: reset */
@@ -65,17 +67,17 @@ enum pool {
         POOL_FILES, /* known files; bytes: their contents in memory */
         POOL_LISTINGS,
         POOL_LONG_HEADS,
+        POOL_CHANGES,
         POOL_COUNT,
 };
 
-enum { METHOD_GET, METHOD_HEAD, METHOD_OPTIONS, METHOD_OTHER, METHOD_COUNT };
 enum { STATUS_COUNT = 600, DURATION_BUCKETS = 12, SIZE_BUCKETS = 10 };
 
 struct counters {
         counter accepted;
         counter accepts_per_second;         /* in the last whole second */
         counter received_bytes, sent_bytes; /* sent: bodies */
-        counter requests[METHOD_COUNT][STATUS_COUNT];
+        counter requests[HTTP_METHODS][STATUS_COUNT];
         counter durations[DURATION_BUCKETS + 1], duration_us; /* not cumulative; the last bucket is the rest */
         counter sizes[SIZE_BUCKETS + 1], size_bytes;
         counter refusals[REFUSAL_COUNT];
@@ -102,7 +104,7 @@ void metrics_identify(struct metrics_identity *identity, const struct server *se
 
 /* Room for everything, were every counter at its maximum and every method answered with every status. In practice it
  * is about 10 KiB. */
-enum { METRICS_BYTES = 224 << 10 };
+enum { METRICS_BYTES = 768 << 10 };
 
 /* All of it in the Prometheus text format 0.0.4, the kernel's own view included, into `out`. Any one thread, until the
  * shards are freed. */

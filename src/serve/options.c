@@ -30,6 +30,16 @@ void options_help(void)
              "      --body-min-rate B    bytes per second that a request's body must keep; default 500\n"
              "      --idle-timeout S     seconds until a quiet connection is closed; default 75\n"
              "\n"
+             "Changes (WebDAV):\n"
+             "  -w, --writable           allow PUT, DELETE, MKCOL, MOVE and the like; default: read only\n"
+             "      --allow-anonymous-writes\n"
+             "                           ... without passwords at an address that others can reach, too\n"
+             "      --durable            answer a change only when it is on disk (fsync of file and folder)\n"
+             "      --max-upload SIZE    longest upload (K, M, G, T); default: no bound\n"
+             "      --propfind-infinity  allow PROPFIND with Depth: infinity\n"
+             "      --trust-proxy ADDR[/BITS]\n"
+             "                           believe X-Forwarded-Proto and -Host from there\n"
+             "\n"
              "      --hidden             serve names that start with a dot, too\n"
              "      --symlinks inside|never\n"
              "                           follow symbolic links that stay inside DIR (default), or none\n"
@@ -63,6 +73,11 @@ enum {
         OPTION_LOG_FORMAT,
         OPTION_GRACE,
         OPTION_ADMIN,
+        OPTION_ANONYMOUS_WRITES,
+        OPTION_DURABLE,
+        OPTION_MAX_UPLOAD,
+        OPTION_PROPFIND_INFINITY,
+        OPTION_TRUST_PROXY,
         OPTION_CONNECTIONS,
         OPTION_REQUESTS,
         OPTION_MAX_SENDS,
@@ -80,6 +95,12 @@ static const struct option table[] = {
         { "listen", required_argument, NULL, 'l' },
         { "threads", required_argument, NULL, OPTION_THREADS },
         { "engine", required_argument, NULL, OPTION_ENGINE },
+        { "writable", no_argument, NULL, 'w' },
+        { "allow-anonymous-writes", no_argument, NULL, OPTION_ANONYMOUS_WRITES },
+        { "durable", no_argument, NULL, OPTION_DURABLE },
+        { "max-upload", required_argument, NULL, OPTION_MAX_UPLOAD },
+        { "propfind-infinity", no_argument, NULL, OPTION_PROPFIND_INFINITY },
+        { "trust-proxy", required_argument, NULL, OPTION_TRUST_PROXY },
         { "hidden", no_argument, NULL, OPTION_HIDDEN },
         { "symlinks", required_argument, NULL, OPTION_SYMLINKS },
         { "precompressed", no_argument, NULL, OPTION_PRECOMPRESSED },
@@ -160,27 +181,40 @@ static int take_bound(struct serve_options *options, int option)
         }
 }
 
+/* False: it is none of these. */
+static bool take_switch(struct serve_options *options, int option)
+{
+        bool *const switches[] = {
+                ['q'] = &options->quiet,
+                ['h'] = &options->help,
+                ['w'] = &options->writable,
+                [OPTION_HIDDEN] = &options->hidden,
+                [OPTION_PRECOMPRESSED] = &options->precompressed,
+                [OPTION_ANONYMOUS_WRITES] = &options->anonymous_writes,
+                [OPTION_DURABLE] = &options->durable,
+                [OPTION_PROPFIND_INFINITY] = &options->find_infinity,
+        };
+        bool known = option >= 0 && (size_t)option < array_count(switches) && switches[option];
+        if (known)
+                *switches[option] = true;
+        return known;
+}
+
 static int take(struct serve_options *options, int option)
 {
+        if (take_switch(options, option))
+                return 0;
         if (option >= OPTION_CONNECTIONS && option <= OPTION_IDLE_TIMEOUT)
                 return take_bound(options, option);
         switch (option) {
         case 'l':
                 return take_listen(options);
-        case 'q':
-                options->quiet = true;
-                return 0;
-        case 'h':
-                options->help = true;
-                return 0;
         case OPTION_THREADS:
                 return option_number("threads", optarg, 1, MAX_THREADS, &options->threads);
-        case OPTION_HIDDEN:
-                options->hidden = true;
-                return 0;
-        case OPTION_PRECOMPRESSED:
-                options->precompressed = true;
-                return 0;
+        case OPTION_MAX_UPLOAD:
+                return option_size("max-upload", optarg, 1, &options->max_upload);
+        case OPTION_TRUST_PROXY:
+                return proxy_take(options, optarg);
         case OPTION_NO_LISTING:
                 options->listing = false;
                 return 0;
@@ -208,7 +242,7 @@ static int take(struct serve_options *options, int option)
 static int parse_all(struct serve_options *options, int argc, char **argv)
 {
         int option;
-        while ((option = getopt_long(argc, argv, "l:qh", table, NULL)) != -1)
+        while ((option = getopt_long(argc, argv, "l:qhw", table, NULL)) != -1)
                 if (take(options, option) < 0)
                         return -EINVAL;
         if (optind < argc)

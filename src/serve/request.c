@@ -1,6 +1,7 @@
 /* The driver of requests: a table of steps, run until one waits. request_resume(), request_opened() and
  * request_called() are the only callbacks; nothing is freed while an op is in flight.
  */
+#include "serve/change.h"
 #include "serve/serve_priv.h"
 
 #include <errno.h>
@@ -11,6 +12,14 @@ static enum next (*const steps[STEP_COUNT])(struct request *r) = {
         [STEP_PEER] = step_peer,
         [STEP_CONTINUE] = step_continue,
         [STEP_SKIP_BODY] = step_skip_body,
+        [STEP_CHANGE] = step_change,
+        [STEP_BEGIN] = step_begin,
+        [STEP_BEGUN] = step_begun,
+        [STEP_RECEIVE] = step_receive,
+        [STEP_WRITTEN] = step_written,
+        [STEP_RUN] = step_run,
+        [STEP_RAN] = step_ran,
+        [STEP_CHANGED] = step_changed,
         [STEP_ROUTE] = step_route,
         [STEP_FIND] = step_find,
         [STEP_OPENED] = step_opened,
@@ -57,24 +66,10 @@ struct request *request_begin(struct conn *conn)
         return r;
 }
 
-static unsigned method_index(enum http_method method)
-{
-        switch (method) {
-        case HTTP_GET:
-                return METHOD_GET;
-        case HTTP_HEAD:
-                return METHOD_HEAD;
-        case HTTP_OPTIONS:
-                return METHOD_OPTIONS;
-        default:
-                return METHOD_OTHER;
-        }
-}
-
 void request_note(struct shard *shard, enum http_method method, const struct log_line *line)
 {
         count_add(&shard->counters.sent_bytes, line->body_bytes);
-        metrics_request(&shard->counters, method_index(method), line->status, line->body_bytes, line->microseconds);
+        metrics_request(&shard->counters, method, line->status, line->body_bytes, line->microseconds);
         if (shard->server->log.descriptor >= 0)
                 log_write(&shard->log, line);
 }
@@ -120,6 +115,8 @@ static void let_go(struct request *r)
         if (r->listing)
                 listing_destroy(r->listing);
         free(r->chunk);
+        change_release(r->change);
+        shard->changing -= r->has_change;
         if (r->long_head)
                 shard->long_heads--;
         free(r->long_head);
@@ -276,6 +273,12 @@ void request_admit(struct shard *shard)
                 r->has_listing = true;
                 request_run(r);
         }
+        while (shard->changing < shard->max_changes && !list_empty(&shard->for_change)) {
+                struct request *r = first_for_place(&shard->for_change);
+                shard->changing++;
+                r->has_change = true;
+                request_run(r);
+        }
         while (shard->sends < shard->max_sends && !list_empty(&shard->for_send)) {
                 struct request *r = first_for_place(&shard->for_send);
                 shard->sends++;
@@ -339,8 +342,12 @@ static void too_late(struct request *r, enum refusal_reason reason)
 
 static void no_place(struct request *r)
 {
-        refused(r->shard, r->step == STEP_LIST ? REFUSED_LISTINGS : REFUSED_SENDS);
+        refused(r->shard, r->step == STEP_LIST     ? REFUSED_LISTINGS :
+                          r->step == STEP_CHANGE ? REFUSED_CHANGES :
+                                                   REFUSED_SENDS);
         list_remove(&r->place);
+        if (r->step == STEP_CHANGE)
+                r->keep_alive = false;
         respond_error(r, 503, "Retry-After: 10\r\n");
 }
 
@@ -367,7 +374,7 @@ static bool is_slow(const struct request *r)
 
 static void look_after(struct request *r)
 {
-        bool reads_body = r->step == STEP_SKIP_BODY && r->wants_input;
+        bool reads_body = (r->step == STEP_SKIP_BODY || r->step == STEP_RECEIVE) && r->wants_input;
         bool waits = r->wants_input || r->on_socket || !list_empty(&r->place);
         if (!waits || conn_state(r->conn) == CONN_CLOSING)
                 return;

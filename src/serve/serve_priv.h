@@ -35,6 +35,13 @@ enum {
 
 enum log_format { LOG_COMBINED, LOG_COMMON, LOG_JSON };
 
+/* An address, or its first bits, from which X-Forwarded-* is believed. */
+struct trusted {
+        uint8_t address[16], size, bits; /* size: 4 or 16 bytes */
+};
+
+enum { MAX_TRUSTED = 16 };
+
 struct serve_options {
         const char *folder;
         const char *listen[MAX_LISTEN_OPTIONS];
@@ -45,6 +52,11 @@ struct serve_options {
         const char *access_log; /* NULL: none; "-": standard output */
         enum log_format log_format;
         bool quiet, hidden, links, precompressed, listing;
+        bool writable, durable, find_infinity; /* find_infinity: PROPFIND may go down all the way */
+        bool anonymous_writes;                 /* also at public addresses */
+        uint64_t max_upload;                   /* bytes; 0: no bound */
+        struct trusted trusted[MAX_TRUSTED];
+        unsigned trusted_count;
         struct http_limits limits;
         unsigned grace_seconds;
         unsigned connections, requests, sends; /* bounds; 0: not given */
@@ -59,6 +71,13 @@ struct serve_options {
 /* Fills in defaults, then the command line. 0, or -EINVAL after a line on stderr. */
 int options_parse(struct serve_options *options, int argc, char **argv);
 void options_help(void);
+
+/* ---- proxies in front (proxy.c) ---- */
+
+/* One --trust-proxy. 0, or -EINVAL after a line on stderr. */
+int proxy_take(struct serve_options *options, const char *text);
+/* Any family; AF_UNSPEC and unix sockets are not. */
+bool proxy_is_trusted(const struct serve_options *options, const struct sockaddr *peer);
 
 /* ---- addresses and listeners (listeners.c) ---- */
 
@@ -151,7 +170,7 @@ struct limits {
 
 /* For the process; budget_share() gives a shard its part. */
 struct budget {
-        uint32_t connections, requests, sends, listings, long_heads;
+        uint32_t connections, requests, sends, listings, long_heads, changes;
         uint32_t files;       /* known at a time */
         uint32_t descriptors; /* RLIMIT_NOFILE */
         bool direct;          /* connections need none */
@@ -191,6 +210,8 @@ struct server {
         struct addresses *addresses; /* NULL: --per-address is not given */
         struct admin *admin;
         int root;
+        struct store_tree *tree;
+        atomic_uint changes_made; /* so often has something beneath the root been changed by us */
         atomic_bool draining;     /* the first signal has come */
         atomic_bool drained;      /* every shard has ended */
         pthread_mutex_t messages; /* held to post to a shard, by a shard that goes, and for the listeners' sockets */
@@ -246,7 +267,7 @@ struct shard {
         unsigned index;
         struct berth_port *port;
         struct store *store;
-        struct slab conns, actives, requests, downloads;
+        struct slab conns, actives, requests, downloads, changes;
         struct list hot;         /* conns with a receive armed and no request, quiet longest first */
         struct list fresh;       /* conns at rest that have never said anything, accepted longest ago first */
         struct list resting;     /* conns at rest, quiet longest first */
@@ -258,6 +279,7 @@ struct shard {
         struct list sending;     /* downloads */
         struct list for_listing; /* requests that wait for a place among listings, first come first */
         struct list for_send;    /* ... among sends */
+        struct list for_change;  /* ... among changes */
         struct piece pieces[BUFFER_COUNT];
         uint32_t pieces_held;        /* of them, by connections */
         struct accepting *listeners; /* own ones, by the spec */
@@ -274,8 +296,11 @@ struct shard {
         bool grouped;    /* a control group bounds our memory */
         bool pressed;    /* ... and it is nearly used up: accepting is paused until it is not */
         uint32_t pauses; /* ticks in a row that found accepting paused */
-        uint32_t max_sends, max_listings, max_long_heads;
-        uint32_t sends, multiparts, listings, long_heads, endings;
+        uint32_t max_sends, max_listings, max_long_heads, max_changes;
+        uint32_t sends, multiparts, listings, long_heads, endings, changing;
+        unsigned changes_seen;   /* of server->changes_made */
+        uint64_t xml_bytes;      /* of XML bodies being received, with what they become */
+        atomic_bool ending_all;  /* no more time for anything: long jobs look at it now and then */
         uint32_t woken, waking;   /* of `readable`: in this turn; those of whom nothing has been heard yet */
         uint64_t seed;            /* with the engine "sim" */
         uint32_t fault_per_mille; /* likewise */
@@ -337,6 +362,7 @@ void accept_finish(struct shard *shard);
 struct request;
 struct download;
 struct active;
+struct change;
 
 struct conn {
         struct berth_handle socket; /* socket.user: the state and since when; see conn.c */
@@ -415,6 +441,8 @@ static inline bool chain_empty(const struct chain *chain)
 {
         return chain->first == NO_PIECE;
 }
+/* The first piece, all of it, to the end of another chain: its bytes are still needed. */
+void chain_move_first(struct shard *shard, struct chain *from, struct chain *to);
 /* The bytes of the first piece. */
 struct span chain_first(struct shard *shard, const struct chain *chain);
 /* Takes n bytes, at most those of the first piece, off; a piece used up goes back to the port. */
@@ -464,6 +492,14 @@ enum step {
         STEP_PEER,
         STEP_CONTINUE,
         STEP_SKIP_BODY,
+        STEP_CHANGE,
+        STEP_BEGIN,
+        STEP_BEGUN,
+        STEP_RECEIVE,
+        STEP_WRITTEN,
+        STEP_RUN,
+        STEP_RAN,
+        STEP_CHANGED,
         STEP_ROUTE,
         STEP_FIND,
         STEP_OPENED,
@@ -531,8 +567,13 @@ struct request {
         unsigned range_count, range_at;
         struct listing *listing;
         char *chunk; /* a piece of the listing, while a folder is listed */
+        size_t chunk_room;
         int64_t chunk_size;
-        bool json, has_listing, has_send, has_parts; /* has one of the places for it */
+        int64_t (*fill)(struct request *r, char *out, size_t size); /* makes the next piece, on a worker thread */
+        struct change *change; /* when it changes something or asks for properties; change.h */
+        bool json, has_listing, has_send, has_parts, has_change; /* has one of the places for it */
+        char user[64];  /* who asks; empty: nobody has said */
+        bool proxied; /* it comes from a trusted proxy */
 
         uint16_t path_size;
         bool folder, hidden; /* the path ended in '/', had a segment that starts with a dot */
@@ -614,8 +655,16 @@ static inline enum next wait_for_input(struct request *r, enum step step)
 
 /* Opens the first `size` bytes of r->path as a file; goes on with `then`. */
 enum next request_open(struct request *r, size_t size, uint8_t tag, enum step then);
+/* What is known and can be trusted, also after changes made by any of our threads; else NULL. */
+struct store_file *request_find(struct request *r, size_t size, uint8_t tag);
 /* r->file is found: on to its variants, or to the conditions. */
 enum next request_found(struct request *r);
+
+/* Sends "100 Continue", then goes on with that step. */
+enum next send_continue(struct request *r, enum step then);
+/* Takes bytes off the request's body: *used of `piece`, of which *body are content. 1: that is all, 0: go on, < 0: minus a
+ * status. */
+int body_take(struct request *r, struct span piece, size_t *used, struct span *body);
 
 /* The only callbacks of a request's ops. */
 void request_resume(struct berth_op *op);
@@ -627,6 +676,14 @@ enum next step_read_head(struct request *r); /* body.c */
 enum next step_peer(struct request *r);
 enum next step_continue(struct request *r);
 enum next step_skip_body(struct request *r);
+enum next step_change(struct request *r); /* change.c */
+enum next step_begin(struct request *r);
+enum next step_begun(struct request *r);
+enum next step_receive(struct request *r);
+enum next step_written(struct request *r);
+enum next step_run(struct request *r);
+enum next step_ran(struct request *r);
+enum next step_changed(struct request *r);
 enum next step_route(struct request *r); /* get.c */
 enum next step_find(struct request *r);
 enum next step_opened(struct request *r);

@@ -1,5 +1,6 @@
 /* The process: options, the root folder, threads, signals. The main thread serves nobody; it waits for signals. */
 #include "serve/serve.h"
+#include "serve/change.h"
 #include "serve/serve_priv.h"
 
 #include <errno.h>
@@ -90,11 +91,22 @@ static unsigned core_count(void)
 static int open_root(struct server *server)
 {
         server->root = open(server->options.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (server->root >= 0)
-                return 0;
-        int error = -errno;
-        complain("cannot serve %s: %s", server->options.folder, strerror(-error));
+        int error = server->root < 0 ? -errno : 0;
+        if (!error)
+                error = store_tree_create(&server->tree, server->root, server->options.links, server->options.durable);
+        if (error)
+                complain("cannot serve %s: %s", server->options.folder, strerror(-error));
         return error;
+}
+
+/* What a server that was killed has left of its uploads. */
+static void clean_up(struct server *server)
+{
+        int found = server->options.writable ? store_tree_clean(server->tree) : 0;
+        if (found > 0)
+                say("removed what %d unfinished change%s had left", found, found == 1 ? "" : "s");
+        else if (found < 0)
+                complain("cannot remove what unfinished changes have left: %s", strerror(-found));
 }
 
 static int start_shard(struct server *server, pthread_barrier_t *ready)
@@ -352,6 +364,7 @@ int serve_command(int argc, char **argv)
         say_quiet(server.options.quiet);
         if (open_root(&server) < 0)
                 return 1;
+        clean_up(&server);
         int error = log_open(&server.log, &server.options);
         if (!error)
                 error = listeners_prepare(&server.listeners, &server.options);
@@ -360,6 +373,7 @@ int serve_command(int argc, char **argv)
         int result = error == -EINVAL ? 2 : error ? 1 : 0;
         listeners_finish(&server.listeners);
         log_close(&server.log);
+        store_tree_destroy(server.tree);
         close(server.root);
         return result;
 }

@@ -1,7 +1,7 @@
 /* A shard: one thread with a port of its own. It accepts, once a second looks after deadlines, and when it is told to
  * drain, stops accepting, lets requests finish, and ends when nothing is left.
  */
-#include "serve/serve_priv.h"
+#include "serve/change.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -47,6 +47,7 @@ static void end_list(struct list *list)
 /* What has not finished in time is cut off. */
 static void end_all(struct shard *shard)
 {
+        atomic_store(&shard->ending_all, true);
         conn_end_quiet(shard);
         end_list(&shard->waiting);
         end_list(&shard->readable);
@@ -112,6 +113,7 @@ static void take_gauges(struct shard *shard)
         gauge_slab(shard, POOL_ACTIVE, &shard->actives);
         gauge_slab(shard, POOL_REQUESTS, &shard->requests);
         gauge_slab(shard, POOL_DOWNLOADS, &shard->downloads);
+        gauge_slab(shard, POOL_CHANGES, &shard->changes);
         gauge(shard, POOL_BUFFERS, port->buffers_lent, BUFFER_COUNT, (uint64_t)port->buffers_used * BUFFER_BYTES);
         gauge(shard, POOL_FILES, store.files, store.max_files, store.content_bytes);
         gauge(shard, POOL_LISTINGS, shard->listings, shard->max_listings,
@@ -133,6 +135,7 @@ static void trim(struct shard *shard)
         slab_trim(&shard->actives);
         slab_trim(&shard->requests);
         slab_trim(&shard->downloads);
+        slab_trim(&shard->changes);
 }
 
 static void tick(struct berth_op *op)
@@ -200,6 +203,8 @@ static void make_pools(struct shard *shard)
         slab_init(&shard->actives, sizeof(struct active), 300, share(shard, budget->active));
         slab_init(&shard->requests, sizeof(struct request), 8, share(shard, budget->requests));
         slab_init(&shard->downloads, sizeof(struct download), 200, share(shard, budget->sends));
+        shard->max_changes = max_of(share(shard, budget->changes), 1u);
+        slab_init(&shard->changes, sizeof(struct change), 8, shard->max_changes);
         shard->max_sends = share(shard, budget->sends);
         shard->max_listings = max_of(share(shard, budget->listings), 1u);
         shard->max_long_heads = max_of(share(shard, budget->long_heads), 1u);
@@ -209,7 +214,7 @@ static void make_lists(struct shard *shard)
 {
         struct list *const lists[] = { &shard->hot,      &shard->fresh,   &shard->resting,  &shard->waiting,
                                        &shard->readable, &shard->ending,  &shard->active,   &shard->for_listing,
-                                       &shard->for_send, &shard->sending, &shard->lingering };
+                                       &shard->for_send, &shard->sending, &shard->lingering, &shard->for_change };
         for (size_t i = 0; i < array_count(lists); i++)
                 list_init(lists[i]);
 }
@@ -250,6 +255,7 @@ void shard_stop(struct shard *shard)
                 n = berth_port_run(shard->port, -1);
         log_writer_finish(&shard->log);
         accept_finish(shard);
+        slab_finish(&shard->changes);
         slab_finish(&shard->downloads);
         slab_finish(&shard->requests);
         slab_finish(&shard->actives);
@@ -266,7 +272,7 @@ bool shard_turn(struct shard *shard, int timeout_ms)
         }
         shard->now_seconds = (uint32_t)((berth_port_now_ms(shard->port) - shard->started_ms) / 1000);
         conn_admit(shard);
-        if (!list_empty(&shard->for_listing) || !list_empty(&shard->for_send))
+        if (!list_empty(&shard->for_listing) || !list_empty(&shard->for_send) || !list_empty(&shard->for_change))
                 request_admit(shard);
         if (!list_empty(&shard->ending))
                 conn_end_some(shard);

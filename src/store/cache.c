@@ -8,7 +8,7 @@
  * another file that was renamed over this one. What it cannot tell (a folder above renamed, a link turned elsewhere,
  * changes made by another machine) is found after STORE_TRUST_MS, when the path is opened again.
  */
-#include "store/store.h"
+#include "store/store_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +29,7 @@ struct entry {
         struct berth_op closing;
         uint64_t hash;
         uint64_t checked_ms; /* when the path was last seen to lead here */
+        uint64_t epoch;      /* ... and in which epoch of the store that look began */
         struct timespec modified, changed;
         dev_t device;
         ino_t inode;
@@ -53,6 +54,7 @@ struct store {
         uint32_t open_entries; /* not yet freed, known or not */
         unsigned open_flags;
         size_t content_used, content_bytes;
+        uint64_t epoch; /* begins anew with each store_distrust() */
         bool watching, destroying;
         void (*destroyed)(void *context);
         void *context;
@@ -185,12 +187,18 @@ struct store_file *store_find(struct store *store, struct span path, uint8_t tag
 {
         uint64_t hash = hash_of(path.data, path.size, tag);
         struct entry *entry = look_up(store, path.data, path.size, tag, hash);
-        if (!entry || berth_port_now_ms(store->port) - entry->checked_ms >= STORE_TRUST_MS)
+        if (!entry || entry->epoch != store->epoch ||
+            berth_port_now_ms(store->port) - entry->checked_ms >= STORE_TRUST_MS)
                 return NULL;
         list_remove(&entry->by_use);
         list_append(&store->by_use, &entry->by_use);
         entry->references++;
         return &entry->file;
+}
+
+void store_distrust(struct store *store)
+{
+        store->epoch++;
 }
 
 void store_release(struct store *store, struct store_file *file)
@@ -299,14 +307,7 @@ static void note_state(struct entry *entry, const struct stat *now)
         entry->changed = now->st_ctim;
         file->size = (uint64_t)now->st_size;
         file->modified = now->st_mtim.tv_sec;
-        /* Kernels before 6.13 stamp with the tick's time: two writes of one size within 4 ms look alike there.
-         * Not the change time: it moves with extended attributes too, where the content stays the same. Not the device:
-         * two servers of one cluster file system see different ones. */
-        int n = snprintf(file->etag, sizeof(file->etag), "\"%llx-%llx-%llx\"", (unsigned long long)now->st_ino,
-                         (unsigned long long)now->st_size,
-                         (unsigned long long)now->st_mtim.tv_sec * 1000000000ull +
-                                 (unsigned long long)now->st_mtim.tv_nsec);
-        file->etag_size = (uint16_t)n;
+        file->etag_size = store_etag(file->etag, now->st_ino, file->size, &now->st_mtim);
 }
 
 static void opened(struct store_opening *opening, int result, struct entry *entry)
@@ -390,6 +391,7 @@ static void load(struct store *store, struct store_opening *opening, int descrip
         watch_file(store, entry, descriptor);
         berth_adopt_file(store->port, &entry->file.handle, descriptor);
         entry->checked_ms = max_of(berth_port_now_ms(store->port), 1ull);
+        entry->epoch = opening->epoch;
         if (fstat(descriptor, &now) < 0) {
                 int error = -errno;
                 store_release(store, &entry->file);
@@ -410,6 +412,7 @@ static bool still_known(struct store *store, struct store_opening *opening, cons
         list_remove(&entry->by_use);
         list_append(&store->by_use, &entry->by_use);
         entry->checked_ms = berth_port_now_ms(store->port);
+        entry->epoch = opening->epoch;
         entry->file.missing = 0;
         entry->references++;
         opened(opening, 0, entry);
@@ -454,6 +457,7 @@ void store_open(struct store *store, struct store_opening *opening)
         ensure(opening->path_size < PATH_MAX_BYTES && opening->done);
         opening->store = store;
         opening->file = NULL;
+        opening->epoch = store->epoch;
         opening->op.done = path_opened;
         berth_open(store->port, &opening->op, &store->root, opening->path, store->open_flags);
 }

@@ -138,9 +138,9 @@ ssize_t store_read_link(struct store_section *section, char *out, size_t size);
 
 /* Asked before each member of a tree is removed or replaced, and told what failed; paths are relative to the root. */
 struct store_watch {
-        /* 0: go on; < 0: leave this member alone (and so the folders above it), `failed` is called with the result. NULL: all
+        /* `name` in the open folder `folder`, which is `path`. 0: go on; < 0: leave this member alone (and so the folders above it), `failed` is called with the result. NULL: all
          * may go */
-        int (*may)(struct store_watch *watch, const char *path, const struct store_state *state);
+        int (*may)(struct store_watch *watch, int folder, const char *name, const char *path);
         /* Member `path` could not be removed, copied: -errno, or what `may` said. NULL: the first failure ends the whole. */
         void (*failed)(struct store_watch *watch, const char *path, int error);
         bool (*cancelled)(struct store_watch *watch); /* ask now and then whether to stop: -ECANCELED; NULL: never */

@@ -16,17 +16,15 @@
  * What is read of a file is only what the order needs: to sort by name the folder's own type column is
  * enough, and the one stat a file gets is made when it is handed out.
  */
-#include "store/store.h"
+#include "store/store_priv.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -147,21 +145,6 @@ static uint64_t time_key(const struct timespec *time)
 
 /* ---- what an entry is ---- */
 
-/* Opens `path` beneath the root; -errno. With `links` false no part of it may be a symbolic link. */
-static int open_beneath(int root, const char *path, uint64_t flags, bool links)
-{
-        struct open_how how = {
-                .flags = flags | O_CLOEXEC,
-                .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (links ? 0 : RESOLVE_NO_SYMLINKS),
-        };
-        long fd;
-
-        do
-                fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
-        while (fd < 0 && (errno == EINTR || errno == EAGAIN));
-        return fd < 0 ? -errno : (int)fd;
-}
-
 /* Where a link leads; false when that is outside the root, or nowhere. */
 static bool stat_link(struct store_list *list, const char *name, struct stat *st)
 {
@@ -174,7 +157,7 @@ static bool stat_link(struct store_list *list, const char *name, struct stat *st
                 return false;
         memcpy(path, list->path, list->path_size);
         memcpy(path + list->path_size, name, size);
-        fd = open_beneath(list->root, path, O_PATH, true);
+        fd = store_open_beneath(list->root, path, O_PATH, true);
         if (fd < 0)
                 return false;
         known = fstat(fd, st) == 0;
@@ -266,6 +249,8 @@ static void offer(struct store_list *list, const struct dirent64 *entry)
 
         if (size == 0 || size > NAME_BYTES)
                 return;
+        if (strcmp(entry->d_name, STORE_STAGING) == 0)
+                return;
         if (entry->d_name[0] == '.' && (!list->options.hidden || size == 1 || (size == 2 && entry->d_name[1] == '.')))
                 return;
         if (!examine(list, entry, &record))
@@ -344,7 +329,7 @@ int store_list_create(struct store_list **out, int root, const char *path, const
         struct store_list *list;
         int folder;
 
-        folder = open_beneath(root, path_size ? path : ".", O_RDONLY | O_DIRECTORY, options->links);
+        folder = store_open_beneath(root, path, O_RDONLY | O_DIRECTORY, options->links);
         if (folder < 0)
                 return folder;
         /* Mapped, as only the pages that a folder needs are ever touched, and all are given back at the end. */

@@ -66,10 +66,15 @@ struct store_opening {
         uint8_t tag;
         int result;              /* 0, or -errno: -EISDIR a folder, -EACCES also for what is neither */
         struct store_file *file; /* with result 0: a reference for the caller */
+        uint64_t epoch;          /* the store's own */
 };
 
 /* Opens (or finds unchanged) the file; opening->done is called from the port, never from inside. */
 void store_open(struct store *store, struct store_opening *opening);
+
+/* Something beneath the root has been changed by this process: what was looked up before is looked up again at its next use.
+ * Cheaper and surer than to tell which paths are meant: a folder may have been renamed. */
+void store_distrust(struct store *store);
 
 /* Gives a reference back. NULL is fine. */
 void store_release(struct store *store, struct store_file *file);

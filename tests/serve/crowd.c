@@ -357,7 +357,7 @@ static void end_server(void)
 static uint64_t requests_counted(unsigned status)
 {
         uint64_t sum = 0;
-        for (unsigned method = 0; method < METHOD_COUNT; method++)
+        for (unsigned method = 0; method < HTTP_METHODS; method++)
                 sum += count_of(&shard.counters.requests[method][status]);
         return sum;
 }

@@ -1,0 +1,178 @@
+/* Requests that change something, or ask for properties: WebDAV (RFC 4918) and partial writes.
+ *
+ *   STEP_CHANGE    what the head says: path, conditions, ranges, what kind of body comes; no file is touched
+ *   STEP_BEGIN     on a worker thread, for what is large or waits for "100 Continue": would it be refused? Makes the upload
+ *   STEP_RECEIVE   the body: a short one into the request's own room, an upload's to its file in as large pieces as came
+ *                  together meanwhile, XML to its parser
+ *   STEP_RUN       on a worker thread: the method itself; conditions are checked in the section in which it changes the name
+ *   STEP_CHANGED   the answer
+ *
+ * While a job is on a worker thread the request waits, so nobody else touches it or its change. What a job says is a
+ * status, fields and perhaps a page; it sends nothing.
+ */
+#ifndef SERVE_CHANGE_H
+#define SERVE_CHANGE_H
+
+#include "dav/dav.h"
+#include "serve/serve_priv.h"
+#include "store/change.h"
+
+enum {
+        UPLOAD_PIECES = 64,       /* of received bytes, written by one call */
+        CHANGE_FIELDS_BYTES = 1024,
+        PART_HEAD_BYTES = 1024,   /* of the one part of a message/byterange */
+        XML_SHARD_BYTES = 4 << 20,  /* of XML bodies being received, in all */
+        XML_FACTOR = 4,           /* memory for a byte of them */
+        FAILURES_BYTES = 64 << 10, /* of a multistatus that tells what failed; more is left out */
+};
+
+enum body_kind { BODY_NONE, BODY_SMALL, BODY_UPLOAD, BODY_XML };
+
+struct digests;
+struct find;
+
+struct change {
+        struct berth_call call; /* an upload's end may outlive its request */
+        struct request *request;
+        struct shard *shard;
+        enum body_kind body;
+        bool begun;          /* STEP_BEGIN is behind it */
+        bool body_complete;
+        bool partial;        /* `target` tells where the bytes go */
+        bool byterange;      /* the body starts with a head of its own, which goes to `part` */
+        bool part_complete;
+        bool link;           /* the body is a symbolic link's target */
+        bool durable;        /* Sync: data */
+        bool conditional;    /* there is an If header: `conditions` */
+        bool overwrite;
+        bool has_modified;   /* `modified` is to be set */
+        int depth;
+        uint32_t small_size; /* bytes of a BODY_SMALL, in the request's out[] */
+        uint64_t received;   /* bytes of the body, less the part's head */
+        uint64_t xml_bytes;  /* counted in shard->xml_bytes */
+        uint32_t write_since; /* shard seconds: when the write in flight began */
+        struct store_upload *upload;
+        struct digests *digests; /* to be verified or told; NULL: none */
+        struct dav_body *xml;
+        const struct dav_request *asked;
+        struct find *find;       /* of a PROPFIND */
+        struct chain writing;    /* pieces that the write in flight reads */
+        struct iovec vecs[UPLOAD_PIECES];
+        unsigned vec_count;
+        struct dav_target target;
+        struct timespec modified;
+        struct store_section section, other; /* other: the destination of COPY and MOVE */
+
+        int status;          /* the answer's */
+        char *page;          /* its body, malloc'd; NULL: the usual page of that status, or none */
+        size_t page_size;
+        size_t fields_size;
+        char fields[CHANGE_FIELDS_BYTES]; /* lines, each ended by CRLF */
+        size_t part_size;
+        char part[PART_HEAD_BYTES];
+        char token[STORE_TOKEN_BYTES + 1];
+        char destination[HTTP_MAX_PATH + 16];
+        char conflict[HTTP_MAX_PATH + 16]; /* lock root, or what else stood in the way */
+        struct dav_if conditions;
+};
+
+/* Whether the server is to answer this method by a change. */
+static inline bool is_change(enum http_method method)
+{
+        return method >= HTTP_PROPFIND && method < HTTP_METHOD_OTHER;
+}
+
+/* Whether it changes anything. */
+static inline bool is_writing(enum http_method method)
+{
+        return method >= HTTP_PUT && method < HTTP_METHOD_OTHER;
+}
+
+static inline struct store_tree *change_tree(const struct change *c)
+{
+        return c->shard->server->tree;
+}
+
+/* Gives back what a change holds, and itself: now, or when its upload's file is gone. NULL is fine. */
+void change_release(struct change *c);
+
+/* One more field of the answer. */
+void change_field(struct change *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Room of `size` bytes for the answer's page, with the declaration of XML written already; .data is NULL without memory.
+ * change_page_done() keeps what was written: `status`, or 500 when it did not fit. */
+struct text change_page(struct change *c, size_t size);
+int change_page_done(struct change *c, const struct text *out, int status);
+
+/* The status for a failed change. */
+int change_status(int64_t error);
+
+/* The jobs' parts, on a worker thread. Each returns the status of the answer. */
+
+/* ---- what stands in the way (gate.c) ---- */
+
+/* RFC 9110 13.2.2 and the If header (RFC 4918 10.4): 0, 304 or 412. `now` is what stands at the request's path. */
+int gate_conditions(struct change *c, const struct store_state *now);
+/* Locks on `path` whose token was not submitted: 0 or 423, and c->conflict tells the lock's root. `member`: the name itself
+ * comes or goes, so that locks of the folder above count, too. */
+int gate_locks(struct change *c, const char *path, bool member);
+/* The page of a 423 (RFC 4918 16): which lock was in the way. */
+void gate_tell_conflict(struct change *c);
+/* Of one member of a tree that is to go: the locks that it is the root of. 0 or 423. */
+int gate_member(struct change *c, int folder, const char *name, const char *path);
+/* Decodes what Destination or a tag of the If header points to. Bytes of `out` (HTTP_MAX_PATH), or minus a status. */
+int gate_resolve(const struct change *c, struct span value, char *out, bool *folder);
+
+/* ---- PUT and PATCH (put.c) ---- */
+
+int put_prepare(struct change *c);  /* what the head says: 0 or a status */
+int put_begin(struct change *c);    /* 0 or a status */
+int put_run(struct change *c);
+/* The head of the one part has come. 0 or a status. */
+int put_part(struct change *c);
+
+/* ---- the others ---- */
+
+int tree_prepare(struct change *c); /* COPY, MOVE, LINK: Destination, Depth, Overwrite (tree.c) */
+int make_folder_run(struct change *c);
+int delete_run(struct change *c);
+int copy_run(struct change *c);
+int move_run(struct change *c);
+int link_run(struct change *c);
+
+int lock_prepare(struct change *c); /* lock.c */
+int lock_run(struct change *c);
+int unlock_run(struct change *c);
+
+int find_prepare(struct change *c); /* find.c */
+int find_run(struct change *c);     /* opens; the answer goes out in pieces */
+int64_t find_fill(struct request *r, char *out, size_t size);
+void find_destroy(struct find *find); /* NULL is fine */
+
+int patch_properties_run(struct change *c); /* properties.c */
+/* Seconds since 1970, perhaps with a fraction of up to nine digits. */
+bool parse_seconds(struct timespec *time, struct span value);
+
+/* ---- digests (digest.c): RFC 9530, OC-Checksum ---- */
+
+/* What the head asks to verify or to tell (`partial`: of a range, whose Repr-Digest nobody could verify). 0 (*digests NULL: nothing), or 400: malformed, or 503. */
+int digests_create(struct digests **digests, const struct http_head *head, bool partial);
+void digests_take(struct digests *digests, const void *data, size_t size);
+/* True when all that were given are right. No more bytes may come. */
+bool digests_verify(struct digests *digests);
+/* Fields of the answer: Repr-Digest when wanted. */
+void digests_tell(struct digests *digests, struct change *c);
+/* "SHA1:... " as OC-Checksum gave it; data == NULL: none. */
+struct span digests_checksum(const struct digests *digests);
+void digests_destroy(struct digests *digests);
+
+/* ---- pieces of multistatus (multistatus.c) ---- */
+
+/* <D:href>/path</D:href>, encoded; a folder's ends in '/'. */
+void put_href(struct text *out, struct span path, bool folder);
+/* "HTTP/1.1 200 OK" in <D:status>. */
+void put_status(struct text *out, int status);
+/* The locks on a path as lockdiscovery; on what stands at folder/name, or for folder -1 all that cover the path. */
+void put_lock(struct text *out, const struct store_lock *lock);
+
+#endif

@@ -1,0 +1,285 @@
+/* Digests of what is uploaded: Content-Digest and Repr-Digest (RFC 9530), OC-Checksum (ownCloud); and Repr-Digest of what
+ * then stands there, when Want-Repr-Digest asks. Hashing is libcrypto's, Adler-32 too small to need one.
+ */
+#include "serve/change.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <strings.h>
+
+enum { MAX_CHECKS = 8, ADLER_MODULUS = 65521 };
+
+enum algorithm { SHA_256, SHA_512, SHA_1, MD5, ADLER_32, ALGORITHMS };
+
+static const struct {
+        const char *http, *owncloud, *evp;
+} names[ALGORITHMS] = {
+        [SHA_256] = { "sha-256", "SHA256", "SHA256" },
+        [SHA_512] = { "sha-512", "SHA512", "SHA512" },
+        [SHA_1] = { NULL, "SHA1", "SHA1" }, /* RFC 9530 5: not for HTTP's own fields any more */
+        [MD5] = { NULL, "MD5", "MD5" },
+        [ADLER_32] = { NULL, "ADLER32", NULL },
+};
+
+struct check {
+        enum algorithm algorithm;
+        size_t size;
+        unsigned char value[EVP_MAX_MD_SIZE];
+};
+
+struct digests {
+        EVP_MD_CTX *contexts[ALGORITHMS]; /* NULL: not needed */
+        uint32_t adler_low, adler_high;
+        unsigned count;
+        struct check checks[MAX_CHECKS];
+        bool needed[ALGORITHMS], wanted[ALGORITHMS]; /* wanted: to be told */
+        bool final;
+        unsigned char values[ALGORITHMS][EVP_MAX_MD_SIZE];
+        unsigned sizes[ALGORITHMS];
+        size_t checksum_size;
+        char checksum[256];
+};
+
+/* ---- reading what was given ---- */
+
+static bool add_check(struct digests *digests, enum algorithm algorithm, const unsigned char *value, size_t size)
+{
+        if (digests->count == MAX_CHECKS || size > EVP_MAX_MD_SIZE)
+                return false;
+        struct check *check = &digests->checks[digests->count++];
+        check->algorithm = algorithm;
+        check->size = size;
+        memcpy(check->value, value, size);
+        digests->needed[algorithm] = true;
+        return true;
+}
+
+/* A byte sequence of a structured field: ":base64:" (RFC 8941 3.3.5). Bytes, or -1. */
+static int decode_bytes(struct span text, unsigned char out[EVP_MAX_MD_SIZE + 3])
+{
+        if (text.size < 2 || text.data[0] != ':' || text.data[text.size - 1] != ':')
+                return -1;
+        const char *data = text.data + 1;
+        size_t size = text.size - 2, padding = 0;
+        while (padding < 2 && padding < size && data[size - 1 - padding] == '=')
+                padding++;
+        if (size % 4 || size > (EVP_MAX_MD_SIZE + 2) / 3 * 4)
+                return -1;
+        int n = EVP_DecodeBlock(out, (const unsigned char *)data, (int)size);
+        return n < 0 ? -1 : n - (int)padding;
+}
+
+static struct span trimmed(struct span s)
+{
+        while (s.size > 0 && (*s.data == ' ' || *s.data == '\t'))
+                s = (struct span){ s.data + 1, s.size - 1 };
+        while (s.size > 0 && (s.data[s.size - 1] == ' ' || s.data[s.size - 1] == '\t'))
+                s.size--;
+        return s;
+}
+
+static int algorithm_of(struct span name)
+{
+        for (int i = 0; i < ALGORITHMS; i++)
+                if (names[i].http && span_equal(name, span_of(names[i].http)))
+                        return i;
+        return -1;
+}
+
+/* "sha-256=:...:, sha-512=:...:". Algorithms that are not known are not checked (RFC 9530 2). */
+static bool take_list(struct digests *digests, struct span value)
+{
+        while (value.size > 0) {
+                struct span item = trimmed(span_cut(&value, ','));
+                struct span name = trimmed(span_cut(&item, '='));
+                int algorithm = algorithm_of(name);
+                unsigned char bytes[EVP_MAX_MD_SIZE + 3];
+                int size = algorithm < 0 ? 0 : decode_bytes(item, bytes);
+                if (size < 0 || name.size == 0)
+                        return false;
+                if (algorithm >= 0 && !add_check(digests, (enum algorithm)algorithm, bytes, (size_t)size))
+                        return false;
+        }
+        return true;
+}
+
+/* "sha-256=10, sha-512=3": a preference of 0 is none. */
+static void take_wants(struct digests *digests, struct span value)
+{
+        while (value.size > 0) {
+                struct span item = span_cut(&value, ',');
+                struct span name = trimmed(span_cut(&item, '='));
+                struct span preference = trimmed(item);
+                int algorithm = algorithm_of(name);
+                if (algorithm >= 0 && !span_equal(preference, SPAN("0")))
+                        digests->wanted[algorithm] = digests->needed[algorithm] = true;
+        }
+}
+
+static int hex_digit(char c)
+{
+        return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+/* "SHA1:hex" and the like. A kind that is not known is kept and not checked. */
+static bool take_checksum(struct digests *digests, struct span value)
+{
+        struct span hex = value, name = span_cut(&hex, ':');
+        unsigned char bytes[EVP_MAX_MD_SIZE];
+        if (value.size >= sizeof(digests->checksum))
+                return false;
+        memcpy(digests->checksum, value.data, value.size);
+        digests->checksum_size = value.size;
+        for (int i = 0; i < ALGORITHMS; i++) {
+                if (name.size != strlen(names[i].owncloud) || strncasecmp(name.data, names[i].owncloud, name.size) != 0)
+                        continue;
+                if (hex.size % 2 || hex.size == 0 || hex.size / 2 > sizeof(bytes))
+                        return false;
+                for (size_t at = 0; at < hex.size; at += 2) {
+                        int high = hex_digit(hex.data[at]), low = hex_digit(hex.data[at + 1]);
+                        if (high < 0 || low < 0)
+                                return false;
+                        bytes[at / 2] = (unsigned char)(high << 4 | low);
+                }
+                return add_check(digests, (enum algorithm)i, bytes, hex.size / 2);
+        }
+        return true;
+}
+
+/* ---- computing ---- */
+
+static bool start(struct digests *digests)
+{
+        digests->adler_low = 1;
+        for (int i = 0; i < ALGORITHMS; i++) {
+                if (!digests->needed[i] || !names[i].evp)
+                        continue;
+                digests->contexts[i] = EVP_MD_CTX_new();
+                const EVP_MD *kind = EVP_get_digestbyname(names[i].evp);
+                if (!digests->contexts[i] || !kind || !EVP_DigestInit_ex(digests->contexts[i], kind, NULL))
+                        return false;
+        }
+        return true;
+}
+
+/* Every line of one field; of a range only its content can be checked. */
+static bool take_lists(struct digests *digests, const struct http_head *head, enum http_field_name name)
+{
+        struct span value;
+        unsigned index = 0;
+        while (http_field_each(head, name, &index, &value))
+                if (!take_list(digests, value))
+                        return false;
+        return true;
+}
+
+static bool take_fields(struct digests *digests, const struct http_head *head, bool partial)
+{
+        struct span wants, checksum = http_field(head, HTTP_OC_CHECKSUM);
+        unsigned index = 0;
+        if (!take_lists(digests, head, HTTP_CONTENT_DIGEST))
+                return false;
+        if (partial)
+                return true;
+        while (http_field_each(head, HTTP_WANT_REPR_DIGEST, &index, &wants))
+                take_wants(digests, wants);
+        return take_lists(digests, head, HTTP_REPR_DIGEST) && (!checksum.data || take_checksum(digests, checksum));
+}
+
+static bool asks(const struct http_head *head)
+{
+        return http_field(head, HTTP_REPR_DIGEST).data || http_field(head, HTTP_CONTENT_DIGEST).data ||
+               http_field(head, HTTP_WANT_REPR_DIGEST).data || http_field(head, HTTP_OC_CHECKSUM).data;
+}
+
+int digests_create(struct digests **out, const struct http_head *head, bool partial)
+{
+        if (!asks(head))
+                return 0;
+        struct digests *digests = calloc(1, sizeof(*digests));
+        if (!digests)
+                return 503;
+        *out = digests; /* its owner destroys it, whatever comes */
+        if (!take_fields(digests, head, partial))
+                return 400;
+        return start(digests) ? 0 : 503;
+}
+
+static void take_adler(struct digests *digests, const unsigned char *data, size_t size)
+{
+        uint32_t low = digests->adler_low, high = digests->adler_high;
+        for (size_t i = 0; i < size; i++) {
+                low = (low + data[i]) % ADLER_MODULUS;
+                high = (high + low) % ADLER_MODULUS;
+        }
+        digests->adler_low = low;
+        digests->adler_high = high;
+}
+
+void digests_take(struct digests *digests, const void *data, size_t size)
+{
+        ensure(!digests->final);
+        for (int i = 0; i < ALGORITHMS; i++)
+                if (digests->contexts[i])
+                        EVP_DigestUpdate(digests->contexts[i], data, size);
+        if (digests->needed[ADLER_32])
+                take_adler(digests, data, size);
+}
+
+static void finish(struct digests *digests)
+{
+        digests->final = true;
+        for (int i = 0; i < ALGORITHMS; i++)
+                if (digests->contexts[i])
+                        EVP_DigestFinal_ex(digests->contexts[i], digests->values[i], &digests->sizes[i]);
+        uint32_t adler = digests->adler_high << 16 | digests->adler_low;
+        for (unsigned i = 0; i < 4; i++)
+                digests->values[ADLER_32][i] = (unsigned char)(adler >> (24 - 8 * i));
+        digests->sizes[ADLER_32] = 4;
+}
+
+bool digests_verify(struct digests *digests)
+{
+        finish(digests);
+        for (unsigned i = 0; i < digests->count; i++) {
+                const struct check *check = &digests->checks[i];
+                if (check->size != digests->sizes[check->algorithm] ||
+                    memcmp(check->value, digests->values[check->algorithm], check->size) != 0)
+                        return false;
+        }
+        return true;
+}
+
+/* ---- telling ---- */
+
+void digests_tell(struct digests *digests, struct change *c)
+{
+        const char *separator = "Repr-Digest: ";
+        bool any = false;
+        for (int i = 0; i < ALGORITHMS; i++) {
+                unsigned char text[EVP_MAX_MD_SIZE / 3 * 4 + 8];
+                if (!digests->wanted[i])
+                        continue;
+                EVP_EncodeBlock(text, digests->values[i], (int)digests->sizes[i]);
+                change_field(c, "%s%s=:%s:", separator, names[i].http, (const char *)text);
+                separator = ", ";
+                any = true;
+        }
+        if (any)
+                change_field(c, "\r\n");
+}
+
+struct span digests_checksum(const struct digests *digests)
+{
+        return (struct span){ digests->checksum_size ? digests->checksum : NULL, digests->checksum_size };
+}
+
+void digests_destroy(struct digests *digests)
+{
+        if (!digests)
+                return;
+        for (int i = 0; i < ALGORITHMS; i++)
+                EVP_MD_CTX_free(digests->contexts[i]);
+        free(digests);
+}

@@ -1,0 +1,218 @@
+/* Folders, and whole trees of them: MKCOL, DELETE, COPY, MOVE; and LINK, one more name for a file. */
+#include "serve/change.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- what the head says ---- */
+
+int tree_prepare(struct change *c)
+{
+        const struct request *r = c->request;
+        struct span value = http_field(&r->head, HTTP_DESTINATION);
+        bool folder;
+        if (!value.data)
+                return 400;
+        int size = gate_resolve(c, value, c->destination, &folder);
+        if (size < 0)
+                return -size;
+        c->depth = dav_parse_depth(http_field(&r->head, HTTP_DEPTH), DAV_DEPTH_INFINITY);
+        if (c->depth < 0 || c->depth == 1 || (r->head.method == HTTP_MOVE && c->depth != DAV_DEPTH_INFINITY))
+                return 400;
+        return r->path_size == 0 || size == 0 ? 403 : 0;
+}
+
+/* ---- members that stay ---- */
+
+struct failures {
+        struct store_watch watch;
+        struct change *c;
+        struct text text;
+        unsigned count;
+};
+
+enum { STATUS = 1000 }; /* what may_go() says is a status more than this, negated: it comes back in failed() */
+
+static int may_go(struct store_watch *watch, int folder, const char *name, const char *path)
+{
+        struct failures *failures = container_of(watch, struct failures, watch);
+        int status = gate_member(failures->c, folder, name, path);
+        return status ? -STATUS - status : 0;
+}
+
+static void failed(struct store_watch *watch, const char *path, int error)
+{
+        struct failures *failures = container_of(watch, struct failures, watch);
+        struct text before = failures->text;
+        int status = error < -STATUS ? -STATUS - error : change_status(error);
+        failures->count++;
+        text_put(&failures->text, SPAN("<D:response>"));
+        put_href(&failures->text, span_of(path), false);
+        put_status(&failures->text, status);
+        if (status == 423)
+                text_put(&failures->text, SPAN("<D:error><D:lock-token-submitted/></D:error>"));
+        text_put(&failures->text, SPAN("</D:response>\n"));
+        if (failures->text.overflow)
+                failures->text = before;
+}
+
+static bool given_up(struct store_watch *watch)
+{
+        struct failures *failures = container_of(watch, struct failures, watch);
+        return atomic_load_explicit(&failures->c->shard->ending_all, memory_order_relaxed);
+}
+
+static void failures_begin(struct failures *failures, struct change *c)
+{
+        static const char tail[] = "</D:multistatus>\n";
+        *failures = (struct failures){
+                .watch = { .may = may_go, .failed = failed, .cancelled = given_up },
+                .c = c,
+                .text = change_page(c, FAILURES_BYTES),
+        };
+        text_put(&failures->text, SPAN("<D:multistatus xmlns:D=\"DAV:\">\n"));
+        failures->text.size -= min_of(failures->text.size, sizeof(tail));
+}
+
+/* The answer: `good`, or which members failed. One that failed as a whole needs no list. */
+static int failures_end(struct failures *failures, int error, int good)
+{
+        struct change *c = failures->c;
+        if (failures->count > 0 && c->page) {
+                failures->text.size = FAILURES_BYTES;
+                text_put(&failures->text, SPAN("</D:multistatus>\n"));
+                return change_page_done(c, &failures->text, 207);
+        }
+        free(c->page);
+        c->page = NULL;
+        return error ? change_status(error) : good;
+}
+
+/* ---- the methods ---- */
+
+static int make_folder(struct change *c)
+{
+        int status = gate_conditions(c, &c->section.now);
+        if (!status)
+                status = gate_locks(c, c->request->path, true);
+        if (status)
+                return status;
+        if (c->section.now.kind != STORE_NOTHING)
+                return 405;
+        int error = store_make_folder(&c->section);
+        return error == -EEXIST ? 405 : error ? change_status(error) : 201;
+}
+
+int make_folder_run(struct change *c)
+{
+        if (c->request->path_size == 0)
+                return 405;
+        int error = store_enter(&c->section, change_tree(c), c->request->path);
+        if (error)
+                return change_status(error);
+        int status = make_folder(c);
+        store_leave(&c->section);
+        return status;
+}
+
+static int delete(struct change *c)
+{
+        if (c->section.now.kind == STORE_NOTHING)
+                return 404;
+        int status = gate_conditions(c, &c->section.now);
+        if (!status)
+                status = gate_locks(c, c->request->path, true);
+        if (status)
+                return status;
+        struct failures failures;
+        failures_begin(&failures, c);
+        return failures_end(&failures, store_remove(&c->section, &failures.watch), 204);
+}
+
+int delete_run(struct change *c)
+{
+        struct span depth = http_field(&c->request->head, HTTP_DEPTH);
+        if (c->request->path_size == 0)
+                return 403;
+        if (dav_parse_depth(depth, DAV_DEPTH_INFINITY) != DAV_DEPTH_INFINITY)
+                return 400;
+        int error = store_enter(&c->section, change_tree(c), c->request->path);
+        if (error)
+                return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
+        int status = delete(c);
+        store_leave(&c->section);
+        return status;
+}
+
+/* Both are entered: conditions belong to the source, locks to what changes. */
+static int may_arrive(struct change *c, bool moves)
+{
+        if (c->section.now.kind == STORE_NOTHING)
+                return 404;
+        int status = gate_conditions(c, &c->section.now);
+        if (!status && moves)
+                status = gate_locks(c, c->request->path, true);
+        if (!status)
+                status = gate_locks(c, c->destination, c->other.now.kind == STORE_NOTHING || moves);
+        if (!status && c->other.now.kind != STORE_NOTHING && !c->overwrite)
+                status = 412;
+        return status;
+}
+
+static int transfer(struct change *c, bool moves)
+{
+        int status = may_arrive(c, moves);
+        if (status)
+                return status;
+        struct failures failures;
+        bool created = false;
+        failures_begin(&failures, c);
+        int error = moves ? store_move(&c->section, &c->other, c->overwrite, &failures.watch, &created) :
+                            store_copy(&c->section, &c->other, c->depth != 0, c->overwrite, &failures.watch, &created);
+        return failures_end(&failures, error, created ? 201 : 204);
+}
+
+/* Enters both and does it. */
+static int with_two(struct change *c, int (*work)(struct change *c, bool moves), bool moves)
+{
+        bool second;
+        if (strcmp(c->request->path, c->destination) == 0)
+                return 403;
+        int error = store_enter_two(&c->section, &c->other, change_tree(c), c->request->path, c->destination, &second);
+        if ((error == -ENOENT || error == -ENOTDIR) && !second)
+                return 404;
+        if (error)
+                return change_status(error);
+        int status = work(c, moves);
+        store_leave_two(&c->section, &c->other);
+        return status;
+}
+
+int copy_run(struct change *c)
+{
+        return with_two(c, transfer, false);
+}
+
+int move_run(struct change *c)
+{
+        return with_two(c, transfer, true);
+}
+
+static int link_one(struct change *c, bool moves)
+{
+        (void)moves;
+        if (c->section.now.kind != STORE_IS_FILE)
+                return c->section.now.kind == STORE_NOTHING ? 404 : 403;
+        int status = gate_conditions(c, &c->section.now);
+        if (!status)
+                status = gate_locks(c, c->destination, true);
+        if (status)
+                return status;
+        int error = store_make_hard_link(&c->other, c->request->path);
+        return error ? change_status(error) : 201;
+}
+
+int link_run(struct change *c)
+{
+        return with_two(c, link_one, false);
+}

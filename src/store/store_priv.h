@@ -1,0 +1,186 @@
+/* What the files of store share. */
+#ifndef STORE_STORE_PRIV_H
+#define STORE_STORE_PRIV_H
+
+#include "store/change.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define STORE_STAGING ".berth-staging"
+#define STORE_NO_MUTEX UINT32_MAX
+
+enum {
+        STORE_MUTEXES = 1024,    /* of sections; two folders that share one wait for each other without need */
+        STORE_PLACES = 16,       /* mounts beneath one root that get a staging folder */
+        STORE_STAGED_BYTES = 40, /* a name in staging */
+        STORE_BUSY_MS = 10000,   /* then what another process holds is -EBUSY */
+        STORE_PATH_BYTES = 4096,
+        STORE_NAME_BYTES = 255,
+};
+
+/* The staging folder on one mount. */
+struct store_place {
+        uint64_t mount;
+        int above;  /* the topmost folder of that mount which is beneath the root */
+        int top;    /* STORE_STAGING in it */
+        int folder; /* ours in that, locked as long as it is open */
+        char name[16];
+};
+
+struct store_tree {
+        int root; /* the caller's */
+        bool links, durable;
+        bool without_tmpfile, without_exchange, without_flock,
+                without_mounts; /* for tests: as if the system had none */
+        _Atomic uint64_t next_name;
+        pthread_mutex_t staging; /* protects the places; one that is there stays until the tree is destroyed */
+        unsigned place_count;
+        struct store_place places[STORE_PLACES];
+        pthread_mutex_t sections[STORE_MUTEXES];
+};
+
+/* ---- beneath.c ---- */
+
+/* Opens `path` ("" for the root itself) beneath the folder `root`; -errno. With `links` false no part of it may be a
+ * symbolic link. */
+int store_open_beneath(int root, const char *path, uint64_t flags, bool links);
+/* The folder above the last part of `path`, opened anew, and that part: of the root itself the root, and "". -EINVAL for a
+ * last part that is no name. */
+int store_open_above(const struct store_tree *tree, const char *path, uint64_t flags, const char **name);
+/* A name, or "." for "": so every call that takes a folder and a name serves for the root, too. */
+static inline const char *store_name(const char *name)
+{
+        return name[0] ? name : ".";
+}
+
+/* ---- state.c ---- */
+
+/* The entity-tag of what has these; its size. */
+uint16_t store_etag(char out[STORE_ETAG_BYTES], uint64_t inode, uint64_t size, const struct timespec *modified);
+/* What stands at `name` itself, no link followed. 0 also for STORE_NOTHING. */
+int store_state_at(int folder, const char *name, struct store_state *state);
+int store_state_of(int descriptor, struct store_state *state);
+/* A link is followed when the tree does so and it leads to something beneath the root; else it is told as itself. */
+int store_state_followed(const struct store_tree *tree, int folder, const char *name, const char *path,
+                         struct store_state *state);
+/* The later of now and a nanosecond past `old`. */
+struct timespec store_time_after(const struct timespec *old);
+static inline bool store_same_time(const struct timespec *a, const struct timespec *b)
+{
+        return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+int store_sync_folder(int folder);
+/* When the tree is durable: what stands at the section is on disk. */
+int store_settle(struct store_section *section);
+
+/* ---- section.c ---- */
+
+/* flock(2), waited for STORE_BUSY_MS at most: 0, -EBUSY, or -errno where there are no such locks. */
+int store_flock(int descriptor);
+/* Whether that error says that the file system has no flock on folders. */
+bool store_no_flock(int error);
+
+/* ---- staging.c ---- */
+
+/* Our staging folder on the mount that `folder` is on, made if need be. A descriptor which is the tree's; -errno. */
+int store_staging(struct store_tree *tree, int folder);
+void store_staged_name(struct store_tree *tree, char name[STORE_STAGED_BYTES]);
+/* Removes what stands at that name in staging, however deep; best effort, the rest goes with store_tree_clean(). The
+ * number of names removed. */
+int store_discard(int staging, const char *name);
+/* Renames to a name that is free: -EEXIST. (Where the file system cannot promise that: looked at before.) */
+int store_rename_new(int from, const char *name, int to, const char *new_name);
+
+/* ---- upload.c ---- */
+
+struct store_upload {
+        struct store_tree *tree;
+        int file;
+        uint64_t size, reserved; /* bytes written; bytes of room taken */
+        int staging;             /* -1: the file has no name */
+        char staged[STORE_STAGED_BYTES];
+};
+
+/* In the folder itself. */
+int store_upload_in(struct store_upload *upload, struct store_tree *tree, int folder);
+void store_upload_finish(struct store_upload *upload);
+/* Gives it a name in the staging folder; it is the caller's then. */
+int store_upload_stage(struct store_upload *upload, int staging, char name[STORE_STAGED_BYTES]);
+/* `cancelled` is asked now and then; NULL: never. */
+int store_copy_bytes(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size,
+                     struct store_watch *watch);
+
+/* ---- attribute.c: extended attributes of a name, which is not opened and no link followed ---- */
+
+ssize_t store_xattr_get(int folder, const char *name, const char *attribute, void *value, size_t size);
+int store_xattr_set(int folder, const char *name, const char *attribute, const void *value, size_t size, int flags);
+int store_xattr_remove(int folder, const char *name, const char *attribute);
+ssize_t store_xattr_list(int folder, const char *name, char *list, size_t size);
+/* Calls for every user.* attribute's name; ends with the first result that is not 0. 0 where there are none at all. */
+int store_xattr_each(int folder, const char *name, int (*each)(void *context, const char *attribute), void *context);
+/* All user.* attributes of folder/name to the file or folder `to`, those of locks with `locks`. */
+int store_xattr_copy(int folder, const char *name, int to, bool locks);
+/* For tests: as if the kernel was older than 6.13. */
+void store_xattr_by_proc(bool always);
+
+#define STORE_LOCK_ATTRIBUTE "user.berth.lock"
+#define STORE_PROPERTY_PREFIX "user.berth.p."
+
+/* 128 bits of FNV-1a: the same on every machine and for ever, as it is kept in the file system. */
+struct store_digest {
+        unsigned char bytes[16];
+};
+struct store_digest store_digest(struct span first, struct span second);
+
+/* ---- descent.c: all that is in a folder, without recursion and with few descriptors ---- */
+
+enum { STORE_OPEN_LEVELS = 32, STORE_DENTS_BYTES = 32 << 10 };
+
+enum store_step {
+        STORE_END,
+        STORE_ENTER,  /* a folder; what is in it follows, unless store_descent_skip() */
+        STORE_MEMBER, /* anything else */
+        STORE_LEAVE,  /* the folder again, after what is in it */
+};
+
+struct store_level {
+        int folder; /* -1: closed for now */
+        uint64_t device, inode;
+        char *dents;
+        uint32_t at, got;
+        int64_t cookie; /* where the next piece begins */
+        uint32_t path_size;
+        bool ended, failed; /* failed: the user's, about what is in it */
+        int error;          /* it could not be opened or read */
+        struct store_state state;
+};
+
+struct store_descent {
+        const struct store_tree *tree;
+        unsigned depth;   /* levels in use */
+        bool down;        /* the last step was STORE_ENTER and has not been skipped */
+        int folder;       /* that holds the current member */
+        const char *name; /* the current member's */
+        struct store_state state;
+        struct store_level *closed; /* the one just left; until the next step */
+        unsigned path_size;
+        char *path; /* the current member's, relative to the root */
+        int above;  /* holds the start */
+        struct store_level levels[STORE_MAX_DEPTH];
+};
+
+/* Starts at folder/name, which is at `path`. `descent` is large: it belongs on the heap. */
+int store_descent_create(struct store_descent **descent, const struct store_tree *tree, int folder, const char *path);
+/* The next step or -errno, after which it goes on as well: -ELOOP: the folder told last is too deep to be entered. */
+int store_descent_next(struct store_descent *descent);
+void store_descent_skip(struct store_descent *descent);
+void store_descent_destroy(struct store_descent *descent);
+
+/* ---- remove.c ---- */
+
+/* Asks about everything at the section; what may not go is told. 0: all of it may go. */
+int store_ask(struct store_section *section, struct store_watch *watch);
+bool store_cancelled(struct store_watch *watch);
+
+#endif

@@ -1,0 +1,523 @@
+/* Uploads: bytes that become a file, or part of one.
+ *
+ * They gather in a file without a name (O_TMPFILE), which nobody sees and which is gone when its owner dies. To put it in the
+ * place of nothing is one link(2). To put it in the place of a file takes a name first, in staging, and then rename(2): at
+ * every moment the old file stands there or the new one, whole.
+ *
+ * Writing into a file that stands there is done in place, after room for all of it was reserved.
+ */
+#include "store/store_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+        RESERVE_FROM_BYTES = 1 << 20,
+        PIECE_BYTES = 64 << 10,        /* copied through memory */
+        KERNEL_PIECE_BYTES = 16 << 20, /* copied by the kernel, between two questions whether to stop */
+        COMMIT_TRIES = 8,
+};
+
+/* ---- room ---- */
+
+static bool no_room(int error)
+{
+        return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+}
+
+/* Errors but those about room mean that the file system cannot reserve any. */
+static int reserve(int file, uint64_t offset, uint64_t size)
+{
+        int result;
+
+        if (size == 0)
+                return 0;
+        if (offset > INT64_MAX || size > INT64_MAX - offset)
+                return -EFBIG;
+        do
+                result = fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
+        while (result < 0 && errno == EINTR);
+        return result < 0 && no_room(-errno) ? -errno : 0;
+}
+
+/* ---- the file without a name ---- */
+
+/* Without O_TMPFILE: a name in staging. */
+static int create_staged(struct store_upload *upload, int folder)
+{
+        upload->staging = store_staging(upload->tree, folder);
+        if (upload->staging < 0)
+                return upload->staging;
+        store_staged_name(upload->tree, upload->staged);
+        upload->file = openat(upload->staging, upload->staged, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        return upload->file < 0 ? -errno : 0;
+}
+
+int store_upload_in(struct store_upload *upload, struct store_tree *tree, int folder)
+{
+        int error;
+
+        *upload = (struct store_upload){ .tree = tree, .file = -1, .staging = -1 };
+        errno = EOPNOTSUPP;
+        if (!tree->without_tmpfile)
+                upload->file = openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+        if (upload->file >= 0)
+                return 0;
+        if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
+                return -errno;
+        error = create_staged(upload, folder);
+        if (error)
+                upload->staging = -1;
+        return error;
+}
+
+int store_upload_create(struct store_upload **out, struct store_tree *tree, const char *path, uint64_t expected_bytes)
+{
+        struct store_upload *upload = calloc(1, sizeof(*upload));
+        const char *name;
+        int folder, error;
+
+        if (!upload)
+                return -ENOMEM;
+        folder = store_open_above(tree, path, O_PATH, &name);
+        error = folder < 0 ? folder : store_upload_in(upload, tree, folder);
+        if (folder >= 0)
+                close(folder);
+        if (!error && expected_bytes > RESERVE_FROM_BYTES && expected_bytes != UINT64_MAX) {
+                error = reserve(upload->file, 0, expected_bytes);
+                upload->reserved = expected_bytes;
+                if (error)
+                        store_upload_finish(upload);
+        }
+        if (error)
+                free(upload);
+        else
+                *out = upload;
+        return error;
+}
+
+void store_upload_finish(struct store_upload *upload)
+{
+        close(upload->file);
+        if (upload->staging >= 0)
+                unlinkat(upload->staging, upload->staged, 0);
+        upload->staging = -1;
+}
+
+void store_upload_destroy(struct store_upload *upload)
+{
+        if (!upload)
+                return;
+        store_upload_finish(upload);
+        free(upload);
+}
+
+/* ---- bytes ---- */
+
+static int write_all(int file, const char *data, size_t size, uint64_t offset)
+{
+        while (size > 0) {
+                ssize_t n = pwrite(file, data, size, (off_t)offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : -EIO;
+                data += n;
+                size -= (size_t)n;
+                offset += (uint64_t)n;
+        }
+        return 0;
+}
+
+static int append(struct store_upload *upload, const void *data, size_t size)
+{
+        int error = write_all(upload->file, data, size, upload->size);
+
+        if (!error)
+                upload->size += size;
+        return error;
+}
+
+/* What the one call has not taken goes piece by piece. */
+static int write_vecs(struct store_upload *upload, const struct iovec *vecs, int count)
+{
+        ssize_t taken = pwritev(upload->file, vecs, count, (off_t)upload->size);
+        size_t skip;
+
+        if (taken < 0 && errno != EINTR)
+                return -errno;
+        skip = (size_t)max_of(taken, 0);
+        upload->size += skip;
+        for (int i = 0; i < count; i++) {
+                size_t have = min_of(skip, vecs[i].iov_len);
+                int error = append(upload, (const char *)vecs[i].iov_base + have, vecs[i].iov_len - have);
+
+                if (error)
+                        return error;
+                skip -= have;
+        }
+        return 0;
+}
+
+int store_upload_write(struct store_upload *upload, const struct iovec *vecs, int count)
+{
+        ensure(count >= 0);
+        for (int at = 0; at < count; at += IOV_MAX) {
+                int error = write_vecs(upload, vecs + at, min_of(count - at, IOV_MAX));
+
+                if (error)
+                        return error;
+        }
+        return 0;
+}
+
+uint64_t store_upload_size(const struct store_upload *upload)
+{
+        return upload->size;
+}
+
+static int copy_by_memory(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size)
+{
+        char *piece = malloc(PIECE_BYTES);
+        int error = piece ? 0 : -ENOMEM;
+
+        while (!error && size > 0) {
+                ssize_t n = pread(from, piece, min_of(size, (uint64_t)PIECE_BYTES), (off_t)from_offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0) { /* it has become shorter */
+                        error = n < 0 ? -errno : 0;
+                        break;
+                }
+                error = write_all(to, piece, (size_t)n, to_offset);
+                from_offset += (uint64_t)n;
+                to_offset += (uint64_t)n;
+                size -= (uint64_t)n;
+        }
+        free(piece);
+        return error;
+}
+
+bool store_cancelled(struct store_watch *watch)
+{
+        return watch && watch->cancelled && watch->cancelled(watch);
+}
+
+int store_copy_bytes(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size,
+                     struct store_watch *watch)
+{
+        bool by_kernel = true;
+
+        while (size > 0) {
+                uint64_t piece = min_of(size, (uint64_t)KERNEL_PIECE_BYTES);
+                off_t in = (off_t)from_offset, out = (off_t)to_offset;
+                ssize_t n = by_kernel ? copy_file_range(from, &in, to, &out, piece, 0) : 0;
+
+                if (store_cancelled(watch))
+                        return -ECANCELED;
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0 && no_room(-errno))
+                        return -errno;
+                if (n <= 0) { /* not between these two; the pieces through memory tell what is really wrong */
+                        int error = copy_by_memory(from, from_offset, to, to_offset, piece);
+
+                        if (error)
+                                return error;
+                        by_kernel = false;
+                        n = (ssize_t)piece;
+                }
+                from_offset += (uint64_t)n;
+                to_offset += (uint64_t)n;
+                size -= (uint64_t)n;
+        }
+        return 0;
+}
+
+/* ---- putting it in place ---- */
+
+/* /proc, where the kernel (before 6.10) wants a privilege for the other way. */
+static int link_file(int file, int folder, const char *name)
+{
+        char path[32];
+
+        if (linkat(file, "", folder, name, AT_EMPTY_PATH) == 0)
+                return 0;
+        if (errno != ENOENT && errno != EPERM && errno != EACCES)
+                return -errno;
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+        return linkat(AT_FDCWD, path, folder, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+int store_upload_stage(struct store_upload *upload, int staging, char name[STORE_STAGED_BYTES])
+{
+        if (upload->staging >= 0) {
+                ensure(upload->staging == staging);
+                memcpy(name, upload->staged, STORE_STAGED_BYTES);
+                upload->staging = -1;
+                return 0;
+        }
+        store_staged_name(upload->tree, name);
+        return link_file(upload->file, staging, name);
+}
+
+/* Where nothing stands: -EEXIST when something does after all. */
+static int put_new(struct store_upload *upload, int folder, const char *name)
+{
+        int error;
+
+        if (upload->staging < 0)
+                return link_file(upload->file, folder, name);
+        error = store_rename_new(upload->staging, upload->staged, folder, name);
+        if (!error)
+                upload->staging = -1;
+        return error;
+}
+
+static int put_over(struct store_upload *upload, int folder, const char *name)
+{
+        char staged[STORE_STAGED_BYTES];
+        int staging = store_staging(upload->tree, folder);
+        int error = staging < 0 ? staging : store_upload_stage(upload, staging, staged);
+
+        if (error)
+                return error;
+        if (renameat(staging, staged, folder, name) == 0)
+                return 0;
+        error = -errno;
+        unlinkat(staging, staged, 0);
+        return error;
+}
+
+/* What may not be done is left out: who owns a file is the business of whoever runs the server. */
+static int take_over(struct store_upload *upload, int folder, const char *name, const struct store_state *old)
+{
+        struct stat theirs, ours;
+
+        if (fstatat(folder, name, &theirs, AT_SYMLINK_NOFOLLOW) < 0 || fstat(upload->file, &ours) < 0)
+                return -errno;
+        if ((theirs.st_uid != ours.st_uid || theirs.st_gid != ours.st_gid) &&
+            fchown(upload->file, theirs.st_uid, theirs.st_gid) < 0 && errno != EPERM)
+                return -errno;
+        if (fchmod(upload->file, old->mode & 0777) < 0)
+                return -errno;
+        return store_xattr_copy(folder, name, upload->file, true);
+}
+
+/* The time is taken now and not when the first byte came, so that of two uploads the later one in place is the younger. */
+static int stamp(int file, const struct timespec *wanted, const struct store_state *old)
+{
+        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+
+        if (wanted)
+                times[1] = *wanted;
+        else
+                clock_gettime(CLOCK_REALTIME, &times[1]);
+        if (old->kind != STORE_NOTHING && store_same_time(&times[1], &old->modified))
+                times[1].tv_nsec += times[1].tv_nsec == 999999999 ? -1 : 1;
+        return futimens(file, times) < 0 ? -errno : 0;
+}
+
+static int may_be_written(const struct store_section *section, const struct store_state *old)
+{
+        if (old->kind == STORE_IS_FOLDER || !section->name[0])
+                return -EISDIR;
+        return old->kind == STORE_IS_LINK || old->kind == STORE_IS_OTHER ? -EACCES : 0;
+}
+
+static int commit_once(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
+                       bool durable)
+{
+        struct store_state old;
+        int error = store_state_at(section->folder, section->name, &old);
+
+        if (!error)
+                error = may_be_written(section, &old);
+        if (!error && old.kind != STORE_NOTHING)
+                error = commit->exclusive ? -EEXIST : take_over(upload, section->folder, section->name, &old);
+        if (!error)
+                error = stamp(upload->file, commit->modified, &old);
+        if (!error && durable)
+                error = fsync(upload->file) < 0 ? -errno : 0;
+        if (error)
+                return error;
+        return old.kind == STORE_NOTHING ? put_new(upload, section->folder, section->name)
+                                         : put_over(upload, section->folder, section->name);
+}
+
+int store_upload_commit(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
+                        struct store_state *state)
+{
+        bool durable = commit->durable || upload->tree->durable;
+        int error = -EEXIST;
+
+        ensure(upload->tree == section->tree);
+        if (upload->reserved > upload->size && ftruncate(upload->file, (off_t)upload->size) < 0)
+                return -errno;
+        /* Who does not know of sections may create it between our look and our link. */
+        for (unsigned i = 0; error == -EEXIST && i < COMMIT_TRIES; i++) {
+                error = commit_once(upload, section, commit, durable);
+                if (commit->exclusive)
+                        break;
+        }
+        if (!error && durable)
+                error = store_sync_folder(section->folder);
+        return error ? error : store_state_of(upload->file, state);
+}
+
+/* ---- writing in place ---- */
+
+/* What is to be done to a file: in the file that stands there, or in a new one before it appears. */
+struct change {
+        const void *data; /* NULL: from the upload */
+        const struct store_upload *upload;
+        uint64_t offset, size;
+        bool truncate; /* set the size to `size`, nothing else */
+};
+
+static int make_change(int file, const struct change *change)
+{
+        if (change->truncate)
+                return ftruncate(file, (off_t)change->size) < 0 ? -errno : 0;
+        if (change->data)
+                return write_all(file, change->data, change->size, change->offset);
+        return store_copy_bytes(change->upload->file, 0, file, change->offset, change->size, NULL);
+}
+
+/* Where nothing stands the whole appears at once, as with an upload. */
+static int change_new(struct store_section *section, const struct change *change, bool durable,
+                      struct store_state *state)
+{
+        struct store_commit commit = { .durable = durable, .exclusive = true };
+        struct store_upload upload;
+        int error = store_upload_in(&upload, section->tree, section->folder);
+
+        if (error)
+                return error;
+        error = make_change(upload.file, change);
+        if (!error)
+                error = store_upload_commit(&upload, section, &commit, state);
+        store_upload_finish(&upload);
+        return error;
+}
+
+/* Of a reservation that failed halfway nothing stays, not even a time. */
+static void undo_reserve(int file, const struct store_state *old)
+{
+        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, old->modified };
+        int ignored = ftruncate(file, (off_t)old->size);
+
+        ignored |= futimens(file, times);
+        (void)ignored;
+}
+
+static int change_in_place(int file, const struct change *change, const struct store_state *old)
+{
+        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, store_time_after(&old->modified) };
+        int error = change->truncate ? 0 : reserve(file, change->offset, change->size);
+
+        if (error) {
+                undo_reserve(file, old);
+                return error;
+        }
+        error = make_change(file, change);
+        /* Also after an error: some of it may have been written. */
+        return futimens(file, times) < 0 && !error ? -errno : error;
+}
+
+static int change_old(struct store_section *section, const struct change *change, bool durable,
+                      struct store_state *state)
+{
+        struct store_state old;
+        int file = openat(section->folder, section->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        int error;
+
+        if (file < 0 && errno == EACCES)
+                file = openat(section->folder, section->name,
+                              O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (file < 0)
+                return errno == ELOOP ? -EACCES : -errno;
+        error = store_state_of(file, &old);
+        if (!error)
+                error = may_be_written(section, &old);
+        if (!error)
+                error = change_in_place(file, change, &old);
+        if (!error && (durable || section->tree->durable))
+                error = fsync(file) < 0 ? -errno : 0;
+        if (!error)
+                error = store_state_of(file, state);
+        close(file);
+        return error;
+}
+
+static int change_file(struct store_section *section, const struct change *change, bool durable,
+                       struct store_state *state)
+{
+        struct store_state old;
+        int error;
+
+        if (change->size > INT64_MAX || change->offset > INT64_MAX - change->size)
+                return -EFBIG;
+        for (unsigned i = 0; i < COMMIT_TRIES; i++) {
+                error = store_state_at(section->folder, section->name, &old);
+                if (!error)
+                        error = may_be_written(section, &old);
+                if (error)
+                        return error;
+                if (old.kind != STORE_NOTHING) {
+                        error = change_old(section, change, durable, state);
+                        if (error != -ENOENT)
+                                return error;
+                } else {
+                        error = change_new(section, change, durable, state);
+                        if (error != -EEXIST)
+                                return error;
+                }
+        }
+        return error;
+}
+
+int store_upload_apply(struct store_upload *upload, struct store_section *section, uint64_t offset, bool durable,
+                       struct store_state *state)
+{
+        struct change change = { .upload = upload, .offset = offset, .size = upload->size };
+
+        return change_file(section, &change, durable, state);
+}
+
+int store_write(struct store_section *section, const void *data, size_t size, uint64_t offset, bool durable,
+                struct store_state *state)
+{
+        struct change change = { .data = size ? data : "", .offset = offset, .size = size };
+
+        return change_file(section, &change, durable, state);
+}
+
+int store_truncate(struct store_section *section, uint64_t size, bool durable, struct store_state *state)
+{
+        struct change change = { .truncate = true, .size = size };
+
+        return change_file(section, &change, durable, state);
+}
+
+int store_put(struct store_section *section, const void *data, size_t size, const struct store_commit *commit,
+              struct store_state *state)
+{
+        struct store_upload upload;
+        int error = store_upload_in(&upload, section->tree, section->folder);
+
+        if (error)
+                return error;
+        error = append(&upload, data, size);
+        if (!error)
+                error = store_upload_commit(&upload, section, commit, state);
+        store_upload_finish(&upload);
+        return error;
+}
