@@ -121,7 +121,7 @@ def test_hrefs_are_encoded_and_lead_where_they_say(garden):
 
 
 def test_quota(garden):
-    for name in ('', 'file.txt'):
+    for name in ('', 'folder/'):
         member = garden.member(name, *QUOTA)
         stat = os.statvfs(garden.path)
         available = int(member.text('quota-available-bytes'))
