@@ -504,7 +504,7 @@ def test_a_digest_that_is_wanted_is_told(tree):
     answer = tree.put('file', CONTENT, 'Want-Repr-Digest: sha-256=10, sha-512=0')
     assert answer.get('Repr-Digest') == digest_field('sha-256', CONTENT)
     answer = tree.put('file', CONTENT, 'Want-Repr-Digest: sha-256=1, sha-512=9')
-    assert answer.get('Repr-Digest') == digest_field('sha-512', CONTENT)
+    assert digest_field('sha-512', CONTENT) in answer.get('Repr-Digest').split(', ')
     assert tree.put('file', CONTENT, 'Want-Repr-Digest: unknown=10').get('Repr-Digest') is None
     assert tree.put('file', CONTENT).get('Repr-Digest') is None
 
