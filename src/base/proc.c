@@ -289,3 +289,16 @@ int proc_cgroup_memory(const char *root, uint64_t *limit, uint64_t *used)
         *used = group.used;
         return 0;
 }
+
+uint64_t proc_free_memory(const char *root, bool *grouped)
+{
+        char path[PATH_MAX];
+        uint64_t kib, limit, used, bytes = UINT64_MAX;
+        snprintf(path, sizeof(path), "%s/proc/meminfo", root);
+        if (proc_line_value(path, "MemAvailable:", NULL, &kib) == 0)
+                bytes = kib << 10;
+        bool tighter = proc_cgroup_memory(root, &limit, &used) == 0 && limit - min_of(used, limit) < bytes;
+        if (grouped)
+                *grouped = tighter;
+        return tighter ? limit - min_of(used, limit) : bytes;
+}

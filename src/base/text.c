@@ -104,3 +104,34 @@ void text_format(struct text *t, const char *format, ...)
         else
                 t->used += (size_t)size;
 }
+
+/* ---- numbers as people read them ---- */
+
+struct figure figure_count(uint64_t value)
+{
+        struct figure figure;
+        char digits[24];
+        int size = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)value);
+        size_t used = 0;
+        for (int i = 0; i < size; i++) {
+                if (i > 0 && (size - i) % 3 == 0)
+                        figure.text[used++] = ',';
+                figure.text[used++] = digits[i];
+        }
+        figure.text[used] = '\0';
+        return figure;
+}
+
+struct figure figure_size(uint64_t bytes)
+{
+        static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+        struct figure figure;
+        double value = (double)bytes;
+        unsigned unit = 0;
+        while (value >= 1024 && unit + 1 < array_count(units)) {
+                value /= 1024;
+                unit++;
+        }
+        snprintf(figure.text, sizeof(figure.text), value < 10 && unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+        return figure;
+}

@@ -79,9 +79,9 @@ enum dav_find { DAV_FIND_ALL, DAV_FIND_NAMES, DAV_FIND_THESE };
 
 struct dav_property {
         struct dav_name name;
-        struct span
-                value; /* PROPPATCH: the content of the element as XML that stands alone: namespaces are declared where
-                              they are used, text is escaped; may be empty */
+        /* PROPPATCH: the content of the element as XML that stands alone: namespaces are declared where they are used, text
+         * is escaped; may be empty. */
+        struct span value;
         struct span text; /* likewise, when it is plain text without elements: unescaped; else data is NULL */
         struct span lang; /* xml:lang in force, may be empty */
         bool remove;      /* PROPPATCH: stood in <remove> */
@@ -91,8 +91,8 @@ struct dav_property {
 
 struct dav_request {
         enum dav_find find; /* PROPFIND; an empty body is DAV_FIND_ALL */
-        struct dav_property
-                *properties; /* PROPFIND: of <prop>, or of <include>; PROPPATCH: in the order of the document */
+        /* PROPFIND: of <prop>, or of <include>; PROPPATCH: in the order of the document. */
+        struct dav_property *properties;
         uint32_t property_count;
         bool exclusive;    /* LOCK: else shared */
         struct span owner; /* LOCK: content of <owner> as XML that stands alone; may be empty */
@@ -120,8 +120,7 @@ struct dav_condition {
         struct span token;    /* a state token without < >, or ... */
         struct span etag;     /* ... an entity-tag with its quotes (and W/); one of the two has data != NULL */
         bool negated;         /* Not */
-        uint16_t list; /* conditions with the same number stand in one list: all must hold (AND); lists are OR within
-                                 one resource */
+        uint16_t list; /* the same number, the same list: all must hold (AND); lists are OR within one resource */
 };
 
 struct dav_if {

@@ -113,9 +113,11 @@ static bool parse_authority(struct authority *authority, struct span s)
                 return true;
         if (!dav_take_word(&s, SPAN(":")) || !dav_take_number(&s, &authority->port) || s.size > 0)
                 return false;
+        if (authority->port == 0 || authority->port > 65535)
+                return false;
         if (authority->port == 80 || authority->port == 443)
                 authority->port = 0;
-        return authority->port <= 65535;
+        return true;
 }
 
 static bool same_authority(const struct authority *asked, struct span host)

@@ -60,42 +60,54 @@ static bool starts_with(struct span s, char c)
         return s.size > 0 && s.data[0] == c;
 }
 
+static void skip(struct span *rest, size_t bytes)
+{
+        rest->data += bytes;
+        rest->size -= bytes;
+}
+
 static bool take(struct span *rest, char c)
 {
         bool there;
 
         *rest = span_trim(*rest);
         there = starts_with(*rest, c);
-        if (there) {
-                rest->data++;
-                rest->size--;
-        }
+        if (there)
+                skip(rest, 1);
         return there;
 }
 
-/* What stands between the delimiters at the start of *rest. An entity-tag may hold the one that closes it, so its quotes
- * come first. */
-static bool take_between(struct span *rest, char open, char close, struct span *inner)
+/* What stands before the next such byte; *rest moves behind that. */
+static bool take_until(struct span *rest, char close, struct span *inner)
 {
-        const char *end = NULL, *from;
+        const char *end = rest->size > 0 ? memchr(rest->data, close, rest->size) : NULL;
 
-        if (!take(rest, open))
-                return false;
-        *rest = span_trim(*rest);
-        from = rest->data;
-        if (close == ']' && rest->size > 0) {
-                from = memchr(from, '"', rest->size);
-                if (from)
-                        from = memchr(from + 1, '"', rest->size - (size_t)(from + 1 - rest->data));
-        }
-        if (from && rest->size > 0)
-                end = memchr(from, close, rest->size - (size_t)(from - rest->data));
         if (!end)
                 return false;
-        *inner = span_trim((struct span){ rest->data, (size_t)(end - rest->data) });
-        rest->size -= (size_t)(end + 1 - rest->data);
-        rest->data = end + 1;
+        *inner = (struct span){ rest->data, (size_t)(end - rest->data) };
+        skip(rest, inner->size + 1);
         return true;
+}
+
+/* "<" ... ">" */
+static bool take_in_brackets(struct span *rest, struct span *inner)
+{
+        return take(rest, '<') && take_until(rest, '>', inner);
+}
+
+/* "[" entity-tag "]"; the tag may hold a "]" itself. */
+static bool take_entity_tag(struct span *rest, struct span *etag)
+{
+        struct span before, inner;
+
+        if (!take(rest, '['))
+                return false;
+        *rest = span_trim(*rest);
+        etag->data = rest->data;
+        if (!take_until(rest, '"', &before) || !take_until(rest, '"', &inner))
+                return false;
+        etag->size = (size_t)(rest->data - etag->data);
+        return is_entity_tag(*etag) && take(rest, ']');
 }
 
 static bool take_condition(struct dav_condition *condition, struct span *rest)
@@ -104,8 +116,8 @@ static bool take_condition(struct dav_condition *condition, struct span *rest)
         condition->negated = dav_take_word(rest, SPAN("Not"));
         *rest = span_trim(*rest);
         if (starts_with(*rest, '['))
-                return take_between(rest, '[', ']', &condition->etag) && is_entity_tag(condition->etag);
-        return take_between(rest, '<', '>', &condition->token) && dav_is_absolute_uri(condition->token);
+                return take_entity_tag(rest, &condition->etag);
+        return take_in_brackets(rest, &condition->token) && dav_is_absolute_uri(condition->token);
 }
 
 static int take_list(struct dav_if *parsed, struct span *rest, struct span resource, uint16_t list)
@@ -132,8 +144,7 @@ static bool take_tag(struct span *rest, struct span *resource, bool first)
 {
         if (!first && !resource->data)
                 return false;
-        return take_between(rest, '<', '>', resource) &&
-               (is_absolute_path(*resource) || dav_is_absolute_uri(*resource));
+        return take_in_brackets(rest, resource) && (is_absolute_path(*resource) || dav_is_absolute_uri(*resource));
 }
 
 int dav_parse_if(struct dav_if *parsed, struct span value)

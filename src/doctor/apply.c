@@ -148,7 +148,7 @@ static int check_memory(const struct doctor_plan *plan)
         if (plan->connections <= most)
                 return 0;
         complain("--apply: this machine's memory (%s) holds %s connections at most, so nothing is changed",
-                 doctor_size(plan->machine_bytes).text, doctor_count(most).text);
+                 figure_size(plan->machine_bytes).text, figure_count(most).text);
         return -E2BIG;
 }
 

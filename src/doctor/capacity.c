@@ -13,7 +13,6 @@ enum {
         ENTRY_BYTES = 192,      /* struct dentry */
         URING_WAIT_BYTES = 256, /* a poll request that is armed */
         EPOLL_WAIT_BYTES = 200, /* an item, its wait entry, and the descriptor's slot */
-        PLAN_BYTES = 4200,      /* the sum, rounded up */
         TRACKED_BYTES = 400,    /* struct nf_conn and its extensions */
         RECORD_BYTES = 128,     /* berth's own: 64 at rest, 128 at most */
         POOL_BYTES = 100 << 20, /* requests, buffers, files: what is in use at a time, whatever the connections */
@@ -36,7 +35,7 @@ static void add_parts(const struct doctor_plan *plan, struct doctor_capacity *ca
                 add_part(capacity, "epoll wait", EPOLL_WAIT_BYTES);
         else
                 add_part(capacity, "io_uring wait", URING_WAIT_BYTES);
-        add_part(capacity, "reserve", PLAN_BYTES - capacity->kernel_each);
+        add_part(capacity, "reserve", KERNEL_CONNECTION_BYTES - capacity->kernel_each);
         if (plan->tracked)
                 add_part(capacity, "conntrack entry", TRACKED_BYTES);
 }

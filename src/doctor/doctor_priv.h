@@ -238,11 +238,6 @@ int doctor_undo(const struct doctor_plan *plan, struct doctor_settings *settings
 
 /* ---- telling (print.c, json.c, words.c) ---- */
 
-struct doctor_word {
-        char text[32];
-};
-struct doctor_word doctor_count(uint64_t value); /* 1,000,000 */
-struct doctor_word doctor_size(uint64_t bytes);  /* 3.9 GiB */
 const char *doctor_memory_word(enum doctor_memory_from from);
 
 void doctor_print(FILE *out, const struct doctor_plan *plan, const struct doctor_report *report);

@@ -162,7 +162,7 @@ static uint64_t need_uring_allowed(const struct doctor_plan *plan, const struct 
 static void want_bytes(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size)
 {
         (void)plan;
-        snprintf(out, size, "%s", doctor_size(finding->needed).text);
+        snprintf(out, size, "%s", figure_size(finding->needed).text);
 }
 
 static void want_uring(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size)
@@ -253,7 +253,7 @@ static void explain_file_max(const struct doctor_plan *plan, const struct doctor
 {
         (void)finding;
         text_format(out, "Every connection is an open file of the whole machine; fs.file-nr counts %s of them now.",
-                    doctor_count(plan->files_used).text);
+                    figure_count(plan->files_used).text);
 }
 
 static void explain_ports(const struct doctor_plan *plan, const struct doctor_finding *finding, struct text *out)
@@ -265,9 +265,9 @@ static void explain_ports(const struct doctor_plan *plan, const struct doctor_fi
                     "them connect(2) slows down a thousandfold: %s connections take %s such combinations, %s with "
                     "the widest range (berth serve --listen ADDR:PORT-PORT gives more destination ports, berth load "
                     "--source A-B more sources).",
-                    doctor_count(plan->connections).text,
-                    doctor_count(doctor_port_sets(plan->connections, plan->ports)).text,
-                    doctor_count(doctor_port_sets(plan->connections, widest)).text);
+                    figure_count(plan->connections).text,
+                    figure_count(doctor_port_sets(plan->connections, plan->ports)).text,
+                    figure_count(doctor_port_sets(plan->connections, widest)).text);
 }
 
 static void explain_socket_pages(const struct doctor_plan *plan, const struct doctor_finding *finding, struct text *out)
@@ -280,7 +280,7 @@ static void explain_socket_pages(const struct doctor_plan *plan, const struct do
         text_format(out,
                     " One each would be more than half of the machine's memory, which is not advised: that is %s "
                     "pages.",
-                    doctor_count(finding->needed).text);
+                    figure_count(finding->needed).text);
 }
 
 static void explain_conntrack(const struct doctor_plan *plan, const struct doctor_finding *finding, struct text *out)
@@ -297,7 +297,7 @@ static void explain_conntrack(const struct doctor_plan *plan, const struct docto
                 text_format(out,
                             "The firewall needs an entry for each connection and drops packets of further ones; "
                             "it tracks %s now.",
-                            doctor_count(plan->tracked).text);
+                            figure_count(plan->tracked).text);
 }
 
 static void explain_uring(const struct doctor_plan *plan, const struct doctor_finding *finding, struct text *out)

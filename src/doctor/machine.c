@@ -62,14 +62,12 @@ int doctor_cgroup_room(const struct doctor_plan *plan, uint64_t *limit, uint64_t
 
 static void plan_memory(struct doctor_plan *plan, uint64_t given_bytes)
 {
-        uint64_t limit, room, available = meminfo(plan, "MemAvailable:");
+        bool grouped;
+        uint64_t bytes = proc_free_memory(plan->root, &grouped);
+        bool known = bytes != UINT64_MAX;
         plan->machine_bytes = meminfo(plan, "MemTotal:");
-        plan->memory_from = available ? DOCTOR_MEMORY_AVAILABLE : DOCTOR_MEMORY_UNKNOWN;
-        plan->memory_bytes = available;
-        if (doctor_cgroup_room(plan, &limit, &room) == 0 && (room < available || !available)) {
-                plan->memory_from = DOCTOR_MEMORY_CGROUP;
-                plan->memory_bytes = room;
-        }
+        plan->memory_from = grouped ? DOCTOR_MEMORY_CGROUP : known ? DOCTOR_MEMORY_AVAILABLE : DOCTOR_MEMORY_UNKNOWN;
+        plan->memory_bytes = known ? bytes : 0;
         if (given_bytes) {
                 plan->memory_from = DOCTOR_MEMORY_GIVEN;
                 plan->memory_bytes = given_bytes;

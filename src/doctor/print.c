@@ -29,7 +29,7 @@ static void print_plan(FILE *out, const struct doctor_plan *plan)
         char line[512];
         struct text text = text_in(line, sizeof(line));
         text_format(&text, "Plan: %s connections, one end of each on this machine",
-                    doctor_count(plan->connections).text);
+                    figure_count(plan->connections).text);
         if (!plan->connections_given)
                 text_format(&text, " (%s; --connections asks for another number)",
                             plan->memory_from == DOCTOR_MEMORY_UNKNOWN ? "assumed"
@@ -38,9 +38,9 @@ static void print_plan(FILE *out, const struct doctor_plan *plan)
         if (plan->memory_from == DOCTOR_MEMORY_UNKNOWN)
                 fputs("Memory: unknown.", out);
         else
-                fprintf(out, "Memory: %s (%s).", doctor_size(plan->memory_bytes).text,
+                fprintf(out, "Memory: %s (%s).", figure_size(plan->memory_bytes).text,
                         doctor_memory_word(plan->memory_from));
-        fprintf(out, " Processors: %s. Engine: %s.\n\n", doctor_count(plan->processors).text,
+        fprintf(out, " Processors: %s. Engine: %s.\n\n", figure_count(plan->processors).text,
                 plan->uring_error ? "epoll" : "io_uring");
 }
 
@@ -88,21 +88,21 @@ static void print_findings(FILE *out, const struct doctor_report *report)
 
 static void print_sum(FILE *out, const struct doctor_plan *plan, const struct doctor_capacity *capacity)
 {
-        struct doctor_word connections = doctor_count(plan->connections);
+        struct figure connections = figure_count(plan->connections);
         fprintf(out, "  in the kernel  %s x %s bytes = %s\n", connections.text,
-                doctor_count(capacity->kernel_each).text, doctor_size(capacity->kernel_bytes).text);
+                figure_count(capacity->kernel_each).text, figure_size(capacity->kernel_bytes).text);
         fprintf(out, "  in berth       %s x %s bytes + %s of pools = %s\n", connections.text,
-                doctor_count(capacity->user_each).text, doctor_size(capacity->fixed_bytes).text,
-                doctor_size(capacity->user_bytes).text);
-        fprintf(out, "  together       %s", doctor_size(capacity->needed_bytes).text);
+                figure_count(capacity->user_each).text, figure_size(capacity->fixed_bytes).text,
+                figure_size(capacity->user_bytes).text);
+        fprintf(out, "  together       %s", figure_size(capacity->needed_bytes).text);
         if (plan->memory_from == DOCTOR_MEMORY_UNKNOWN)
                 fputs("; how much there is cannot be read\n", out);
         else
-                fprintf(out, " of %s: %s; it holds %s connections\n", doctor_size(plan->memory_bytes).text,
+                fprintf(out, " of %s: %s; it holds %s connections\n", figure_size(plan->memory_bytes).text,
                         capacity->needed_bytes <= plan->memory_bytes ? "fits" : "does not fit",
-                        doctor_count(capacity->most).text);
+                        figure_count(capacity->most).text);
         fprintf(out, "  and up to      %s more while a message goes to all at once, a page of data each\n\n",
-                doctor_size(capacity->buffer_bytes).text);
+                figure_size(capacity->buffer_bytes).text);
 }
 
 static void print_arithmetic(FILE *out, const struct doctor_plan *plan)
@@ -110,10 +110,10 @@ static void print_arithmetic(FILE *out, const struct doctor_plan *plan)
         struct doctor_capacity capacity = doctor_capacity_of(plan);
         char line[512];
         struct text parts = text_in(line, sizeof(line) - 1);
-        text_format(&parts, "%s bytes:", doctor_count(capacity.kernel_each).text);
+        text_format(&parts, "%s bytes:", figure_count(capacity.kernel_each).text);
         for (unsigned i = 0; i < capacity.part_count; i++)
                 text_format(&parts, "%s %s %s", i ? "," : "", capacity.parts[i].what,
-                            doctor_count(capacity.parts[i].bytes).text);
+                            figure_count(capacity.parts[i].bytes).text);
         line[parts.used] = '\0';
         fputs("MEMORY OF QUIET CONNECTIONS\n  one            ", out);
         wrap(out, line, 17, 17);
@@ -128,7 +128,7 @@ static void print_bounds(FILE *out, const struct doctor_report *report)
         if (count == 0)
                 fputs("  nothing that can be read bounds the connections\n", out);
         for (unsigned i = 0; i < count; i++)
-                fprintf(out, "  %15s connections  %s\n", doctor_count(bounds[i]->bound).text, bounds[i]->row->name);
+                fprintf(out, "  %15s connections  %s\n", figure_count(bounds[i]->bound).text, bounds[i]->row->name);
         fputc('\n', out);
 }
 
@@ -138,9 +138,9 @@ static void print_symptom(FILE *out, const struct doctor_symptom *symptom)
                 fprintf(out, "  unknown  %s: %s\n", symptom->name, strerror(-symptom->error));
                 return;
         }
-        fprintf(out, "  %-8s %s: %s", symptom->bad ? "look" : "ok", symptom->name, doctor_count(symptom->value).text);
+        fprintf(out, "  %-8s %s: %s", symptom->bad ? "look" : "ok", symptom->name, figure_count(symptom->value).text);
         if (symptom->limit)
-                fprintf(out, " of %s", doctor_count(symptom->limit).text);
+                fprintf(out, " of %s", figure_count(symptom->limit).text);
         fputc('\n', out);
         if (!symptom->bad)
                 return;
@@ -204,11 +204,11 @@ static void print_names(FILE *out, const char *title, const struct doctor_report
 static void print_fit(FILE *out, const struct doctor_plan *plan, const struct doctor_report *report)
 {
         static const char *const words[] = { "It fits", "It does not fit", "Cannot tell" };
-        fprintf(out, "%s: %s connections", words[report->fit], doctor_count(plan->connections).text);
+        fprintf(out, "%s: %s connections", words[report->fit], figure_count(plan->connections).text);
         if (plan->memory_from == DOCTOR_MEMORY_UNKNOWN)
                 fputs(".\n", out);
         else
-                fprintf(out, " in %s of memory.\n", doctor_size(plan->memory_bytes).text);
+                fprintf(out, " in %s of memory.\n", figure_size(plan->memory_bytes).text);
 }
 
 void doctor_print_conclusion(FILE *out, const struct doctor_plan *plan, const struct doctor_report *report)

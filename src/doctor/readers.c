@@ -18,7 +18,7 @@ int doctor_read_memory(const struct doctor_plan *plan, struct doctor_finding *fi
         if (plan->memory_from == DOCTOR_MEMORY_UNKNOWN)
                 return -ENODATA;
         finding->value[0] = plan->memory_bytes;
-        now_is(finding, "%s", doctor_size(plan->memory_bytes).text);
+        now_is(finding, "%s", figure_size(plan->memory_bytes).text);
         return 0;
 }
 
@@ -32,7 +32,7 @@ int doctor_read_cgroup_memory(const struct doctor_plan *plan, struct doctor_find
                 return 0;
         }
         if (!error)
-                now_is(finding, "%s, %s left", doctor_size(limit).text, doctor_size(finding->value[0]).text);
+                now_is(finding, "%s, %s left", figure_size(limit).text, figure_size(finding->value[0]).text);
         return error;
 }
 
@@ -124,7 +124,7 @@ int doctor_read_overcommit(const struct doctor_plan *plan, struct doctor_finding
                 return error;
         uint64_t left = (limit - min_of(committed, limit)) << 10;
         finding->value[0] = left < doctor_capacity_of(plan).user_bytes ? mode : 0;
-        now_is(finding, "2, %s left", doctor_size(left).text);
+        now_is(finding, "2, %s left", figure_size(left).text);
         return 0;
 }
 

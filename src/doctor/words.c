@@ -1,34 +1,5 @@
-/* Numbers and choices as people read them. */
+/* Choices as people read them. */
 #include "doctor/doctor_priv.h"
-
-struct doctor_word doctor_count(uint64_t value)
-{
-        struct doctor_word word;
-        char digits[24];
-        int size = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)value);
-        size_t used = 0;
-        for (int i = 0; i < size; i++) {
-                if (i > 0 && (size - i) % 3 == 0)
-                        word.text[used++] = ',';
-                word.text[used++] = digits[i];
-        }
-        word.text[used] = '\0';
-        return word;
-}
-
-struct doctor_word doctor_size(uint64_t bytes)
-{
-        static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-        struct doctor_word word;
-        double value = (double)bytes;
-        unsigned unit = 0;
-        while (value >= 1024 && unit + 1 < array_count(units)) {
-                value /= 1024;
-                unit++;
-        }
-        snprintf(word.text, sizeof(word.text), value < 10 && unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
-        return word;
-}
 
 const char *doctor_memory_word(enum doctor_memory_from from)
 {

@@ -17,9 +17,8 @@
 
 enum {
         TICK_MS = 25,
-        LEAD_US = 100000,            /* all threads know when requests begin before they do */
-        DRAIN_US = 2000000,          /* how long answers are waited for at the end */
-        BYTES_PER_CONNECTION = 4200, /* the kernel's and ours, one end */
+        LEAD_US = 100000,   /* all threads know when requests begin before they do */
+        DRAIN_US = 2000000, /* how long answers are waited for at the end */
         RESERVED_DESCRIPTORS = 64,
         DEFAULT_THREADS = 8, /* at most */
         CANNOT = 2,          /* exit statuses */
@@ -117,28 +116,17 @@ static int plan(struct load_run *run)
         return explain_plan(run);
 }
 
-/* Memory that nobody uses, and that our control group may have. */
-static uint64_t free_memory(void)
-{
-        uint64_t kib, limit, used, bytes = UINT64_MAX;
-        if (proc_line_value("/proc/meminfo", "MemAvailable:", NULL, &kib) == 0)
-                bytes = kib * 1024;
-        if (proc_cgroup_memory("", &limit, &used) == 0)
-                bytes = min_of(bytes, limit > used ? limit - used : 0);
-        return bytes;
-}
-
 static int check_memory(const struct load_run *run)
 {
-        char connections[32], have[32], each[32];
-        uint64_t need = (uint64_t)run->options.connections * BYTES_PER_CONNECTION, available = free_memory();
+        uint64_t need = (uint64_t)run->options.connections * KERNEL_CONNECTION_BYTES;
+        uint64_t available = proc_free_memory("", NULL);
         uint64_t ends = need > available ? 1 : 2;
         if (need <= available && (!run->plan.free_sources || 2 * need <= available))
                 return 0;
         complain("%s connections of about %s bytes%s need %llu MiB; there are %s",
-                 load_digits(run->options.connections, connections), load_digits(ends * BYTES_PER_CONNECTION, each),
+                 figure_count(run->options.connections).text, figure_count(ends * KERNEL_CONNECTION_BYTES).text,
                  ends == 2 ? " for both ends" : "", (unsigned long long)(ends * need >> 20),
-                 load_digits(available >> 20, have));
+                 figure_count(available >> 20).text);
         return ends == 2 ? 0 : -ENOMEM; /* the other end may be in another place after all */
 }
 
@@ -197,7 +185,6 @@ static const char *descriptor_reason(const struct load_run *run, uint64_t descri
 
 static int check_descriptors(const struct load_run *run, uint64_t descriptors)
 {
-        char connections[32], have[32], allowed[32];
         uint64_t room, slots = 0;
         bool enough = true;
         for (unsigned i = 0; i < run->thread_count; i++) {
@@ -209,8 +196,8 @@ static int check_descriptors(const struct load_run *run, uint64_t descriptors)
         if (enough)
                 return 0;
         complain("%s connections with the %s engine: RLIMIT_NOFILE is %s, which is enough for %s (ulimit -Hn%s)",
-                 load_digits(run->options.connections, connections), run->engine, load_digits(descriptors, have),
-                 load_digits(reason ? room : slots, allowed), reason ? reason : "");
+                 figure_count(run->options.connections).text, run->engine, figure_count(descriptors).text,
+                 figure_count(reason ? room : slots).text, reason ? reason : "");
         return -EMFILE;
 }
 

@@ -600,12 +600,8 @@ double load_run_rate_asked(const struct load_run *run); /* 0: none was */
 
 /* ---- what people and programs read (progress.c, summary.c, json.c, report.c) ---- */
 
-/* "1,234,567". */
-const char *load_digits(uint64_t value, char out[32]);
 /* "0.41 ms", "2.10 s". */
 const char *load_duration(uint64_t us, char out[32]);
-/* "195 KiB". */
-const char *load_size(uint64_t bytes, char out[32]);
 
 struct load_progress {
         bool terminal, quiet;

@@ -156,20 +156,17 @@ static void put_endpoints(struct text *out, const struct load_endpoint *endpoint
 void load_plan_describe(const struct load_plan *plan, const union load_address *sources,
                         const struct load_targets *targets, struct text *out)
 {
-        char connections[32], half[32], needed[32], pairs[32];
-        load_digits(plan->connections, connections);
-        load_digits(max_of(plan->ports / 2, 1u), half);
-        load_digits(plan->pairs_needed, needed);
-        load_digits(plan->pairs, pairs);
+        struct figure connections = figure_count(plan->connections), half = figure_count(max_of(plan->ports / 2, 1u));
+        struct figure needed = figure_count(plan->pairs_needed), pairs = figure_count(plan->pairs);
         text_format(out,
                     "%s connection%s over %s ports (half of net.ipv4.ip_local_port_range) need%s %s pair%s of source "
                     "address and destination",
-                    connections, plan->connections == 1 ? "" : "s", half, plan->connections == 1 ? "s" : "", needed,
-                    plan->pairs_needed == 1 ? "" : "s");
+                    connections.text, plan->connections == 1 ? "" : "s", half.text, plan->connections == 1 ? "s" : "",
+                    needed.text, plan->pairs_needed == 1 ? "" : "s");
         if (plan->impossible || plan->crowded)
-                text_format(out, "; there %s %s", plan->pairs == 1 ? "is" : "are", pairs);
+                text_format(out, "; there %s %s", plan->pairs == 1 ? "is" : "are", pairs.text);
         else if (plan->sources > plan->given && plan->pairs > plan->pairs_needed)
-                text_format(out, ", %s are taken", pairs);
+                text_format(out, ", %s are taken", pairs.text);
         text_put(out, SPAN(": "));
         put_sources(out, sources, plan->sources);
         text_put(out, SPAN(" to "));

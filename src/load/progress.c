@@ -9,36 +9,12 @@
 
 enum { SHOW_US = 200000, REASONS = 3 };
 
-const char *load_digits(uint64_t value, char out[32])
-{
-        char plain[24];
-        int size = snprintf(plain, sizeof(plain), "%llu", (unsigned long long)value), at = 0;
-        for (int i = 0; i < size; i++) {
-                if (i > 0 && (size - i) % 3 == 0)
-                        out[at++] = ',';
-                out[at++] = plain[i];
-        }
-        out[at] = '\0';
-        return out;
-}
-
 const char *load_duration(uint64_t us, char out[32])
 {
         if (us < 1000000)
                 snprintf(out, 32, us < 10000 ? "%.2f ms" : us < 100000 ? "%.1f ms" : "%.0f ms", (double)us / 1000);
         else
                 snprintf(out, 32, us < 100000000 ? "%.2f s" : "%.0f s", (double)us / 1e6);
-        return out;
-}
-
-const char *load_size(uint64_t bytes, char out[32])
-{
-        if (bytes < 10240)
-                snprintf(out, 32, "%llu bytes", (unsigned long long)bytes);
-        else if (bytes < 10ull << 20)
-                snprintf(out, 32, "%llu KiB", (unsigned long long)bytes >> 10);
-        else
-                snprintf(out, 32, "%llu MiB", (unsigned long long)bytes >> 20);
         return out;
 }
 
@@ -49,8 +25,7 @@ void load_progress_init(struct load_progress *progress, bool quiet)
 
 static void put_count(struct text *line, const char *name, uint64_t value)
 {
-        char digits[32];
-        text_format(line, "  %s %s", name, load_digits(value, digits));
+        text_format(line, "  %s %s", name, figure_count(value).text);
 }
 
 /* The most frequent reasons of connects that failed. */
@@ -58,7 +33,6 @@ static void put_reasons(struct text *line, const struct load_run *run)
 {
         unsigned top[REASONS + 1], count = 0;
         uint64_t counts[REASONS + 1];
-        char digits[32];
         for (unsigned i = 0; i < LOAD_ERRORS; i++) {
                 uint64_t n = atomic_load_explicit(&run->total.errors[LOAD_AT_CONNECT][i], memory_order_relaxed);
                 if (n == 0)
@@ -73,7 +47,7 @@ static void put_reasons(struct text *line, const struct load_run *run)
                 count = min_of(count + 1, (unsigned)REASONS);
         }
         for (unsigned i = 0; i < count; i++)
-                text_format(line, "%s%s %s", i ? ", " : " (", load_error_name(top[i]), load_digits(counts[i], digits));
+                text_format(line, "%s%s %s", i ? ", " : " (", load_error_name(top[i]), figure_count(counts[i]).text);
         if (count)
                 text_format(line, ")");
 }

@@ -9,12 +9,11 @@ static void row(FILE *out, const char *name)
 static void print_errors(const struct load_run *run, enum load_stage stage, FILE *out)
 {
         const char *before = "  (";
-        char digits[32];
         for (unsigned i = 0; i < LOAD_ERRORS; i++) {
                 uint64_t count = atomic_load_explicit(&run->total.errors[stage][i], memory_order_relaxed);
                 if (count == 0)
                         continue;
-                fprintf(out, "%s%s %s", before, load_error_name(i), load_digits(count, digits));
+                fprintf(out, "%s%s %s", before, load_error_name(i), figure_count(count).text);
                 before = ", ";
         }
         if (*before == ',')
@@ -24,41 +23,41 @@ static void print_errors(const struct load_run *run, enum load_stage stage, FILE
 
 static void print_connections(const struct load_run *run, FILE *out)
 {
-        char a[32], b[32], c[32];
         row(out, "connections");
         fprintf(out, "%s opened of %s in %.2f s (%s a second), held for %.1f s\n",
-                load_digits(load_total(run, LOAD_OPENED), a), load_digits(run->options.connections, b),
+                figure_count(load_total(run, LOAD_OPENED)).text, figure_count(run->options.connections).text,
                 load_run_open_seconds(run),
-                load_digits((uint64_t)((double)load_total(run, LOAD_OPENED) / max_of(load_run_open_seconds(run), 1e-3)),
-                            c),
+                figure_count(
+                        (uint64_t)((double)load_total(run, LOAD_OPENED) / max_of(load_run_open_seconds(run), 1e-3)))
+                        .text,
                 load_run_held_seconds(run));
         row(out, "");
-        fprintf(out, "%s failed", load_digits(load_total(run, LOAD_FAILED), a));
+        fprintf(out, "%s failed", figure_count(load_total(run, LOAD_FAILED)).text);
         print_errors(run, LOAD_AT_CONNECT, out);
         row(out, "");
-        fprintf(out, "%s lost (closed by the server), %s reset", load_digits(load_total(run, LOAD_LOST), a),
-                load_digits(load_total(run, LOAD_RESET), b));
+        fprintf(out, "%s lost (closed by the server), %s reset", figure_count(load_total(run, LOAD_LOST)).text,
+                figure_count(load_total(run, LOAD_RESET)).text);
         if (load_total(run, LOAD_ENDED))
-                fprintf(out, ", %s closed by the server as announced", load_digits(load_total(run, LOAD_ENDED), c));
+                fprintf(out, ", %s closed by the server as announced", figure_count(load_total(run, LOAD_ENDED)).text);
         print_errors(run, LOAD_AT_REST, out);
 }
 
 static void print_requests(const struct load_run *run, FILE *out)
 {
-        char a[32], b[32], c[32];
         row(out, "requests");
-        fprintf(out, "%s answered of %s due, %s received\n", load_digits(load_total(run, LOAD_ANSWERED), a),
-                load_digits(load_total(run, LOAD_DUE), b), load_size(load_total(run, LOAD_BYTES), c));
+        fprintf(out, "%s answered of %s due, %s received\n", figure_count(load_total(run, LOAD_ANSWERED)).text,
+                figure_count(load_total(run, LOAD_DUE)).text, figure_size(load_total(run, LOAD_BYTES)).text);
         row(out, "");
-        fprintf(out, "%s failed", load_digits(load_total(run, LOAD_ASK_FAILED), a));
+        fprintf(out, "%s failed", figure_count(load_total(run, LOAD_ASK_FAILED)).text);
         print_errors(run, LOAD_AT_REQUEST, out);
         if (load_total(run, LOAD_UNSENT)) {
                 row(out, "");
-                fprintf(out, "%s never sent: no connection was free\n", load_digits(load_total(run, LOAD_UNSENT), a));
+                fprintf(out, "%s never sent: no connection was free\n",
+                        figure_count(load_total(run, LOAD_UNSENT)).text);
         }
         if (load_total(run, LOAD_UNFINISHED)) {
                 row(out, "");
-                fprintf(out, "%s cut off by the end\n", load_digits(load_total(run, LOAD_UNFINISHED), a));
+                fprintf(out, "%s cut off by the end\n", figure_count(load_total(run, LOAD_UNFINISHED)).text);
         }
         if (run->options.slow_bytes)
                 return;
@@ -72,7 +71,7 @@ static void print_requests(const struct load_run *run, FILE *out)
 static void print_latencies(const struct load_run *run, FILE *out)
 {
         static const double percents[] = { 50, 90, 99, 99.9, 99.99 };
-        char text[32], all[32];
+        char text[32];
         row(out, "latency");
         for (unsigned i = 0; i < array_count(percents); i++)
                 fprintf(out, "p%g %s  ", percents[i],
@@ -85,8 +84,8 @@ static void print_latencies(const struct load_run *run, FILE *out)
         if (load_total(run, LOAD_AT_LEAST)) {
                 row(out, "");
                 fprintf(out, "(%s of %s are lower bounds: how long requests without an answer had waited)\n",
-                        load_digits(load_total(run, LOAD_AT_LEAST), text),
-                        load_digits(load_histogram_count(&run->total.latency), all));
+                        figure_count(load_total(run, LOAD_AT_LEAST)).text,
+                        figure_count(load_histogram_count(&run->total.latency)).text);
         }
 }
 

@@ -1,5 +1,6 @@
 /* The steps that read: a request's head, and the body that a GET need not have but may. */
 #include "serve/change.h"
+#include "serve/transport.h"
 
 #include <stdlib.h>
 
@@ -114,7 +115,7 @@ enum next step_read_head(struct request *r)
 enum next send_continue(struct request *r, enum step then)
 {
         static const char answer[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        berth_send(r->shard->port, &r->op, &r->conn->socket, answer, sizeof(answer) - 1, 0);
+        transport_send(r->conn, &r->op, answer, sizeof(answer) - 1);
         return wait_for_send(r, then);
 }
 

@@ -7,7 +7,6 @@
 
 enum {
         MIB = 1 << 20,
-        KERNEL_BYTES = 4200, /* of one idle TCP connection, with its wait (docs/internals/budget.md) */
         DEFAULT_CONNECTIONS = 1000000,
         DEFAULT_SENDS = 65536,
         REQUESTS_PER_SHARD = 4096,
@@ -65,7 +64,7 @@ static void add_up(struct budget *budget, const struct serve_options *options, u
                 budget->rings = (uint32_t)((uint64_t)budget->connections * 4 / 3 / max_of(budget->descriptors, 1u)) +
                                 shards;
         budget->memory_bytes = cost(budget, options, shards);
-        budget->kernel_bytes = (uint64_t)budget->connections * KERNEL_BYTES;
+        budget->kernel_bytes = (uint64_t)budget->connections * KERNEL_CONNECTION_BYTES;
 }
 
 /* ---- --memory: what was not asked for by number gets less ---- */
@@ -148,13 +147,13 @@ static uint32_t allowed(const struct limits *limits, unsigned shards)
         uint64_t most = is_plain(limits) ? descriptors_left(limits, shards) : most_sockets(limits, shards);
         most = min_of(most, (uint64_t)DEFAULT_CONNECTIONS);
         most = min_of(most, limits->files / 10 * 9);
-        most = min_of(most, limits->memory_bytes / 2 / (KERNEL_BYTES + sizeof(struct conn)));
+        most = min_of(most, limits->memory_bytes / 2 / (KERNEL_CONNECTION_BYTES + sizeof(struct conn)));
         return (uint32_t)max_of(most, (uint64_t)shards);
 }
 
 static int check_connections(const struct serve_options *options, const struct limits *limits, unsigned shards)
 {
-        uint64_t bytes = (uint64_t)options->connections * (KERNEL_BYTES + sizeof(struct conn));
+        uint64_t bytes = (uint64_t)options->connections * (KERNEL_CONNECTION_BYTES + sizeof(struct conn));
         uint64_t most = most_sockets(limits, shards);
         if (options->connections > most) {
                 complain("--connections %u: with %u descriptors for this process (RLIMIT_NOFILE) there can be %llu; "

@@ -1,5 +1,6 @@
 /* The steps of requests that change something; change.h tells their order. */
 #include "serve/change.h"
+#include "serve/transport.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -502,7 +503,7 @@ static enum next send_page(struct request *r)
         r->vecs[1] = (struct berth_vec){ c->page, c->page_size };
         r->op_body = r->sent_body = c->page_size;
         r->deadline = r->shard->now_seconds + STALL_SECONDS;
-        berth_sendv(r->shard->port, &r->op, &r->conn->socket, r->vecs, 2);
+        transport_sendv(r->conn, &r->op, r->vecs, 2);
         return wait_for_send(r, STEP_SENT);
 }
 

@@ -160,8 +160,8 @@ int digests_create(struct digests **digests, const struct http_head *head, bool 
 void digests_take(struct digests *digests, const void *data, size_t size);
 /* True when all that were given are right. No more bytes may come. */
 bool digests_verify(struct digests *digests);
-/* Fields of the answer: Repr-Digest when wanted. */
-void digests_tell(struct digests *digests, struct change *c);
+/* Repr-Digest, a line, when it is wanted. */
+void digests_tell(const struct digests *digests, struct text *out);
 /* "SHA1:... " as OC-Checksum gave it; data == NULL: none. */
 struct span digests_checksum(const struct digests *digests);
 void digests_destroy(struct digests *digests);

@@ -16,6 +16,7 @@
  * closes; one that was at rest needs an active for that, too, and waits in shard->ending for it.
  */
 #include "serve/change.h"
+#include "serve/transport.h"
 
 #include <errno.h>
 
@@ -196,13 +197,13 @@ void conn_receive(struct conn *conn)
         if (has(conn, ARMED | ENDED))
                 return;
         set(conn, ARMED);
-        berth_recv(shard_here->port, &conn->active->input, &conn->socket, BERTH_MULTISHOT);
+        transport_receive(conn, &conn->active->input);
 }
 
 static void rest(struct conn *conn)
 {
         fall_asleep(conn);
-        berth_rest(shard_here->port, &conn->socket);
+        transport_rest(conn);
 }
 
 /* The receive is taken back; what rests is the handle, once the cancel is through. */
@@ -310,7 +311,7 @@ void conn_begin(struct shard *shard, int64_t accepted)
                 welcome(conn);
         } else {
                 move_to(&shard->fresh, conn);
-                berth_rest(shard->port, &conn->socket);
+                transport_rest(conn);
                 if (shard->draining)
                         conn_end(conn, false);
         }
@@ -558,7 +559,7 @@ void conn_join(struct conn *conn)
                 download_release(active->download);
         chain_free(shard_here, &active->input_held);
         active->input.done = conn_closed;
-        berth_close(shard_here->port, &active->input, &conn->socket, has(conn, ABORT) ? BERTH_ABORT : 0);
+        transport_close(conn, &active->input, has(conn, ABORT));
 }
 
 static void forget(struct conn *conn)
@@ -594,7 +595,7 @@ void conn_end_some(struct shard *shard)
                 list_remove(&conn->node);
                 shard->endings++;
                 conn->active->input.done = rester_closed;
-                berth_close(shard->port, &conn->active->input, &conn->socket, has(conn, ABORT) ? BERTH_ABORT : 0);
+                transport_close(conn, &conn->active->input, has(conn, ABORT));
         }
 }
 

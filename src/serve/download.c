@@ -3,6 +3,7 @@
  * with everybody else who reads it. What the access log wants to know is kept as text, cut where it is long.
  */
 #include "serve/serve_priv.h"
+#include "serve/transport.h"
 
 #include <errno.h>
 
@@ -116,7 +117,7 @@ bool download_begin(struct request *r)
         conn_sending(conn, download);
         active->out = true;
         active->output.done = sent;
-        berth_send_file(shard->port, &active->output, &conn->socket, &download->send_file);
+        transport_send_file(conn, &active->output, &download->send_file);
         return true;
 }
 

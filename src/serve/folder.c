@@ -1,5 +1,6 @@
 /* The steps of a folder: its index.html, or else a listing that is made on a worker thread, piece by piece. */
 #include "serve/change.h"
+#include "serve/transport.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -179,7 +180,7 @@ enum next step_list_filled(struct request *r)
         r->op_body = (uint64_t)r->chunk_size;
         r->sent_body += r->op_body;
         r->deadline = r->shard->now_seconds + STALL_SECONDS;
-        berth_sendv(r->shard->port, &r->op, &r->conn->socket, r->vecs, count);
+        transport_sendv(r->conn, &r->op, r->vecs, count);
         return wait_for_send(r, r->chunk_size == 0 ? STEP_SENT : STEP_LIST_SENT);
 }
 

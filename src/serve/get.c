@@ -2,6 +2,7 @@
  * check the conditions, send the whole or ranges.
  */
 #include "serve/change.h"
+#include "serve/transport.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -160,8 +161,6 @@ enum next step_sent_whole(struct request *r)
 static enum next send_window(struct request *r, struct text *out, uint64_t first, uint64_t length, enum step then)
 {
         struct store_file *file = r->file;
-        struct berth_port *port = r->shard->port;
-        struct berth_handle *socket = &r->conn->socket;
         ensure(!out->overflow);
         r->deadline = r->shard->now_seconds + STALL_SECONDS;
         r->op_body = length;
@@ -178,21 +177,28 @@ static enum next send_window(struct request *r, struct text *out, uint64_t first
         if (length == 0 || (file->content && length <= FAST_BODY_BYTES && out->used + length <= out->size)) {
                 if (length)
                         text_put(out, (struct span){ file->content + first, (size_t)length });
-                berth_send(port, &r->op, socket, out->data, out->used, 0);
+                transport_send(r->conn, &r->op, out->data, out->used);
         } else if (file->content) {
                 r->vecs[0] = (struct berth_vec){ out->data, out->used };
                 r->vecs[1] = (struct berth_vec){ file->content + first, (size_t)length };
-                berth_sendv(port, &r->op, socket, r->vecs, 2);
+                transport_sendv(r->conn, &r->op, r->vecs, 2);
         } else {
-                berth_send_file(port, &r->op, socket, &r->send_file);
+                transport_send_file(r->conn, &r->op, &r->send_file);
         }
         return wait_for_send(r, then);
+}
+
+static void put_file_fields(struct request *r, struct text *out)
+{
+        text_put(out, respond_file_fields(r, r->file));
+        if (r->digested)
+                digests_tell(r->digests, out);
 }
 
 static enum next send_whole(struct request *r)
 {
         struct text out = respond_head(r, 200);
-        text_put(&out, respond_file_fields(r, r->file));
+        put_file_fields(r, &out);
         text_put(&out, SPAN("Content-Length: "));
         text_decimal(&out, r->file->size);
         text_put(&out, SPAN("\r\n"));
@@ -212,7 +218,7 @@ static enum next send_one_range(struct request *r)
         const struct http_range *range = &r->ranges[0];
         uint64_t length = range->last - range->first + 1;
         struct text out = respond_head(r, 206);
-        text_put(&out, respond_file_fields(r, r->file));
+        put_file_fields(r, &out);
         put_content_range(&out, range, r->file->size);
         text_put(&out, SPAN("Content-Length: "));
         text_decimal(&out, length);
@@ -334,14 +340,15 @@ enum next step_conditions(struct request *r)
         if (verdict == HTTP_PRECONDITION_FAILED)
                 return respond_error(r, 412, NULL);
         r->range_count = 0;
+        enum step then = http_field(&r->head, HTTP_WANT_REPR_DIGEST).data ? STEP_DIGEST : STEP_SEND;
         struct span range = http_field(&r->head, HTTP_RANGE);
         if (!range.data || r->head.method != HTTP_GET || !http_check_if_range(&r->head, &validator))
-                return go(r, STEP_SEND);
+                return go(r, then);
         int count = http_parse_range(r->ranges, HTTP_MAX_RANGES, range, file->size);
         if (count < 0)
                 return not_satisfiable(r);
         r->range_count = (unsigned)count;
-        return go(r, STEP_SEND);
+        return go(r, then);
 }
 
 /* An answer in parts cannot become a download, so slow readers of such may not have all requests: beyond three quarters

@@ -5,6 +5,7 @@
  * A refusal takes the same way: a ready-made answer first.
  */
 #include "serve/serve_priv.h"
+#include "serve/transport.h"
 
 static const char refusal[] = "HTTP/1.1 503 Service Unavailable\r\n"
                               "Server: berth\r\n"
@@ -58,7 +59,7 @@ static void send_end(struct conn *conn)
         chain_free(shard_here, &active->input_held);
         active->out = true;
         active->output.done = end_sent;
-        berth_shutdown(shard_here->port, &active->output, &conn->socket);
+        transport_end(conn, &active->output);
 }
 
 void conn_linger(struct conn *conn)
@@ -90,5 +91,5 @@ void conn_refuse(struct conn *conn, enum refusal_reason reason)
         chain_free(shard_here, &active->input_held);
         active->out = true;
         active->output.done = refusal_sent;
-        berth_send(shard_here->port, &active->output, &conn->socket, refusal, sizeof(refusal) - 1, 0);
+        transport_send(conn, &active->output, refusal, sizeof(refusal) - 1);
 }

@@ -23,7 +23,7 @@ void options_help(void)
              "      --connections N      open at a time; default: what the limits allow\n"
              "      --requests N         being answered at a time; default 4096 a thread\n"
              "      --max-sends N        answers with a file being sent at a time; default 65536\n"
-             "      --memory SIZE        memory of the process (K, M, G), by which the others are cut\n"
+             "      --memory SIZE        memory of the process (K, M, G, T), by which the others are cut\n"
              "      --per-address N      connections of one client address (IPv6: of its /64)\n"
              "      --backlog N          connections waiting to be accepted; default 4096\n"
              "      --head-timeout S     seconds for a request's head to arrive; default 30\n"

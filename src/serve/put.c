@@ -204,6 +204,15 @@ static int only_sync(struct change *c)
         return error ? change_status(error) : 204;
 }
 
+static void tell_digests(struct change *c)
+{
+        char room[CHANGE_FIELDS_BYTES / 2];
+        struct text text = text_in(room, sizeof(room));
+        digests_tell(c->digests, &text);
+        if (!text.overflow && text.used)
+                change_field(c, "%.*s", (int)text.used, room);
+}
+
 static void tell_state(struct change *c, const struct store_state *state)
 {
         char date[HTTP_DATE_BYTES];
@@ -212,7 +221,7 @@ static void tell_state(struct change *c, const struct store_state *state)
         if (c->has_modified && !c->partial)
                 change_field(c, "X-OC-MTime: accepted\r\n");
         if (c->digests)
-                digests_tell(c->digests, c);
+                tell_digests(c);
 }
 
 static int change_file(struct change *c)

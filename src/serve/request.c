@@ -3,6 +3,7 @@
  */
 #include "serve/change.h"
 #include "serve/serve_priv.h"
+#include "serve/transport.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@ static enum next (*const steps[STEP_COUNT])(struct request *r) = {
         [STEP_VARIANT] = step_variant,
         [STEP_VARIANT_OPENED] = step_variant_opened,
         [STEP_CONDITIONS] = step_conditions,
+        [STEP_DIGEST] = step_digest,
+        [STEP_DIGESTED] = step_digested,
         [STEP_SEND] = step_send,
         [STEP_SEND_RANGES] = step_send_ranges,
         [STEP_FOLDER] = step_folder,
@@ -116,6 +119,7 @@ static void let_go(struct request *r)
                 listing_destroy(r->listing);
         free(r->chunk);
         change_release(r->change);
+        digests_destroy(r->digests);
         shard->changing -= r->has_change;
         if (r->long_head)
                 shard->long_heads--;
@@ -147,7 +151,7 @@ static void note_progress(struct request *r)
 {
         if (!r->from_memory)
                 return;
-        size_t sent = berth_sent(&r->op);
+        size_t sent = transport_sent(&r->op);
         r->send_file.head_sent = min_of(sent, (size_t)r->send_file.head_bytes);
         r->send_file.file_sent = sent - r->send_file.head_sent;
         r->from_memory = false;
@@ -164,7 +168,7 @@ static void hand_over(struct request *r)
         file->head_bytes -= (uint32_t)file->head_sent;
         file->offset += file->file_sent;
         file->length -= file->file_sent;
-        berth_send_file(r->shard->port, &r->op, &r->conn->socket, file);
+        transport_send_file(r->conn, &r->op, file);
         wait_for_send(r, r->step);
 }
 
@@ -342,9 +346,9 @@ static void too_late(struct request *r, enum refusal_reason reason)
 
 static void no_place(struct request *r)
 {
-        refused(r->shard, r->step == STEP_LIST     ? REFUSED_LISTINGS :
+        refused(r->shard, r->step == STEP_SEND     ? REFUSED_SENDS :
                           r->step == STEP_CHANGE ? REFUSED_CHANGES :
-                                                   REFUSED_SENDS);
+                                                   REFUSED_LISTINGS);
         list_remove(&r->place);
         if (r->step == STEP_CHANGE)
                 r->keep_alive = false;

@@ -1,6 +1,7 @@
 /* Heads of answers, and the short answers that are a head and perhaps a page. */
 #include "serve/serve_priv.h"
 #include "serve/pages.h"
+#include "serve/transport.h"
 
 #include <errno.h>
 
@@ -37,7 +38,7 @@ enum next respond_send(struct request *r, const struct text *out)
 {
         ensure(!out->overflow);
         r->deadline = r->shard->now_seconds + STALL_SECONDS;
-        berth_send(r->shard->port, &r->op, &r->conn->socket, out->data, out->used, 0);
+        transport_send(r->conn, &r->op, out->data, out->used);
         return wait_for_send(r, STEP_SENT);
 }
 

@@ -363,6 +363,7 @@ struct request;
 struct download;
 struct active;
 struct change;
+struct digests;
 
 struct conn {
         struct berth_handle socket; /* socket.user: the state and since when; see conn.c */
@@ -506,6 +507,8 @@ enum step {
         STEP_VARIANT,
         STEP_VARIANT_OPENED,
         STEP_CONDITIONS,
+        STEP_DIGEST,
+        STEP_DIGESTED,
         STEP_SEND,
         STEP_SEND_RANGES,
         STEP_FOLDER,
@@ -570,7 +573,9 @@ struct request {
         size_t chunk_room;
         int64_t chunk_size;
         int64_t (*fill)(struct request *r, char *out, size_t size); /* makes the next piece, on a worker thread */
-        struct change *change; /* when it changes something or asks for properties; change.h */
+        struct digests *digests; /* of the file, when its reader wants them */
+        bool digested;           /* ... and they are known */
+        struct change *change;   /* when it changes something or asks for properties; change.h */
         bool json, has_listing, has_send, has_parts, has_change; /* has one of the places for it */
         char user[64];  /* who asks; empty: nobody has said */
         bool proxied; /* it comes from a trusted proxy */
@@ -690,6 +695,8 @@ enum next step_opened(struct request *r);
 enum next step_variant(struct request *r);
 enum next step_variant_opened(struct request *r);
 enum next step_conditions(struct request *r);
+enum next step_digest(struct request *r); /* digest.c */
+enum next step_digested(struct request *r);
 enum next step_send(struct request *r);
 enum next step_send_ranges(struct request *r);
 enum next step_sent_whole(struct request *r);

@@ -30,17 +30,6 @@ static uint32_t raise_descriptor_limit(void)
         return (uint32_t)min_of(limit.rlim_cur, (rlim_t)INT32_MAX);
 }
 
-/* The system's memory, or what is left of the control group's. */
-static uint64_t available_memory(void)
-{
-        uint64_t kib, limit, used, bytes = UINT64_MAX;
-        if (proc_line_value("/proc/meminfo", "MemAvailable:", NULL, &kib) == 0)
-                bytes = kib << 10;
-        if (proc_cgroup_memory("", &limit, &used) == 0)
-                bytes = min_of(bytes, limit > used ? limit - used : 0);
-        return bytes;
-}
-
 static uint64_t available_files(void)
 {
         uint64_t open, most;
@@ -56,7 +45,7 @@ static int look_at_limits(struct limits *limits, const char *engine)
         struct berth_port_config config = { .engine = engine, .max_handles = INT32_MAX, .buffers = 1 };
         *limits = (struct limits){
                 .descriptors = raise_descriptor_limit(),
-                .memory_bytes = available_memory(),
+                .memory_bytes = proc_free_memory("", NULL),
                 .files = available_files(),
         };
         int error = berth_port_create(&port, &config);

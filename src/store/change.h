@@ -168,8 +168,8 @@ struct store_member {
         const char *path;    /* relative to the root; until the next call */
         const char *name;    /* last part of it */
         struct store_state state;
-        int folder;          /* descriptor of the folder that holds it, for store_each_attribute(); until the next call */
-        bool has_attributes; /* false: it certainly has no property and no lock */
+        int folder;          /* descriptor of the folder that holds it, for store_property_each(); until the next call */
+        bool has_attributes; /* false: it certainly has no property, no lock, and no other user.* attribute */
 };
 
 /* `depth` 0: only `path` itself, 1: and its members, INT32_MAX: all beneath it (down to STORE_MAX_DEPTH). What begins with a
@@ -211,6 +211,10 @@ enum { STORE_PROPERTY_BYTES = 60 << 10 };
  * that error: -ENOSPC, -EDQUOT, -E2BIG, -ERANGE: no room; -EOPNOTSUPP: this file system keeps none. */
 int store_property_change(struct store_section *section, struct store_property_change *changes, unsigned count);
 
+/* Plain user.* attributes, those that are ours left out; `attribute` without "user.". Its size, -ENODATA, -ERANGE. */
+ssize_t store_attribute_get(int folder, const char *name, const char *attribute, char *room, size_t size);
+int store_attribute_each(int folder, const char *name,
+                         int (*each)(void *context, struct span attribute, struct span value), void *context);
 /* A plain user.* attribute, `name` without "user."; names that begin with "berth." are ours: -EPERM. value.data NULL removes. */
 int store_attribute_set(struct store_section *section, const char *name, struct span value);
 

@@ -107,7 +107,8 @@ int store_upload_in(struct store_upload *upload, struct store_tree *tree, int fo
 void store_upload_finish(struct store_upload *upload);
 /* Gives it a name in the staging folder; it is the caller's then. */
 int store_upload_stage(struct store_upload *upload, int staging, char name[STORE_STAGED_BYTES]);
-/* `cancelled` is asked now and then; NULL: never. */
+bool store_cancelled(struct store_watch *watch);
+/* Asks now and then whether it is cancelled. Ends early where `from` does. */
 int store_copy_bytes(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size,
                      struct store_watch *watch);
 
@@ -119,6 +120,7 @@ int store_xattr_remove(int folder, const char *name, const char *attribute);
 ssize_t store_xattr_list(int folder, const char *name, char *list, size_t size);
 /* Calls for every user.* attribute's name; ends with the first result that is not 0. 0 where there are none at all. */
 int store_xattr_each(int folder, const char *name, int (*each)(void *context, const char *attribute), void *context);
+bool store_xattr_any(int folder, const char *name); /* false: it certainly has no user.* attribute */
 /* All user.* attributes of folder/name to the file or folder `to`, those of locks with `locks`. */
 int store_xattr_copy(int folder, const char *name, int to, bool locks);
 /* For tests: as if the kernel was older than 6.13. */
@@ -144,43 +146,50 @@ enum store_step {
         STORE_LEAVE,  /* the folder again, after what is in it */
 };
 
+/* A folder on the way down. */
 struct store_level {
         int folder; /* -1: closed for now */
-        uint64_t device, inode;
+        int error;  /* it could not be opened or not wholly be read; -ELOOP: it is too deep */
+        dev_t device;
+        ino_t inode;
         char *dents;
         uint32_t at, got;
         int64_t cookie; /* where the next piece begins */
         uint32_t path_size;
-        bool ended, failed; /* failed: the user's, about what is in it */
-        int error;          /* it could not be opened or read */
-        struct store_state state;
+        bool failed;              /* the user's, about what is in it */
+        struct store_state state; /* when it was entered */
 };
 
 struct store_descent {
         const struct store_tree *tree;
-        unsigned depth;   /* levels in use */
-        bool down;        /* the last step was STORE_ENTER and has not been skipped */
+        int above;        /* the caller's: the folder that holds the start */
+        int start;        /* the start itself, when it cannot be opened by its name; else -1 */
+        unsigned depth;   /* levels in use: how deep the current member is below the start */
+        bool begun, down; /* down: the folder just told is to be entered */
         int folder;       /* that holds the current member */
         const char *name; /* the current member's */
         struct store_state state;
-        struct store_level *closed; /* the one just left; until the next step */
-        unsigned path_size;
-        char *path; /* the current member's, relative to the root */
-        int above;  /* holds the start */
-        struct store_level levels[STORE_MAX_DEPTH];
+        struct store_level *left; /* with STORE_LEAVE: what became of it */
+        uint32_t path_size;
+        struct store_level levels[STORE_MAX_DEPTH + 1];
+        char path[STORE_PATH_BYTES + (STORE_MAX_DEPTH + 1) * (STORE_NAME_BYTES + 1)]; /* the current member's */
 };
 
-/* Starts at folder/name, which is at `path`. `descent` is large: it belongs on the heap. */
-int store_descent_create(struct store_descent **descent, const struct store_tree *tree, int folder, const char *path);
-/* The next step or -errno, after which it goes on as well: -ELOOP: the folder told last is too deep to be entered. */
-int store_descent_next(struct store_descent *descent);
+/* Starts at `path`, whose last part stands in `above`. -ENOENT when nothing does. */
+int store_descent_create(struct store_descent **descent, const struct store_tree *tree, int above, const char *path);
+enum store_step store_descent_next(struct store_descent *descent);
 void store_descent_skip(struct store_descent *descent);
+/* After STORE_LEAVE: once more. */
+void store_descent_again(struct store_descent *descent);
+/* Something about the current member failed: so has the folder that holds it. */
+void store_descent_fail(struct store_descent *descent);
 void store_descent_destroy(struct store_descent *descent);
 
 /* ---- remove.c ---- */
 
-/* Asks about everything at the section; what may not go is told. 0: all of it may go. */
+/* Asks about all that stands at the section; what may not go is told. 0: all of it may go. */
 int store_ask(struct store_section *section, struct store_watch *watch);
-bool store_cancelled(struct store_watch *watch);
+/* Tells it: 0, or `error` when nobody wants to know and it ends the whole. */
+int store_tell(struct store_watch *watch, const char *path, int error);
 
 #endif

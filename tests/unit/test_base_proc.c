@@ -252,6 +252,30 @@ static void cached_files_are_no_used_memory(void **state)
         assert_int_equal(used, 100);
 }
 
+static void free_memory_is_the_system_s_or_the_group_s(void **state)
+{
+        (void)state;
+        bool grouped = true;
+        assert_true(proc_free_memory(at->path, &grouped) == UINT64_MAX);
+        assert_false(grouped);
+        put("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:   5 kB\n");
+        assert_int_equal(proc_free_memory(at->path, NULL), 5120);
+        put("proc/self/cgroup", "0::/\n");
+        put("sys/fs/cgroup/memory.max", "9000\n");
+        put("sys/fs/cgroup/memory.current", "1000\n");
+        assert_int_equal(proc_free_memory(at->path, &grouped), 5120);
+        assert_false(grouped);
+        put("sys/fs/cgroup/memory.current", "4000\n");
+        assert_int_equal(proc_free_memory(at->path, &grouped), 5000);
+        assert_true(grouped);
+        put("sys/fs/cgroup/memory.current", "9001\n"); /* above its limit for a moment */
+        assert_int_equal(proc_free_memory(at->path, &grouped), 0);
+        put("proc/meminfo", "");
+        put("sys/fs/cgroup/memory.current", "4000\n");
+        assert_int_equal(proc_free_memory(at->path, &grouped), 5000);
+        assert_true(grouped);
+}
+
 static void this_process_has_a_limit_or_none(void **state)
 {
         (void)state;
@@ -280,6 +304,7 @@ int main(void)
                 in_folder(without_a_limit_there_is_none),
                 in_folder(a_limit_that_cannot_be_read_is_an_error),
                 in_folder(cached_files_are_no_used_memory),
+                in_folder(free_memory_is_the_system_s_or_the_group_s),
                 in_folder(this_process_has_a_limit_or_none),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,6 +147,20 @@ static void text_without_room_overflows_at_once(void **state)
         assert_int_equal(t.used, 0);
 }
 
+static void counts_and_sizes_read_well(void **state)
+{
+        (void)state;
+        assert_string_equal(figure_count(0).text, "0");
+        assert_string_equal(figure_count(999).text, "999");
+        assert_string_equal(figure_count(1000).text, "1,000");
+        assert_string_equal(figure_count(UINT64_MAX).text, "18,446,744,073,709,551,615");
+        assert_string_equal(figure_size(0).text, "0 bytes");
+        assert_string_equal(figure_size(1023).text, "1023 bytes");
+        assert_string_equal(figure_size(1536).text, "1.5 KiB");
+        assert_string_equal(figure_size(UINT64_C(24) << 30).text, "24 GiB");
+        assert_string_equal(figure_size(UINT64_MAX).text, "16 EiB");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -161,6 +175,7 @@ int main(void)
                 cmocka_unit_test(text_drops_a_piece_that_does_not_fit_and_all_behind_it),
                 cmocka_unit_test(formatted_text_that_does_not_fit_is_dropped_whole),
                 cmocka_unit_test(text_without_room_overflows_at_once),
+                cmocka_unit_test(counts_and_sizes_read_well),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
