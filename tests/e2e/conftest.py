@@ -79,10 +79,11 @@ class Server:
         return links
 
     def _descriptors(self):
-        """What is open, less the served files, which the server may keep for the next reader, and rings, which are made
-        when they are needed and kept."""
-        served = str(self.folder.resolve()) + '/'
-        return sorted(link for link in self._links() if not link.startswith(served) and 'io_uring' not in link)
+        """What is open, less the served files, which the server may keep for the next reader, the folder itself, which it
+        opens once more for its first change, and rings, which are made when they are needed and kept."""
+        served = str(self.folder.resolve())
+        return sorted(link for link in self._links()
+                      if link != served and not link.startswith(served + '/') and 'io_uring' not in link)
 
     def open_files(self):
         """What is open beneath the folder."""

@@ -151,7 +151,7 @@ def test_permissions_of_a_replaced_file_stay(tree):
 
 NAMES = ['plain', 'with space', 'ü', unicodedata.normalize('NFD', 'ü'), '100%', '%41', 'a?b', 'a#b', 'a;b=c&d', '<&">\'', 'a\\b',
          os.fsdecode(b'latin-1 \xe9'), os.fsdecode(b'\xff\xfe'), 'tab\tand\nline', '\x01\x7f', '日本語' * 28, 'x' * 255, '*', '~', 'C:',
-         'end.', 'end ', '..x', 'x..']
+         'end.', 'end ', 'x..']
 
 
 @pytest.mark.parametrize('name', NAMES, ids=lambda name: encode(name)[:20])
