@@ -13,7 +13,7 @@ enum {
         LISTINGS_PER_SHARD = 32,
         LONG_HEADS_PER_SHARD = 256,
         CHANGES_PER_SHARD = 256,
-        CHANGE_BYTES = sizeof(struct change) + FAILURES_BYTES,
+        CHANGE_BYTES = sizeof(struct change) + FAILURES_BYTES + XML_BYTES,
         FILES_PER_SHARD = 1024,
         CONTENT_PER_SHARD = 16 * MIB,
         FIXED_PER_SHARD = 3 * MIB / 2, /* the port, the log's buffers, the stack, the store's tables */
@@ -45,7 +45,7 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
                budget->connections * connection + (uint64_t)budget->active * sizeof(struct active) +
                (uint64_t)budget->requests * sizeof(struct request) + (uint64_t)budget->sends * sizeof(struct download) +
                (uint64_t)budget->listings * LISTING_BYTES + (uint64_t)budget->long_heads * options->limits.head_bytes +
-               (uint64_t)budget->changes * CHANGE_BYTES + (uint64_t)shards * XML_SHARD_BYTES +
+               (uint64_t)budget->changes * CHANGE_BYTES +
                open_files(budget) * FILE_BYTES + budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
 }
 

@@ -342,6 +342,7 @@ static int take_bytes(struct change *c, struct span bytes)
 {
         struct request *r = c->request;
         uint64_t most = r->shard->server->options.max_upload;
+        uint64_t most_xml = (uint64_t)r->shard->max_changes * XML_BYTES;
         if (c->byterange && !c->part_complete) {
                 size_t taken = 0;
                 while (taken < bytes.size && !c->part_complete) {
@@ -370,7 +371,7 @@ static int take_bytes(struct change *c, struct span bytes)
         case BODY_XML:
                 c->xml_bytes += XML_FACTOR * bytes.size;
                 r->shard->xml_bytes += XML_FACTOR * bytes.size;
-                if (r->shard->xml_bytes > XML_SHARD_BYTES)
+                if (r->shard->xml_bytes > most_xml)
                         return 503;
                 return -dav_body_feed(c->xml, bytes.data, bytes.size);
         default:

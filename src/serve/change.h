@@ -21,7 +21,7 @@ enum {
         UPLOAD_PIECES = 64,       /* of received bytes, written by one call */
         CHANGE_FIELDS_BYTES = 1024,
         PART_HEAD_BYTES = 1024,   /* of the one part of a message/byterange */
-        XML_SHARD_BYTES = 4 << 20,  /* of XML bodies being received, in all */
+        XML_BYTES = 16 << 10,     /* for each change that there may be: what XML bodies take in all */
         XML_FACTOR = 4,           /* memory for a byte of them */
         FAILURES_BYTES = 64 << 10, /* of a multistatus that tells what failed; more is left out */
 };

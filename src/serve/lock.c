@@ -92,7 +92,8 @@ static int add_lock(struct change *c, int good)
                 return 423;
         if (error)
                 return error == -EOPNOTSUPP ? 507 : change_status(error);
-        snprintf(lock.path, sizeof(lock.path), "%s", c->request->path);
+        ensure(c->request->path_size < sizeof(lock.path));
+        memcpy(lock.path, c->request->path, c->request->path_size + 1u);
         change_field(c, "Lock-Token: <%s>\r\n", lock.token);
         return tell_lock(c, &lock, good);
 }

@@ -79,6 +79,8 @@ int put_prepare(struct change *c)
         uint64_t most = c->shard->server->options.max_upload;
         if (c->request->path_size == 0 || (c->request->folder && head->method == HTTP_PUT))
                 return 405;
+        if (head->minor == 0 && !head->has_length)
+                return 411; /* HTTP/1.0: where the body ends nobody could tell from a connection that broke */
         if (most && head->content_length > most)
                 return 413;
         struct span coding = http_field(head, HTTP_CONTENT_ENCODING);

@@ -24,7 +24,7 @@ int store_tell(struct store_watch *watch, const char *path, int error)
 
 static int may_go(struct store_watch *watch, const struct store_descent *descent)
 {
-        return watch && watch->may ? watch->may(watch, descent->path, &descent->state) : 0;
+        return watch && watch->may ? watch->may(watch, descent->folder, descent->name, descent->path) : 0;
 }
 
 /* The folders above stay as well. */
