@@ -128,7 +128,14 @@ def error_names(response):
 def empty_elements(names):
     """<N:local xmlns:N="space"/> for each."""
     pairs = [clark(name)[1:].split('}') for name in names]
+    pairs = [(space.replace('&', '&amp;'), local) for space, local in pairs]
     return ''.join(f'<N:{local} xmlns:N="{space}"/>' if space else f'<{local} xmlns=""/>' for space, local in pairs)
+
+
+def classes(response):
+    """What the DAV fields of an answer to OPTIONS list; they may be several, since some clients only look at the first."""
+    values = [value for name, value in response.fields if name.lower() == 'dav']
+    return [one.strip() for value in values for one in value.split(',')]
 
 
 def propfind_body(*names, all_and=None):

@@ -195,7 +195,10 @@ def test_on_conditions(forest, method):
 
 
 @pytest.mark.parametrize('method', ['COPY', 'MOVE'])
-def test_a_thousand_files(tree, method):
+def test_a_thousand_files(serve_tree, memory_folder, method, engine):
+    folder = memory_folder / f'thousand-{method}-{engine}'
+    folder.mkdir()
+    tree = serve_tree(folder=folder)
     for number in range(1000):
         tree.file(f'source/{number % 10}/{number}', b'%d' % number)
     assert bare(tree.to('COPY', 'source', 'model'), 201)
@@ -203,6 +206,7 @@ def test_a_thousand_files(tree, method):
     assert bare(tree.to(method, 'source', 'target'), 201)
     assert same_trees(tree.path / 'model', tree.path / 'target')
     assert bare(tree.ask('DELETE', 'target'), 204)
+    tree.server.stop()
     assert tree.names() == (['model', 'source'] if method == 'COPY' else ['model'])
 
 
