@@ -304,7 +304,8 @@ static int64_t begin_job(struct berth_call *call)
                 status = gate_locks(c, c->request->path, now.kind == STORE_NOTHING);
         if (status == 423)
                 gate_tell_conflict(c);
-        return status ? status : put_begin(c);
+        bool puts = c->body == BODY_SMALL || c->body == BODY_UPLOAD;
+        return status || !puts ? status : put_begin(c, &now);
 }
 
 enum next step_begin(struct request *r)

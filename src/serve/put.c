@@ -115,10 +115,14 @@ int put_part(struct change *c)
 
 /* ---- before the body ---- */
 
-int put_begin(struct change *c)
+int put_begin(struct change *c, const struct store_state *now)
 {
         const struct http_head *head = &c->request->head;
         uint64_t expected = head->chunked ? UINT64_MAX : head->content_length;
+        if (now->kind == STORE_IS_FOLDER)
+                return 405;
+        if (now->kind == STORE_NOTHING && head->method == HTTP_PATCH)
+                return 404;
         if (c->body != BODY_UPLOAD)
                 return 0;
         int error = store_upload_create(&c->upload, change_tree(c), c->request->path, expected);
