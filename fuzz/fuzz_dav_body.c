@@ -1,5 +1,6 @@
-/* Bodies of PROPFIND, PROPPATCH and LOCK. The first byte steers kind and pieces. However it is cut, a body says the same; and
- * what it says, written into a new body, is read from that as the same again: so it is well-formed and stands alone. */
+/* Bodies of PROPFIND, PROPPATCH and LOCK. The first byte steers kind and pieces. However it is cut, a body says the
+ * same; and what it says, written into a new body, is read from that as the same again: so it is well-formed and
+ * stands alone. */
 #include "fuzz.h"
 
 #include "dav/dav.h"

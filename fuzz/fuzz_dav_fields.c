@@ -1,5 +1,5 @@
-/* The single fields of WebDAV: Depth, Overwrite, Timeout, Lock-Token, Destination, Content-Range and X-Update-Range, each on
- * the same bytes; the first byte steers. */
+/* The single fields of WebDAV: Depth, Overwrite, Timeout, Lock-Token, Destination, Content-Range and X-Update-Range,
+ * each on the same bytes; the first byte steers. */
 #include "fuzz.h"
 
 #include "dav/dav.h"

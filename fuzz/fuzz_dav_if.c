@@ -1,5 +1,5 @@
-/* dav_parse_if. What is parsed lies in the field and has the form that is promised; written anew from what was parsed, the
- * header is parsed to the same. */
+/* dav_parse_if. What is parsed lies in the field and has the form that is promised; written anew from what was
+ * parsed, the header is parsed to the same. */
 #include "fuzz.h"
 
 #include "dav/dav.h"

@@ -1,13 +1,14 @@
 /* Request bodies: what PROPFIND, PROPPATCH and LOCK ask for.
  *
- * Bytes are gathered into pieces of one size before expat sees them. So what is answered does not depend on how the body was
- * cut on its way, and a body that drips in byte by byte does not make expat look at a long tag again with every one.
+ * Bytes are gathered into pieces of one size before expat sees them. So what is answered does not depend on how the
+ * body was cut on its way, and a body that drips in byte by byte does not make expat look at a long tag again with
+ * every one.
  *
- * Each open element has a place: what it means where it stands. The table `steps` tells which element leads from which
- * place to which; an element that the RFC does not name there is IGNORED with all it holds (RFC 4918 17).
+ * Each open element has a place: what it means where it stands. The table `steps` tells which element leads from
+ * which place to which; an element that the RFC does not name there is IGNORED with all it holds (RFC 4918 17).
  *
- * Expat copies the namespace of an attribute for each attribute that has one, all in one tag at the same time; bounds on
- * the size of a tag and of a namespace keep that small. Whatever entities could do is gone with the document type. */
+ * Expat copies the namespace of an attribute for each attribute that has one, all in one tag at the same time; bounds
+ * on the size of a tag and of a namespace keep that small. What entities could do is gone with the document type. */
 #include "dav/dav_priv.h"
 
 #include <errno.h>
@@ -181,13 +182,6 @@ static void find(struct dav_body *body, enum dav_find what)
         body->request.find = what;
 }
 
-static void choose_scope(struct dav_body *body, bool exclusive)
-{
-        if (++body->scopes > 1)
-                refuse(body, -400);
-        body->request.exclusive = exclusive;
-}
-
 static void enter_named(struct dav_body *body, enum place from, const struct dav_name *name)
 {
         struct dav_property *property = add_property(body, from == INCLUDE ? &body->included : &body->named, name);
@@ -216,7 +210,8 @@ static void enter(struct dav_body *body, enum place from, enum place place, cons
                 break;
         case EXCLUSIVE:
         case SHARED:
-                choose_scope(body, place == EXCLUSIVE);
+                body->scopes++;
+                body->request.exclusive = place == EXCLUSIVE;
                 break;
         case WRITE:
                 body->write = true;
@@ -406,14 +401,13 @@ int dav_body_feed(struct dav_body *body, const char *data, size_t size)
         return body->status;
 }
 
+/* With propname there is neither: a <prop> beside it was refused. */
 static void end_propfind(struct dav_body *body)
 {
         struct properties *properties = body->request.find == DAV_FIND_ALL ? &body->included : &body->named;
 
         if (body->finds == 0 && !body->request.empty)
                 body->status = -400;
-        if (body->request.find == DAV_FIND_NAMES)
-                return;
         body->request.properties = properties->first;
         body->request.property_count = properties->count;
 }

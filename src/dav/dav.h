@@ -53,18 +53,18 @@ enum dav_live {
 enum dav_live dav_live_of(const struct dav_name *name);
 struct dav_name dav_live_name(enum dav_live live);
 
-/* Whether any XML reader takes it as the local name of an element: ASCII letters, digits, "_", "-" and "."; starts with a
- * letter or "_". For names that come from elsewhere than from XML: dav_put_element() writes them as they are. */
+/* Whether any XML reader takes it as the local name of an element: ASCII letters, digits, "_", "-" and "."; starts
+ * with a letter or "_". For names that come from elsewhere than from XML: dav_put_element() writes them as they are. */
 bool dav_is_plain_name(struct span local);
 
 /* ---- request bodies (body.c) ----
  *
- * Fed as they come; memory is bounded by DAV_BODY_BYTES of input and a small multiple of it. Refused as -400: what is not
- * well-formed, any document type declaration (so that no entity can be declared), another root element than the kind
- * wants, a PROPFIND with two or none of allprop, propname and prop, a PROPPATCH without a property, an undeclared prefix.
- * -413: larger, deeper or more properties than below, a tag or comment of more than 8 KiB. -503: no memory. What the RFC does
- * not name is ignored as its section 17 wants. A fault may be told later than with the byte that makes it, at dav_body_end()
- * at the latest; which one is told does not depend on how the body is cut. */
+ * Fed as they come; memory is bounded by DAV_BODY_BYTES of input and a small multiple of it. Refused as -400: what is
+ * not well-formed, any document type declaration (so that no entity can be declared), another root element than the
+ * kind wants, a PROPFIND with two or none of allprop, propname and prop, a PROPPATCH without a property, an
+ * undeclared prefix. -413: larger, deeper or more properties than below, a tag or comment of more than 8 KiB. -503:
+ * no memory. What the RFC does not name is ignored as its section 17 wants. A fault may be told later than with the
+ * byte that makes it, at dav_body_end() at the latest; which one is told does not depend on how the body is cut. */
 
 enum {
         DAV_BODY_BYTES = 1 << 20,
@@ -79,8 +79,8 @@ enum dav_find { DAV_FIND_ALL, DAV_FIND_NAMES, DAV_FIND_THESE };
 
 struct dav_property {
         struct dav_name name;
-        /* PROPPATCH: the content of the element as XML that stands alone: namespaces are declared where they are used, text
-         * is escaped; may be empty. */
+        /* PROPPATCH: the content of the element as XML that stands alone: namespaces are declared where they are
+         * used, text is escaped; may be empty. */
         struct span value;
         struct span text; /* likewise, when it is plain text without elements: unescaped; else data is NULL */
         struct span lang; /* xml:lang in force, may be empty */
@@ -105,8 +105,8 @@ struct dav_body;
 int dav_body_create(struct dav_body **body, enum dav_kind kind);
 /* The next bytes. 0, or minus a status: -400, -413, -503; from then on always the same. */
 int dav_body_feed(struct dav_body *body, const char *data, size_t size);
-/* No more will come: 0 and what it says, or minus a status. Of a LOCK body that lacks <locktype><write/> or a scope: -400
- * and -422 respectively where they name something unknown. */
+/* No more will come: 0 and what it says, or minus a status. Of a LOCK body that lacks <locktype><write/> or a scope:
+ * -400 and -422 respectively where they name something unknown. */
 int dav_body_end(struct dav_body *body, const struct dav_request **request);
 /* NULL is fine. */
 void dav_body_destroy(struct dav_body *body);
@@ -165,20 +165,22 @@ struct dav_origin {
         struct span scheme, host; /* what the request came by: "http", the Host field; a trusted proxy's word instead */
 };
 
-/* Where a Destination (or a tag of the If header) points: an absolute URI or an absolute path. `path` gets the path part,
- * still encoded, without query. Hosts are compared without regard to case and to the scheme's default port; schemes "http"
- * and "https" count as the same, since a proxy in front may end TLS. 0; -400 malformed (also with a fragment); -502 another
- * host. `strict` false: any host (used when the Host is not known, HTTP/1.0). */
+/* Where a Destination (or a tag of the If header) points: an absolute URI or an absolute path. `path` gets the path
+ * part, still encoded, without query. Hosts are compared without regard to case; the schemes "http" and "https"
+ * and their default ports count as the same, since a proxy in front may end TLS. 0; -400 malformed (also with a
+ * fragment or userinfo, or "//host/path"); -502 another host. `strict` false: any host
+ * (used when the Host is not known, HTTP/1.0). */
 int dav_parse_destination(struct span *path, struct span value, const struct dav_origin *origin, bool strict);
 
 /* ---- writing XML (xml.c) ---- */
 
-/* Text with & < > " and CR escaped; bytes that cannot stand in XML 1.0 (control bytes but tab, LF, CR; what is not UTF-8;
- * U+FFFE and U+FFFF) become U+FFFD each. Worst case six bytes for one. */
+/* Text with & < > " and CR escaped; bytes that cannot stand in XML 1.0 (control bytes but tab, LF, CR; what is not
+ * UTF-8; U+FFFE and U+FFFF) become U+FFFD each. Worst case six bytes for one. */
 void dav_put_escaped(struct text *out, struct span s);
 
-/* <name xmlns="space">value</name>, or <name xmlns="space"/> when the value is empty; value goes out as it is (XML). With
- * space "DAV:" it is <D:name>, the prefix D being declared by the document. An empty space gives <name xmlns="">. */
+/* <name xmlns="space">value</name>, or <name xmlns="space"/> when the value is empty; value goes out as it is (XML).
+ * With space "DAV:" it is <D:name>, the prefix D being declared by the document. Without a
+ * namespace it is <name xmlns="">, in that of XML itself <xml:name>. */
 void dav_put_element(struct text *out, const struct dav_name *name, struct span value, struct span lang);
 
 /* ISO 8601 in UTC, "2026-01-02T03:04:05Z" (creationdate, RFC 4918 15.1); exactly 20 bytes, no NUL. */

@@ -56,7 +56,7 @@ struct dav_name dav_split_name(const char *name);
 
 /* ---- what several parsers take apart ---- */
 
-/* For the value of an attribute in double quotes: white space that a reader would normalise is written as references. */
+/* For the value of an attribute in double quotes: white space that a reader would change is written as references. */
 void dav_put_attribute(struct text *out, struct span s);
 
 /* scheme ":" and at least one byte, all of them bytes that a URI in angle brackets may hold. */

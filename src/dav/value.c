@@ -1,8 +1,8 @@
 /* The content of an element as XML that means the same wherever it is put.
  *
- * Every element and every attribute with a namespace declares it on the spot, by the prefixes n0 (the element) and n1, n2,
- * ... (its attributes): what they were called in the document is no part of their names. Comments and processing
- * instructions are not told by expat and so are gone, as RFC 4918 4.3 allows. */
+ * Every element and every attribute with a namespace declares it on the spot, by the prefixes n0 (the element) and
+ * n1, n2, ... (its attributes): what they were called in the document is no part of their names. Comments and
+ * processing instructions are not told by expat and so are gone, as RFC 4918 4.3 allows. */
 #include "dav/dav_priv.h"
 
 #include <stdlib.h>
@@ -115,6 +115,5 @@ void dav_value_characters(struct dav_value *value, struct span s)
 {
         end_tag(value);
         dav_put_escaped(&value->xml, s);
-        if (!value->elements)
-                text_put(&value->plain, s);
+        text_put(&value->plain, s);
 }

@@ -33,9 +33,9 @@ static int try_flock(int descriptor)
 }
 
 /* flock has no wait with an end; so it is asked again after 1 ms, then less and less often, at last every 20 ms. */
-int store_flock(int descriptor)
+int store_flock(int descriptor, unsigned busy_ms)
 {
-        uint64_t end = clock_ms() + STORE_BUSY_MS;
+        uint64_t end = clock_ms() + busy_ms;
         unsigned pause_ms = 1;
 
         for (;;) {
@@ -53,7 +53,7 @@ int store_flock(int descriptor)
 
 static int lock_folder(struct store_section *section)
 {
-        int error = section->tree->without_flock ? -ENOLCK : store_flock(section->folder);
+        int error = section->tree->without_flock ? -ENOLCK : store_flock(section->folder, section->tree->busy_ms);
 
         section->locked = error == 0;
         return store_no_flock(error) ? 0 : error;
@@ -66,7 +66,10 @@ static int take_mutex(struct store_section *section, unsigned mutex)
         struct timespec end;
 
         clock_gettime(CLOCK_MONOTONIC, &end);
-        end.tv_sec += STORE_BUSY_MS / 1000;
+        end.tv_sec += section->tree->busy_ms / 1000;
+        end.tv_nsec += (long)(section->tree->busy_ms % 1000) * 1000000;
+        end.tv_sec += end.tv_nsec / 1000000000;
+        end.tv_nsec %= 1000000000;
         if (pthread_mutex_clocklock(&section->tree->sections[mutex], CLOCK_MONOTONIC, &end) != 0)
                 return -EBUSY;
         section->mutex = mutex;

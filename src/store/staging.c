@@ -51,6 +51,7 @@ int store_tree_create(struct store_tree **out, int root, bool links, bool durabl
         tree->root = root;
         tree->links = links;
         tree->durable = durable;
+        tree->busy_ms = STORE_BUSY_MS;
         init_mutexes(tree);
         *out = tree;
         return 0;
@@ -151,7 +152,7 @@ static int lock_top(int above, bool make)
                         return -errno;
                 if (top < 0)
                         continue;
-                error = store_flock(top);
+                error = store_flock(top, STORE_BUSY_MS);
                 if ((!error || store_no_flock(error)) && still_named(above, top))
                         return top;
                 close(top);
@@ -411,7 +412,7 @@ static unsigned clean_top(int above, int top)
                         continue;
                 flock(top, LOCK_UN); /* what is large takes long, and other servers want to start */
                 removed += empty_staging(folder);
-                store_flock(top);
+                store_flock(top, STORE_BUSY_MS);
                 removed += unlinkat(top, entry->d_name, AT_REMOVEDIR) == 0;
                 close(folder);
         }

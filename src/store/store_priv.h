@@ -14,7 +14,7 @@ enum {
         STORE_MUTEXES = 1024,    /* of sections; two folders that share one wait for each other without need */
         STORE_PLACES = 16,       /* mounts beneath one root that get a staging folder */
         STORE_STAGED_BYTES = 40, /* a name in staging */
-        STORE_BUSY_MS = 10000,   /* then what another process holds is -EBUSY */
+        STORE_BUSY_MS = 10000,
         STORE_PATH_BYTES = 4096,
         STORE_NAME_BYTES = 255,
 };
@@ -31,6 +31,7 @@ struct store_place {
 struct store_tree {
         int root; /* the caller's */
         bool links, durable;
+        unsigned busy_ms; /* then what another holds is -EBUSY */
         bool without_tmpfile, without_exchange, without_flock,
                 without_mounts; /* for tests: as if the system had none */
         _Atomic uint64_t next_name;
@@ -76,8 +77,8 @@ int store_settle(struct store_section *section);
 
 /* ---- section.c ---- */
 
-/* flock(2), waited for STORE_BUSY_MS at most: 0, -EBUSY, or -errno where there are no such locks. */
-int store_flock(int descriptor);
+/* flock(2), waited for `busy_ms` at most: 0, -EBUSY, or -errno where there are no such locks. */
+int store_flock(int descriptor, unsigned busy_ms);
 /* Whether that error says that the file system has no flock on folders. */
 bool store_no_flock(int error);
 

@@ -1,5 +1,5 @@
-/* Bodies of PROPFIND, PROPPATCH and LOCK. A body is told as one line of text, so that what it says can be compared: with what
- * is wanted, and with what it says when it comes in other pieces. */
+/* Bodies of PROPFIND, PROPPATCH and LOCK. A body is told as one line of text, so that what it says can be compared:
+ * with what is wanted, and with what it says when it comes in other pieces. */
 #include "help.h"
 #include "dav/dav.h"
 
