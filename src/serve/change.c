@@ -306,7 +306,8 @@ static int64_t begin_job(struct berth_call *call)
                 status = gate_locks(c, c->request->path, now.kind == STORE_NOTHING);
         if (status == 423)
                 gate_tell_conflict(c);
-        return status ? status : put_begin(c);
+        bool puts = c->body == BODY_SMALL || c->body == BODY_UPLOAD;
+        return status || !puts ? status : put_begin(c, &now);
 }
 
 enum next step_begin(struct request *r)
@@ -510,10 +511,25 @@ static enum next send_page(struct request *r)
         return wait_for_send(r, STEP_SENT);
 }
 
+/* RFC 9110 15.5.6: what else there is. */
+static void tell_allowed(struct change *c)
+{
+        const char *separator = "Allow: ";
+        for (unsigned method = 0; method < HTTP_METHOD_OTHER; method++) {
+                if (method == c->request->head.method)
+                        continue;
+                change_field(c, "%s%s", separator, http_method_name((enum http_method)method));
+                separator = ", ";
+        }
+        change_field(c, "\r\n");
+}
+
 enum next step_changed(struct request *r)
 {
         struct change *c = r->change;
         c->fields[c->fields_size] = '\0';
+        if (c->status == 405)
+                tell_allowed(c);
         if (c->status == 503)
                 change_field(c, "Retry-After: 1\r\n");
         if (c->page)

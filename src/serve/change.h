@@ -129,7 +129,8 @@ int gate_resolve(const struct change *c, struct span value, char *out, bool *fol
 /* ---- PUT and PATCH (put.c) ---- */
 
 int put_prepare(struct change *c);  /* what the head says: 0 or a status */
-int put_begin(struct change *c);    /* 0 or a status */
+/* `now` is what stands at the path. 0 or a status. */
+int put_begin(struct change *c, const struct store_state *now);
 int put_run(struct change *c);
 /* The head of the one part has come. 0 or a status. */
 int put_part(struct change *c);

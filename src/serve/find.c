@@ -80,6 +80,21 @@ void find_destroy(struct find *find)
         free(find);
 }
 
+/* What leads outside is not there, as for GET. */
+static int find_status(int error)
+{
+        switch (error) {
+        case -ENOENT:
+        case -ENOTDIR:
+        case -EXDEV:
+        case -ELOOP:
+        case -ENAMETOOLONG:
+                return 404;
+        default:
+                return change_status(error);
+        }
+}
+
 static int begin(struct change *c, struct find *find)
 {
         const struct serve_options *options = &c->shard->server->options;
@@ -91,7 +106,7 @@ static int begin(struct change *c, struct find *find)
         if (find->wants[DAV_LOCKDISCOVERY])
                 store_locks_on(change_tree(c), c->request->path, note_inherited, find);
         int error = store_walk_create(&find->walk, change_tree(c), c->request->path, &walk);
-        return error == -ENOENT || error == -ENOTDIR ? 404 : error ? change_status(error) : 207;
+        return error ? find_status(error) : 207;
 }
 
 /* What If-Match and the If header ask of the folder or file itself. */
@@ -99,9 +114,9 @@ static int conditions(struct change *c)
 {
         struct store_state now;
         int error = store_look(change_tree(c), c->request->path, &now);
-        if (error == -ENOENT || error == -ENOTDIR)
-                return 404;
-        return error ? change_status(error) : now.kind == STORE_NOTHING ? 404 : gate_conditions(c, &now);
+        if (error)
+                return find_status(error);
+        return now.kind == STORE_NOTHING ? 404 : gate_conditions(c, &now);
 }
 
 int find_run(struct change *c)

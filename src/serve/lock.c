@@ -167,7 +167,7 @@ int lock_run(struct change *c)
         return status;
 }
 
-int unlock_run(struct change *c)
+static int unlock(struct change *c)
 {
         struct search search = { .c = c, .token = span_of(c->token) };
         int status = enter_root_of(c, &search, 409);
@@ -176,4 +176,15 @@ int unlock_run(struct change *c)
         int error = store_lock_remove(&c->section, c->token);
         store_leave(&c->section);
         return error == -ENOENT ? 409 : change_status(error);
+}
+
+/* RFC 4918 9.11.1: the answer says that the token is none of a lock there. */
+int unlock_run(struct change *c)
+{
+        int status = unlock(c);
+        if (status != 409)
+                return status;
+        struct text out = change_page(c, LOCK_PAGE_BYTES);
+        text_put(&out, SPAN("<D:error xmlns:D=\"DAV:\"><D:lock-token-matches-request-uri/></D:error>\n"));
+        return change_page_done(c, &out, 409);
 }

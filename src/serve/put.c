@@ -96,10 +96,11 @@ int put_prepare(struct change *c)
 
 /* ---- the part of a message/byterange ---- */
 
-/* Its head is a few field lines; only Content-Range is of interest. */
+/* Its head is a few field lines; only Content-Range is of interest, and there must be one of it. */
 int put_part(struct change *c)
 {
         struct span left = { c->part, c->part_size };
+        bool found = false;
         while (left.size > 0) {
                 struct span line = span_cut(&left, '\n');
                 struct span name = span_cut(&line, ':');
@@ -107,18 +108,25 @@ int put_part(struct change *c)
                         line = (struct span){ line.data + 1, line.size - 1 };
                 while (line.size > 0 && (line.data[line.size - 1] == '\r' || line.data[line.size - 1] == ' '))
                         line.size--;
-                if (is_type(name, SPAN("content-range")))
-                        return -dav_parse_content_range(&c->target, line, true);
+                if (!is_type(name, SPAN("content-range")))
+                        continue;
+                if (found || dav_parse_content_range(&c->target, line, true) < 0)
+                        return 400;
+                found = true;
         }
-        return 400;
+        return found ? 0 : 400;
 }
 
 /* ---- before the body ---- */
 
-int put_begin(struct change *c)
+int put_begin(struct change *c, const struct store_state *now)
 {
         const struct http_head *head = &c->request->head;
         uint64_t expected = head->chunked ? UINT64_MAX : head->content_length;
+        if (now->kind == STORE_IS_FOLDER)
+                return 405;
+        if (now->kind == STORE_NOTHING && head->method == HTTP_PATCH)
+                return 404;
         if (c->body != BODY_UPLOAD)
                 return 0;
         int error = store_upload_create(&c->upload, change_tree(c), c->request->path, expected);

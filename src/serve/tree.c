@@ -9,9 +9,11 @@
 int tree_prepare(struct change *c)
 {
         const struct request *r = c->request;
-        struct span value = http_field(&r->head, HTTP_DESTINATION);
+        struct span value, another;
+        unsigned index = 0;
         bool folder;
-        if (!value.data)
+        if (!http_field_each(&r->head, HTTP_DESTINATION, &index, &value) ||
+            http_field_each(&r->head, HTTP_DESTINATION, &index, &another))
                 return 400;
         int size = gate_resolve(c, value, c->destination, &folder);
         if (size < 0)

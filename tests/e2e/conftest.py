@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 
+import dav
 import pytest
 import wire
 
@@ -49,6 +50,7 @@ class Server:
         self.addresses = self._wait_until_up()
         self.address = self.addresses[0]
         self.descriptors = self._descriptors()
+        self.killed = False
 
     def stderr(self):
         size = os.fstat(self.errors.fileno()).st_size
@@ -67,17 +69,26 @@ class Server:
         self.process.kill()
         raise AssertionError(f'no start-up line: {self.stderr()!r}')
 
-    def _descriptors(self):
-        """What is open, less the served files, which the server may keep for the next reader, and rings, which are made
-        when they are needed and kept."""
+    def _links(self):
         links = []
         for name in os.listdir(f'/proc/{self.process.pid}/fd'):
             try:
                 links.append(os.readlink(f'/proc/{self.process.pid}/fd/{name}'))
             except FileNotFoundError:
                 pass
+        return links
+
+    def _descriptors(self):
+        """What is open, less the served files, which the server may keep for the next reader, the folder itself, which it
+        opens once more for its first change, and rings, which are made when they are needed and kept."""
+        served = str(self.folder.resolve())
+        return sorted(link for link in self._links()
+                      if link != served and not link.startswith(served + '/') and 'io_uring' not in link)
+
+    def open_files(self):
+        """What is open beneath the folder."""
         served = str(self.folder.resolve()) + '/'
-        return sorted(link for link in links if not link.startswith(served) and 'io_uring' not in link)
+        return [link for link in self._links() if link.startswith(served)]
 
     def rss(self):
         status = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
@@ -112,7 +123,18 @@ class Server:
         assert not SANITIZER.search(errors), errors
         assert self.process.returncode == 0, f'exit {self.process.returncode}: {errors}'
 
+    def kill(self):
+        """As a power cut would, but for what the kernel still holds."""
+        self.killed = True
+        self.process.kill()
+        self.process.wait()
+        errors = self.stderr()
+        assert not SANITIZER.search(errors), errors
+
     def close(self):
+        if self.killed:
+            self.errors.close()
+            return
         try:
             if self.process.poll() is None:
                 self.check_descriptors()
@@ -178,6 +200,26 @@ def serve(engine, tmp_path):
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope='session')
+def writable(engine, tmp_path_factory):
+    """One server that may be written to for all tests that need no options; two threads, so that they may disagree."""
+    server = Server(tmp_path_factory.mktemp('writable'), '--writable', '--threads=2', engine=engine)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tree(writable, request):
+    """A folder of the test's own on it (dav.Tree)."""
+    return dav.Tree(writable, f'{request.function.__name__}-{next(numbers)}')
+
+
+@pytest.fixture
+def serve_tree(serve):
+    """Starts a writable server with options; the tree is all that it serves."""
+    return lambda *options, **more: dav.Tree(serve('--writable', *options, **more))
 
 
 @pytest.fixture(scope='session')

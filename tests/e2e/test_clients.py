@@ -11,8 +11,8 @@ def needs(program):
     return pytest.mark.skipif(not shutil.which(program), reason=f'{program} is not installed')
 
 
-def run(*command, code=0, cwd=None):
-    result = subprocess.run([str(part) for part in command], capture_output=True, timeout=60, cwd=cwd)
+def run(*command, code=0, cwd=None, stdin=None):
+    result = subprocess.run([str(part) for part in command], capture_output=True, timeout=60, cwd=cwd, input=stdin)
     assert result.returncode == code, result
     return result.stdout
 
