@@ -12,11 +12,12 @@ struct noting {
         int cancel_after; /* -1: never */
 };
 
-static int may(struct store_watch *watch, const char *path, const struct store_state *state)
+static int may(struct store_watch *watch, int folder, const char *name, const char *path)
 {
         struct noting *noting = container_of(watch, struct noting, watch);
+        struct stat state;
 
-        assert_int_not_equal(state->kind, STORE_NOTHING);
+        assert_int_equal(fstatat(folder, name, &state, AT_SYMLINK_NOFOLLOW), 0);
         sprintf(noting->asked + strlen(noting->asked), "%s;", path);
         return noting->refused && strcmp(path, noting->refused) == 0 ? -EAGAIN : 0;
 }
