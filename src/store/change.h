@@ -36,7 +36,7 @@ int store_tree_clean(struct store_tree *tree);
 /* Removes its own staging folder, too. Nothing may be in progress. */
 void store_tree_destroy(struct store_tree *tree);
 
-/* The staging folder's name, which no request may reach. */
+/* Whether a part of it is the staging folder's name, which no request may reach: -EACCES from every function here. */
 bool store_is_staging(struct span path);
 
 /* ---- what stands at a path (state.c) ---- */

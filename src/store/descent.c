@@ -188,7 +188,10 @@ static bool take(struct store_descent *descent, struct store_level *level, const
         size_t size = strlen(name);
         int error;
 
-        ensure(size <= STORE_NAME_BYTES);
+        if (size > STORE_NAME_BYTES) { /* some file systems count characters, not bytes */
+                level->error = -ENAMETOOLONG;
+                return false;
+        }
         descent->path_size = level->path_size;
         if (descent->path_size)
                 descent->path[descent->path_size++] = '/';
