@@ -46,14 +46,16 @@ enum store_kind { STORE_NOTHING, STORE_IS_FILE, STORE_IS_FOLDER, STORE_IS_LINK, 
 struct store_state {
         enum store_kind kind; /* STORE_NOTHING: there is none, the rest is zero */
         uint64_t size, inode, device;
-        uint32_t mode, links; /* permission bits; hard links */
+        uint32_t mode, links; /* permission bits (07777); hard links */
         struct timespec modified, changed, born; /* born.tv_sec 0: not known */
         uint16_t etag_size;
         char etag[STORE_ETAG_BYTES]; /* of a file the same as store_file's, of a folder made likewise */
 };
 
-/* What stands at `path`; a symbolic link in its last part is followed when the tree follows links. -ENOENT only when a
- * folder on the way is missing (RFC 4918 wants 409 then); -ENOTDIR when it is a file. */
+/* What stands at `path`; a symbolic link in its last part is followed when the tree follows links and it leads to something
+ * beneath the root, else it is STORE_IS_LINK. -ENOENT only when a folder on the way is missing (RFC 4918 wants 409 then);
+ * -ENOTDIR when it is a file; -ELOOP or -EXDEV when a link on the way may not be followed or leads outside; -EINVAL when the
+ * last part is "", "." or "..". So it is with every path here. */
 int store_look(struct store_tree *tree, const char *path, struct store_state *state);
 
 /* ---- sections (section.c) ---- */
@@ -65,7 +67,7 @@ struct store_section {
         int folder;       /* descriptor of what holds it */
         unsigned mutex;
         bool locked;
-        struct store_state now; /* what stands there, looked up after the lock was taken */
+        struct store_state now; /* what stands there (as store_look() tells it), looked up after the lock was taken */
 };
 
 /* Nobody else changes what stands at `path` until store_leave(). -ENOENT, -ENOTDIR: the folder above is not there; -EBUSY:
@@ -98,7 +100,8 @@ struct store_commit {
         bool exclusive;                  /* -EEXIST when something stands there */
 };
 
-/* Puts it in place of what stands there (a file, or nothing; -EISDIR a folder), with the properties, locks, permission bits
+/* Puts it in place of what stands there (a file, or nothing; -EISDIR a folder; -EACCES a symbolic link, also where the tree
+ * follows them, since what it leads to is under another section; -EACCES what is neither), with the properties, locks, permission bits
  * and, where allowed, owner of the file it replaces, and with a modification time that is not that of the file replaced. The
  * section is that of the same path. `state` gets the new state. On an error the old file stands whole. The upload must still
  * be destroyed. */
@@ -126,7 +129,8 @@ int store_sync(struct store_section *section);
 
 /* -EEXIST when something stands there. */
 int store_make_folder(struct store_section *section);
-/* POSIX: mode, time. -ENOENT when nothing stands there; never through a symbolic link. */
+/* POSIX: mode, time. -ENOENT when nothing stands there; never through a symbolic link. Of the mode rwx is set; set-user-id,
+ * set-group-id and sticky stay as they are, and asking for one that is not there is -EPERM. */
 int store_set_mode(struct store_section *section, uint32_t mode);
 int store_set_modified(struct store_section *section, const struct timespec *modified);
 /* A symbolic link with that target, which is not looked at (following is bounded by the root); a further name for the file
@@ -146,18 +150,26 @@ struct store_watch {
         bool (*cancelled)(struct store_watch *watch); /* ask now and then whether to stop: -ECANCELED; NULL: never */
 };
 
-/* Removes what stands there, folders with all that is in them (deepest first). 0 when it is gone; -ENOTEMPTY when
- * something failed. At most STORE_MAX_DEPTH folders deep: -ELOOP. */
+/* Removes what stands there, folders with all that is in them (deepest first); a link is removed itself. 0 when it is gone;
+ * -ENOTEMPTY when something failed and was told; -EPERM the root. A folder is asked about before what is in it, and when it
+ * must be left alone, so is all of that, unasked. At most STORE_MAX_DEPTH folders deep: -ELOOP. */
 enum { STORE_MAX_DEPTH = 256 };
 int store_remove(struct store_section *section, struct store_watch *watch);
 
 /* Copies a file, or a folder (`deep`: with all that is in it), with properties, times of files and permission bits, without
  * locks; over a file or folder that stands there when `replace` (-EEXIST otherwise): that is removed first (asking `watch`),
  * a single file is replaced in one step. File data by reflink or in the kernel (copy_file_range). -EINVAL: one lies in the
- * other, or they are the same. Symbolic links are copied as links. `created`: nothing stood there before. */
+ * other, or they are the same. Symbolic links are copied as links; what is neither file, folder nor link is -EACCES.
+ * `created`: nothing stood there before.
+ *
+ * A copy is made in staging and takes its place whole. `watch->may` is asked about what stands at `to`, with all members, and by
+ * store_move about what stands at `from`; when one is refused nothing is changed: -ENOTEMPTY. What of a tree cannot be
+ * copied is told to `watch->failed` and left out (-ENOTEMPTY; store_move then changes nothing); without it nothing is
+ * changed. */
 int store_copy(struct store_section *from, struct store_section *to, bool deep, bool replace, struct store_watch *watch,
                bool *created);
-/* The same by rename, or by copy and removal across file systems. */
+/* The same by rename, or by copy and removal across file systems. Locks of what is moved go; those of members beneath it do not
+ * count at their new place, but would again if it was moved back. */
 int store_move(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch, bool *created);
 
 /* ---- walking (walk.c): for PROPFIND; in the order of the file system, memory for one folder's piece and the way down ---- */
@@ -174,14 +186,16 @@ struct store_member {
 
 /* `depth` 0: only `path` itself, 1: and its members, INT32_MAX: all beneath it (down to STORE_MAX_DEPTH). What begins with a
  * dot only with `hidden`; staging never. `links` (symbolic links as themselves: STORE_IS_LINK) else what leads outside, or
- * nowhere, or is no file or folder is left out. -ENOENT when there is nothing. */
+ * nowhere, or is no file or folder is left out, and one that leads to a folder is told as a folder but entered only when it is
+ * `path` itself. FIFOs, sockets and devices are never told. -ENOENT when there is nothing. */
 struct store_walk_options {
         int depth;
         bool hidden, links;
         bool attributes; /* find out has_attributes; else it is true */
 };
 int store_walk_create(struct store_walk **walk, struct store_tree *tree, const char *path, const struct store_walk_options *options);
-/* 1 and the next, the first being `path` itself, folders before what is in them; 0 at the end; -errno. */
+/* 1 and the next, the first being `path` itself, folders before what is in them; 0 at the end; -errno when `path` cannot be
+ * listed. A folder further down that cannot be is told without members. */
 int store_walk_next(struct store_walk *walk, struct store_member *member);
 void store_walk_destroy(struct store_walk *walk);
 
@@ -246,7 +260,7 @@ int store_locks_on(struct store_tree *tree, const char *path, int (*each)(void *
 int store_locks_at(int folder, const char *name, const char *path, int (*each)(void *context, const struct store_lock *lock),
                    void *context);
 
-/* Adds a lock to what stands there; something must. The section must be entered; conflicts above it are checked here, and
+/* Adds a lock to what stands there; something must (-ENOENT), and no link (-EPERM). The section must be entered; conflicts above it are checked here, and
  * of an `infinite` one beneath it as well: -EAGAIN and *conflict (if not NULL) is the path of the lock in the way, 4,096
  * bytes. The first lock is an atomic create of the attribute, so that servers which share no flock agree, too. */
 int store_lock_add(struct store_section *section, const struct store_lock *lock, char *conflict);
