@@ -1,11 +1,12 @@
 /* Sections: who changes a name holds the folder that holds it.
  *
- * First a mutex of this process, chosen by the folder's identity, then flock(2) on the folder for all others. With the
- * mutex the threads of one server wait for each other without asking the kernel again and again, and it is all there is
- * where the file system has no locks on folders.
+ * First a mutex of this process, chosen by the folder's identity, then flock(2) on the folder for all others. With
+ * the mutex the threads of one server wait for each other without asking the kernel again and again, and it is all
+ * there is where the file system has no locks on folders.
  *
- * Two sections at once: both mutexes in the order of the table, then both locks in the order of device and inode. Nobody
- * waits for a mutex while holding a lock, and each of the two orders is the same for all, so nobody waits in a circle.
+ * Two sections at once: both mutexes in the order of the table, then both locks in the order of device and inode.
+ * Nobody waits for a mutex while holding a lock, and each of the two orders is the same for all, so nobody waits in a
+ * circle.
  */
 #include "store/store_priv.h"
 
@@ -61,8 +62,8 @@ static int lock_folder(struct store_section *section)
 
 /* ---- mutexes ---- */
 
-/* By the wall clock, as ThreadSanitizer does not know the call that takes another: should it be set meanwhile, the wait is
- * shorter or longer, but ends with the section that is waited for. */
+/* By the wall clock, as ThreadSanitizer does not know the call that takes another: should it be set meanwhile, the
+ * wait is shorter or longer, but ends with the section that is waited for. */
 static int wait_for_mutex(pthread_mutex_t *mutex, unsigned busy_ms)
 {
         struct timespec end;

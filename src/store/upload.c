@@ -1,8 +1,8 @@
 /* Uploads: bytes that become a file, or part of one.
  *
- * They gather in a file without a name (O_TMPFILE), which nobody sees and which is gone when its owner dies. To put it in the
- * place of nothing is one link(2). To put it in the place of a file takes a name first, in staging, and then rename(2): at
- * every moment the old file stands there or the new one, whole.
+ * They gather in a file without a name (O_TMPFILE), which nobody sees and which is gone when its owner dies. To put
+ * it in the place of nothing is one link(2). To put it in the place of a file takes a name first, in staging, and
+ * then rename(2): at every moment the old file stands there or the new one, whole.
  *
  * Writing into a file that stands there is done in place, after room for all of it was reserved.
  */
@@ -311,7 +311,8 @@ static int take_over(struct store_upload *upload, int folder, const char *name, 
         return store_xattr_copy(folder, name, upload->file, true);
 }
 
-/* The time is taken now and not when the first byte came, so that of two uploads the later one in place is the younger. */
+/* The time is taken now and not when the first byte came, so that of two uploads the later one in place is the
+ * younger. */
 static int stamp(int file, const struct timespec *wanted, const struct store_state *old)
 {
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
