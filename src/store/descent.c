@@ -1,8 +1,9 @@
 /* Going through a tree: every folder, then what is in it, then the folder again.
  *
- * A level is a folder on the way down, with a piece of its entries. Only the lowest STORE_OPEN_LEVELS are kept open; coming
- * back to one that was closed, it is found by ".." from the one below, must be the same folder still, and is read on from
- * behind the last entry told. So the length of paths does not matter, and nothing that is renamed meanwhile leads elsewhere.
+ * A level is a folder on the way down, with a piece of its entries. Only the lowest STORE_OPEN_LEVELS are kept open;
+ * coming back to one that was closed, it is found by ".." from the one below, must be the same folder still, and is
+ * read on from behind the last entry told. So the length of paths does not matter, and nothing that is renamed
+ * meanwhile leads elsewhere.
  */
 #include "store/store_priv.h"
 
@@ -188,7 +189,10 @@ static bool take(struct store_descent *descent, struct store_level *level, const
         size_t size = strlen(name);
         int error;
 
-        ensure(size <= STORE_NAME_BYTES);
+        if (size > STORE_NAME_BYTES) { /* some file systems count characters, not bytes */
+                level->error = -ENAMETOOLONG;
+                return false;
+        }
         descent->path_size = level->path_size;
         if (descent->path_size)
                 descent->path[descent->path_size++] = '/';
