@@ -77,9 +77,9 @@ mimetype.assign = ( "" => "application/octet-stream" )
     return ['lighttpd', '-D', '-f', str(folder / 'lighttpd.conf')]
 
 
-def berth(engine):
+def berth(engine, *more):
     def command(port, root, _):
-        return [str(settings.berth), 'serve', '--threads', '1', '--engine', engine, '--quiet',
+        return [str(settings.berth), 'serve', '--threads', '1', '--engine', engine, '--quiet', *more,
                 '--listen', f'127.0.0.1:{port}', str(root)]
     return command
 
@@ -133,13 +133,14 @@ def free_port():
 
 
 @contextlib.contextmanager
-def server(name, root, folder):
+def server(name, root, folder, contestants=None):
     """Runs one, pinned, and yields its pid and port; ends it and whatever it started, by pid."""
+    contestants = contestants or SERVERS
     folder = folder / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     port = free_port()
-    command = ['taskset', '-c', settings.cores[0], *SERVERS[name](port, root, folder)]
+    command = ['taskset', '-c', settings.cores[0], *contestants[name](port, root, folder)]
     with open(folder / 'output', 'wb') as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
@@ -209,6 +210,7 @@ def machine(servers=()):
         return '?'
     cpu = re.search(r'model name\s*: (.*)', pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8'))
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / GIB
-    versions = {'nginx': ['nginx', '-v'], 'h2o': ['h2o', '--version'], 'lighttpd': ['lighttpd', '-v']}
+    versions = {'nginx': ['nginx', '-v'], 'h2o': ['h2o', '--version'], 'lighttpd': ['lighttpd', '-v'],
+                'apache': ['apache2', '-v'], 'rclone': ['rclone', 'version']}
     print(f"{cpu[1] if cpu else '?'}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {os.uname().release}; "
           + ', '.join(first(command) for name, command in versions.items() if name in servers) + '\n')

@@ -47,12 +47,12 @@ static int parse_piece(struct request *r)
         return n;
 }
 
-/* The log wants to know who asked, and so does trust in proxies; once a connection. */
+/* The log wants to know who asked, who guesses passwords is slowed by address, and some proxies are trusted; once a connection. */
 static bool must_ask_peer(const struct request *r)
 {
         const struct server *server = r->shard->server;
-        return (server->log.descriptor >= 0 || server->options.trusted_count > 0) &&
-               r->conn->active->peer.sin6_family == AF_UNSPEC;
+        bool wanted = server->log.descriptor >= 0 || r->shard->access || server->options.trusted_count > 0;
+        return wanted && r->conn->active->peer.sin6_family == AF_UNSPEC;
 }
 
 static enum next ask_peer(struct request *r)
@@ -60,6 +60,11 @@ static enum next ask_peer(struct request *r)
         struct sockaddr_in6 *peer = &r->conn->active->peer;
         berth_peer_address(r->shard->port, &r->op, &r->conn->socket, (struct sockaddr *)peer, sizeof(*peer));
         return wait_for(r, STEP_PEER);
+}
+
+static enum next peer_known(struct request *r)
+{
+        return go(r, r->shard->access ? STEP_ACCESS : STEP_CONTINUE);
 }
 
 static enum next head_complete(struct request *r)
@@ -70,7 +75,7 @@ static enum next head_complete(struct request *r)
         r->started_us = clock_us();
         r->body_since = r->shard->now_seconds;
         r->deadline = r->body_since + STALL_SECONDS;
-        return must_ask_peer(r) ? ask_peer(r) : go(r, STEP_CONTINUE);
+        return must_ask_peer(r) ? ask_peer(r) : peer_known(r);
 }
 
 /* A peer that has gone already is logged as "-". */
@@ -79,7 +84,7 @@ enum next step_peer(struct request *r)
         if (r->op.result < 0)
                 r->conn->active->peer.sin6_family = AF_UNSPEC;
         r->op.result = 0;
-        return r->refused ? respond_error(r, r->refused, NULL) : go(r, STEP_CONTINUE);
+        return r->refused ? respond_error(r, r->refused, NULL) : peer_known(r);
 }
 
 static enum next refuse_head(struct request *r, int status)

@@ -41,12 +41,13 @@ static uint64_t open_files(const struct budget *budget)
 static uint64_t cost(const struct budget *budget, const struct serve_options *options, unsigned shards)
 {
         uint64_t connection = sizeof(struct conn) + (options->per_address ? 32 : 0);
-        return FIXED + (uint64_t)shards * (FIXED_PER_SHARD + (uint64_t)BUFFER_COUNT * BUFFER_BYTES) +
-               budget->connections * connection + (uint64_t)budget->active * sizeof(struct active) +
-               (uint64_t)budget->requests * sizeof(struct request) + (uint64_t)budget->sends * sizeof(struct download) +
-               (uint64_t)budget->listings * LISTING_BYTES + (uint64_t)budget->long_heads * options->limits.head_bytes +
-               (uint64_t)budget->changes * CHANGE_BYTES +
-               open_files(budget) * FILE_BYTES + budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
+        uint64_t shard = FIXED_PER_SHARD + (uint64_t)BUFFER_COUNT * BUFFER_BYTES + options->access_bytes;
+        return FIXED + shards * shard + budget->connections * connection +
+               (uint64_t)budget->active * sizeof(struct active) + (uint64_t)budget->requests * sizeof(struct request) +
+               (uint64_t)budget->sends * sizeof(struct download) + (uint64_t)budget->listings * LISTING_BYTES +
+               (uint64_t)budget->long_heads * options->limits.head_bytes +
+               (uint64_t)budget->changes * CHANGE_BYTES + open_files(budget) * FILE_BYTES +
+               budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
 }
 
 /* Connections that are not at rest: no more than there are, nor more than there can be in each of these states. */

@@ -25,7 +25,7 @@ static const struct method {
         [HTTP_PROPFIND] = { find_prepare, find_run, true },
         [HTTP_PUT] = { put_prepare, put_run, false },
         [HTTP_PATCH] = { put_prepare, put_run, false },
-        [HTTP_DELETE] = { nothing_to_prepare, delete_run, false },
+        [HTTP_DELETE] = { delete_prepare, delete_run, false },
         [HTTP_MKCOL] = { nothing_to_prepare, make_folder_run, false },
         [HTTP_COPY] = { tree_prepare, copy_run, false },
         [HTTP_MOVE] = { tree_prepare, move_run, false },
@@ -64,6 +64,7 @@ void change_release(struct change *c)
                 return;
         struct shard *shard = c->shard;
         chain_free(shard, &c->writing);
+        access_drop(c->access);
         shard->xml_bytes -= c->xml_bytes;
         find_destroy(c->find);
         dav_body_destroy(c->xml);
@@ -90,6 +91,7 @@ static struct change *change_begin(struct request *r)
         c->conditions.count = 0;
         c->request = r;
         c->shard = r->shard;
+        c->access = r->shard->access ? access_hold(r->shard->access) : NULL;
         chain_init(&c->writing);
         r->change = c;
         return c;

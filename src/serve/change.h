@@ -51,6 +51,7 @@ struct change {
         uint64_t received;   /* bytes of the body, less the part's head */
         uint64_t xml_bytes;  /* counted in shard->xml_bytes */
         uint32_t write_since; /* shard seconds: when the write in flight began */
+        struct access *access;   /* the rules it is judged by, to its end; NULL: everybody may do everything */
         struct store_upload *upload;
         struct digests *digests; /* to be verified or told; NULL: none */
         struct dav_body *xml;
@@ -118,6 +119,8 @@ int gate_conditions(struct change *c, const struct store_state *now);
 int gate_locks(struct change *c, const char *path, bool member);
 /* The page of a 423 (RFC 4918 16): which lock was in the way. */
 void gate_tell_conflict(struct change *c);
+/* Whether who asks has that right at `path`, and (`whole`) everywhere beneath it. */
+bool gate_may(const struct change *c, const char *path, bool whole, enum auth_right right);
 /* Of one member of a tree that is to go: the locks that it is the root of. 0 or 423. */
 int gate_member(struct change *c, int folder, const char *name, const char *path);
 /* Decodes what Destination or a tag of the If header points to. Bytes of `out` (HTTP_MAX_PATH), or minus a status. */
@@ -135,6 +138,7 @@ int put_part(struct change *c);
 /* ---- the others ---- */
 
 int tree_prepare(struct change *c); /* COPY, MOVE, LINK: Destination, Depth, Overwrite (tree.c) */
+int delete_prepare(struct change *c);
 int make_folder_run(struct change *c);
 int delete_run(struct change *c);
 int copy_run(struct change *c);

@@ -536,6 +536,8 @@ void conn_end(struct conn *conn, bool abort)
                 list_remove(&active->request->place);
                 if (active->request->on_socket)
                         berth_cancel(shard->port, &active->request->op);
+                if (active->request->pausing)
+                        berth_timer_cancel(shard->port, &active->request->pause);
         } else if (state != CONN_SENDING) {
                 active->request = NULL;
         }

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum {
-        MAX_CHECKS = 8,
+        MAX_DIGESTS = 8,
         ADLER_MODULUS = 65521,
         HASH_BYTES = 128 << 10,
         MOST_HASHED = 256 << 20, /* of a GET's file; longer ones are not */
@@ -38,7 +38,7 @@ struct digests {
         EVP_MD_CTX *contexts[ALGORITHMS]; /* NULL: not needed */
         uint32_t adler_low, adler_high;
         unsigned count;
-        struct check checks[MAX_CHECKS];
+        struct check checks[MAX_DIGESTS];
         bool needed[ALGORITHMS], wanted[ALGORITHMS]; /* wanted: to be told */
         bool final;
         unsigned char values[ALGORITHMS][EVP_MAX_MD_SIZE];
@@ -51,7 +51,7 @@ struct digests {
 
 static bool add_check(struct digests *digests, enum algorithm algorithm, const unsigned char *value, size_t size)
 {
-        if (digests->count == MAX_CHECKS || size > EVP_MAX_MD_SIZE)
+        if (digests->count == MAX_DIGESTS || size > EVP_MAX_MD_SIZE)
                 return false;
         struct check *check = &digests->checks[digests->count++];
         check->algorithm = algorithm;

@@ -22,13 +22,14 @@ static uint8_t keep_text(struct download *download, size_t *used, struct span te
         return (uint8_t)size;
 }
 
-/* The target first: it matters most. */
+/* What matters most comes first. */
 static void keep_log_line(struct download *download, const struct request *r)
 {
         size_t used = 0;
         download->target_size = keep_text(download, &used, r->head.target);
         if (r->shard->server->log.descriptor < 0)
                 return;
+        download->user_size = keep_text(download, &used, span_of(r->user));
         download->referer_size = keep_text(download, &used, http_field(&r->head, HTTP_REFERER));
         download->agent_size = keep_text(download, &used, http_field(&r->head, HTTP_USER_AGENT));
 }
@@ -37,12 +38,14 @@ static void log_download(struct download *download)
 {
         struct shard *shard = shard_here;
         uint64_t unsent = download->send_file.length - download->send_file.file_sent;
-        const char *text = download->text;
+        const char *target = download->text, *user = target + download->target_size;
+        const char *referer = user + download->user_size, *agent = referer + download->referer_size;
         struct log_line line = {
                 .method = SPAN("GET"),
-                .target = { text, download->target_size },
-                .referer = { text + download->target_size, download->referer_size },
-                .agent = { text + download->target_size + download->referer_size, download->agent_size },
+                .target = { target, download->target_size },
+                .user = { user, download->user_size },
+                .referer = { referer, download->referer_size },
+                .agent = { agent, download->agent_size },
                 .minor = download->minor,
                 .peer = (const struct sockaddr *)&download->active->peer,
                 .status = download->status,

@@ -458,7 +458,8 @@ static int64_t fill(struct find *find, struct text *out)
                         find->ended = result == 0;
                         return result;
                 }
-                if (put_member(find, out))
+                bool hidden = !gate_may(find->c, find->member.path, false, AUTH_READ);
+                if (!hidden && put_member(find, out))
                         return 0;
         }
 }

@@ -15,7 +15,7 @@ enum {
 
 /* ---- index.html ---- */
 
-/* An explicit ?json asks for the listing even where there is an index. */
+/* An explicit ?json asks for the listing even where there is an index; who may not read the index gets that, too. */
 enum next step_folder(struct request *r)
 {
         static const char index[] = "index.html";
@@ -28,6 +28,10 @@ enum next step_folder(struct request *r)
                 r->path[size++] = '/';
         memcpy(r->path + size, index, sizeof(index));
         size += sizeof(index) - 1;
+        if (!access_allows(r, (struct span){ r->path, size }, AUTH_READ)) {
+                r->path[r->path_size] = '\0';
+                return go(r, STEP_LIST);
+        }
         r->file = request_find(r, size, 0);
         r->opening.path_size = (uint16_t)size;
         r->opening.result = size < HTTP_MAX_PATH ? 0 : -ENAMETOOLONG;

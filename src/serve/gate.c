@@ -33,6 +33,16 @@ int gate_resolve(const struct change *c, struct span value, char *out, bool *fol
         return unseen ? -403 : size;
 }
 
+bool gate_may(const struct change *c, const char *path, bool whole, enum auth_right right)
+{
+        const char *user = c->request->user;
+        struct span span = span_of(path);
+        if (!c->access)
+                return true;
+        return access_right(c->access, user, span) >= right &&
+               !(whole && access_less_beneath(c->access, user, span, right));
+}
+
 /* ---- conditions ---- */
 
 struct asking {

@@ -27,6 +27,8 @@ static const char all_capabilities[] =
 enum next step_route(struct request *r)
 {
         const struct serve_options *options = &r->shard->server->options;
+        if (r->denied)
+                return access_answer(r);
         if (r->head.method >= HTTP_PROPFIND)
                 return respond_error(r, 405, options->writable ? all_allowed : allowed);
         if (r->head.method == HTTP_OPTIONS)
@@ -117,6 +119,8 @@ enum next step_variant(struct request *r)
                 if (r->file->missing & encoding || size >= HTTP_MAX_PATH)
                         continue;
                 memcpy(r->path + r->path_size, suffix.data, suffix.size + 1);
+                if (!access_allows(r, (struct span){ r->path, size }, AUTH_READ))
+                        continue;
                 r->encoding = (uint8_t)encoding;
                 struct store_file *known = request_find(r, size, r->encoding);
                 if (!known)

@@ -80,6 +80,19 @@ static void put_or_dash(struct text *out, struct span s)
                 put_escaped(out, s);
 }
 
+/* A field ends at a space, so that one in a name is escaped, too. */
+static void put_user(struct text *out, struct span user)
+{
+        struct span rest = user;
+        while (rest.data && user.size > 0) {
+                put_escaped(out, span_cut(&rest, ' '));
+                if (rest.data)
+                        text_put(out, SPAN("\\x20"));
+        }
+        if (user.size == 0)
+                text_char(out, '-');
+}
+
 static struct span peer_name(const struct sockaddr *peer, char out[INET6_ADDRSTRLEN])
 {
         if (peer->sa_family == AF_INET)
@@ -110,7 +123,9 @@ static void put_common(struct text *out, const struct log_line *line, bool combi
         struct tm tm;
         strftime(date, sizeof(date), "%d/%b/%Y:%H:%M:%S %z", localtime_r(&now, &tm));
         text_put(out, peer_name(line->peer, peer));
-        text_format(out, " - - [%s] \"", date);
+        text_put(out, SPAN(" - "));
+        put_user(out, line->user);
+        text_format(out, " [%s] \"", date);
         put_request_line(out, line);
         text_format(out, "\" %d ", line->status);
         if (line->body_bytes)
@@ -141,6 +156,7 @@ static void put_json(struct text *out, const struct log_line *line)
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
         text_format(out, "{\"time\":\"%s\"", date);
         put_json_string(out, "client", peer_name(line->peer, peer));
+        put_json_string(out, "user", line->user);
         put_json_string(out, "method", line->method);
         put_json_string(out, "target", line->target);
         text_format(out, ",\"version\":\"1.%u\",\"status\":%d,\"bytes\":%llu,\"seconds\":%.6f", line->minor,

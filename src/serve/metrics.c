@@ -104,6 +104,8 @@ static const struct single {
           AT(accepts_per_second) },
         { "berth_received_bytes_total", "counter", "Bytes received from clients.", AT(received_bytes) },
         { "berth_sent_bytes_total", "counter", "Bytes of response bodies sent to clients.", AT(sent_bytes) },
+        { "berth_password_checks_total", "counter", "Passwords that had to be hashed to be checked.",
+          AT(password_checks) },
         { "berth_port_rings", "gauge", "Rings of io_uring in use; 0 with another engine.", AT(rings) },
         { "berth_port_handles", "gauge", "Sockets of clients that the ports hold.", AT(handles) },
         { "berth_port_starved_receives_total", "counter", "Receives that had to wait for a buffer.", AT(starved) },
@@ -133,6 +135,7 @@ static const char *const refusal_names[REFUSAL_COUNT] = {
         [LATE_HEAD] = "late_head",
         [LATE_BODY] = "late_body",
         [STALLED_READER] = "stalled_reader",
+        [REFUSED_AUTH] = "auth",
 };
 
 static const char *const pool_names[POOL_COUNT] = {

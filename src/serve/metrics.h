@@ -44,6 +44,7 @@ enum refusal_reason {
         LATE_HEAD,           /* --head-timeout */
         LATE_BODY,           /* --body-min-rate */
         STALLED_READER,      /* took nothing of its answer for a minute */
+        REFUSED_AUTH,        /* a wrong name, password or token: 401, 429, or 503 for want of a worker */
         REFUSAL_COUNT,
 };
 
@@ -83,6 +84,7 @@ struct counters {
         counter refusals[REFUSAL_COUNT];
         counter states[CONN_STATE_COUNT];
         counter used[POOL_COUNT], limit[POOL_COUNT], bytes[POOL_COUNT];
+        counter password_checks;                       /* each a hash that was made */
         counter rings, handles, starved, cold_windows; /* of the port */
 };
 

@@ -40,6 +40,14 @@ void options_help(void)
              "      --trust-proxy ADDR[/BITS]\n"
              "                           believe X-Forwarded-Proto and -Host from there\n"
              "\n"
+             "Who may do what:\n"
+             "      --auth FILE          ask for names and passwords: lines of name:hash, as by htpasswd -B\n"
+             "      --auth-tokens FILE   take bearer tokens: lines of name:token\n"
+             "      --access FILE        who may do what: lines of /path:name,name|*:none|read|write\n"
+             "      --auth-realm TEXT    what browsers show when they ask; default berth\n"
+             "      --allow-plain-auth   do so without encryption on addresses that others can reach, too.\n"
+             "                           SIGHUP reads the three files anew\n"
+             "\n"
              "      --hidden             serve names that start with a dot, too\n"
              "      --symlinks inside|never\n"
              "                           follow symbolic links that stay inside DIR (default), or none\n"
@@ -78,6 +86,11 @@ enum {
         OPTION_MAX_UPLOAD,
         OPTION_PROPFIND_INFINITY,
         OPTION_TRUST_PROXY,
+        OPTION_AUTH,
+        OPTION_AUTH_TOKENS,
+        OPTION_ACCESS,
+        OPTION_AUTH_REALM,
+        OPTION_ALLOW_PLAIN_AUTH,
         OPTION_CONNECTIONS,
         OPTION_REQUESTS,
         OPTION_MAX_SENDS,
@@ -112,6 +125,11 @@ static const struct option table[] = {
         { "quiet", no_argument, NULL, 'q' },
         { "grace", required_argument, NULL, OPTION_GRACE },
         { "admin", required_argument, NULL, OPTION_ADMIN },
+        { "auth", required_argument, NULL, OPTION_AUTH },
+        { "auth-tokens", required_argument, NULL, OPTION_AUTH_TOKENS },
+        { "access", required_argument, NULL, OPTION_ACCESS },
+        { "auth-realm", required_argument, NULL, OPTION_AUTH_REALM },
+        { "allow-plain-auth", no_argument, NULL, OPTION_ALLOW_PLAIN_AUTH },
         { "connections", required_argument, NULL, OPTION_CONNECTIONS },
         { "requests", required_argument, NULL, OPTION_REQUESTS },
         { "max-sends", required_argument, NULL, OPTION_MAX_SENDS },
@@ -200,10 +218,45 @@ static bool take_switch(struct serve_options *options, int option)
         return known;
 }
 
+static int take_realm(struct serve_options *options)
+{
+        size_t size = strlen(optarg);
+        bool fine = size > 0 && size <= MAX_REALM;
+        for (size_t i = 0; i < size; i++)
+                fine &= (unsigned char)optarg[i] >= ' ' && optarg[i] != 0x7f;
+        options->realm = optarg;
+        if (fine)
+                return 0;
+        complain("--auth-realm: expected 1 to %d bytes without control bytes", MAX_REALM);
+        return -EINVAL;
+}
+
+static int take_auth(struct serve_options *options, int option)
+{
+        switch (option) {
+        case OPTION_AUTH:
+                options->auth.passwords = optarg;
+                return 0;
+        case OPTION_AUTH_TOKENS:
+                options->auth.tokens = optarg;
+                return 0;
+        case OPTION_ACCESS:
+                options->auth.rules = optarg;
+                return 0;
+        case OPTION_AUTH_REALM:
+                return take_realm(options);
+        default:
+                options->plain_auth = true;
+                return 0;
+        }
+}
+
 static int take(struct serve_options *options, int option)
 {
         if (take_switch(options, option))
                 return 0;
+        if (option >= OPTION_AUTH && option <= OPTION_ALLOW_PLAIN_AUTH)
+                return take_auth(options, option);
         if (option >= OPTION_CONNECTIONS && option <= OPTION_IDLE_TIMEOUT)
                 return take_bound(options, option);
         switch (option) {
@@ -266,6 +319,7 @@ int options_parse(struct serve_options *options, int argc, char **argv)
                 .head_seconds = 30,
                 .idle_seconds = 75,
                 .body_rate = 500,
+                .realm = "berth",
         };
         optind = 1;
         char *name = argv[0];

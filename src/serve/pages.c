@@ -9,7 +9,8 @@ static const struct {
         const char *sentence;
 } sentences[] = {
         { 400, "The server could not make sense of this request." },
-        { 403, "The server is not allowed to read this." },
+        { 401, "This needs a name and a password, or a token." },
+        { 403, "This may not be read or changed by you, or not by the server." },
         { 404, "There is no such file or folder here. Check the address, or start at the top folder." },
         { 405, "Files can be read here, not changed." },
         { 408, "The request took too long to arrive. Please try again." },
@@ -18,6 +19,7 @@ static const struct {
         { 414, "The address is longer than this server takes." },
         { 416, "The file has no such part. Load it from its beginning." },
         { 417, "The server cannot meet what the request expects." },
+        { 429, "There were too many wrong passwords. Please try again in a moment." },
         { 431, "The request's header fields are larger than this server takes. Clearing cookies may help." },
         { 500, "Something went wrong on the server. Please try again later." },
         { 501, "The server does not know how to do this." },

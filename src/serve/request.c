@@ -11,6 +11,10 @@
 static enum next (*const steps[STEP_COUNT])(struct request *r) = {
         [STEP_READ_HEAD] = step_read_head,
         [STEP_PEER] = step_peer,
+        [STEP_ACCESS] = step_access,
+        [STEP_ACCESS_CHECK] = step_access_check,
+        [STEP_ACCESS_CHECKED] = step_access_checked,
+        [STEP_ACCESS_REFUSED] = step_access_refused,
         [STEP_CONTINUE] = step_continue,
         [STEP_SKIP_BODY] = step_skip_body,
         [STEP_CHANGE] = step_change,
@@ -50,6 +54,7 @@ static void reset(struct request *r, struct shard *shard, struct conn *conn)
         r->shard = shard;
         r->conn = conn;
         r->head.data = r->early;
+        r->user[0] = '\0';
         r->deadline = shard->now_seconds + shard->server->options.head_seconds;
         r->op.done = request_resume;
         r->opening.done = request_opened;
@@ -95,6 +100,7 @@ static void note_request(struct request *r)
                 .target = r->head.target,
                 .referer = http_field(&r->head, HTTP_REFERER),
                 .agent = http_field(&r->head, HTTP_USER_AGENT),
+                .user = span_of(r->user),
                 .minor = r->head.minor,
                 .peer = (const struct sockaddr *)&r->conn->active->peer,
                 .status = r->status,
@@ -111,6 +117,7 @@ static void let_go(struct request *r)
         struct shard *shard = r->shard;
         ensure(!r->in_flight);
         note_request(r);
+        access_let_go(r);
         store_release(shard->store, r->file);
         shard->listings -= r->has_listing;
         shard->sends -= r->has_send;
@@ -172,7 +179,7 @@ static void hand_over(struct request *r)
         wait_for_send(r, r->step);
 }
 
-static void came_back(struct request *r)
+void request_came_back(struct request *r)
 {
         ensure(r->in_flight);
         bool handing = r->handing && r->op.result == -ECANCELED;
@@ -189,7 +196,7 @@ static void came_back(struct request *r)
 
 void request_resume(struct berth_op *op)
 {
-        came_back(container_of(op, struct request, op));
+        request_came_back(container_of(op, struct request, op));
 }
 
 /* A connection that is closing has no use for the file: the release at the join takes it. */
@@ -198,12 +205,12 @@ void request_opened(struct store_opening *opening)
         struct request *r = container_of(opening, struct request, opening);
         if (opening->result == 0 && conn_state(r->conn) == CONN_CLOSING)
                 store_release(r->shard->store, opening->file);
-        came_back(r);
+        request_came_back(r);
 }
 
 void request_called(struct berth_op *op)
 {
-        came_back(container_of(op, struct request, call.op));
+        request_came_back(container_of(op, struct request, call.op));
 }
 
 void request_input(struct request *r)
@@ -289,6 +296,12 @@ void request_admit(struct shard *shard)
                 r->has_send = true;
                 request_run(r);
         }
+        while (shard->checks < MAX_CHECKS && !list_empty(&shard->for_check)) {
+                struct request *r = first_for_place(&shard->for_check);
+                shard->checks++;
+                r->has_check = true;
+                request_run(r);
+        }
 }
 
 void request_end_unheard(struct shard *shard)
@@ -346,9 +359,10 @@ static void too_late(struct request *r, enum refusal_reason reason)
 
 static void no_place(struct request *r)
 {
-        refused(r->shard, r->step == STEP_SEND     ? REFUSED_SENDS :
-                          r->step == STEP_CHANGE ? REFUSED_CHANGES :
-                                                   REFUSED_LISTINGS);
+        refused(r->shard, r->step == STEP_SEND           ? REFUSED_SENDS
+                          : r->step == STEP_CHANGE       ? REFUSED_CHANGES
+                          : r->step == STEP_ACCESS_CHECK ? REFUSED_AUTH
+                                                         : REFUSED_LISTINGS);
         list_remove(&r->place);
         if (r->step == STEP_CHANGE)
                 r->keep_alive = false;

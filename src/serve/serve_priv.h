@@ -12,6 +12,7 @@
 #ifndef SERVE_SERVE_PRIV_H
 #define SERVE_SERVE_PRIV_H
 
+#include "auth/auth.h"
 #include "base/base.h"
 #include "berth/port.h"
 #include "http/http.h"
@@ -31,6 +32,7 @@ enum {
         MAX_LISTEN_OPTIONS = 32,
         MAX_LISTENERS = 256, /* addresses and ports in all */
         MAX_THREADS = 256,
+        MAX_REALM = 128, /* bytes */
 };
 
 enum log_format { LOG_COMBINED, LOG_COMMON, LOG_JSON };
@@ -65,6 +67,10 @@ struct serve_options {
         unsigned head_seconds, idle_seconds;
         unsigned body_rate; /* bytes per second, least; 0: none */
         unsigned backlog;
+        struct auth_files auth; /* paths */
+        const char *realm;
+        bool plain_auth;     /* passwords over connections that are not encrypted */
+        size_t access_bytes; /* what `auth` takes for each shard; from access_open() */
         bool help;
 };
 
@@ -138,6 +144,7 @@ struct log_writer {
 
 struct log_line {
         struct span method, target, referer, agent; /* may be empty */
+        struct span user;                           /* "": anonymous */
         unsigned minor;                             /* of the HTTP version */
         const struct sockaddr *peer;
         int status;
@@ -208,6 +215,8 @@ struct server {
         struct access_log log;
         struct berth_workers *workers;
         struct addresses *addresses; /* NULL: --per-address is not given */
+        struct access *access;       /* NULL: everybody may do everything; under `messages` */
+        struct auth_failures *failures;
         struct admin *admin;
         int root;
         struct store_tree *tree;
@@ -239,9 +248,10 @@ enum {
         MAX_ENDING = 4096,           /* closes in flight of connections that were at rest, per shard */
         MAX_SWEEP = 65536,           /* connections ended in one sweep */
         MAX_SKIPPED_BODY = 16 << 20, /* a longer body on a GET is refused (413) */
+        MAX_CHECKS = 2,              /* passwords being hashed at a time, per shard */
 };
 
-enum shard_message { SHARD_DRAIN, SHARD_END, SHARD_LOOK, SHARD_MESSAGES };
+enum shard_message { SHARD_DRAIN, SHARD_END, SHARD_LOOK, SHARD_ACCESS, SHARD_MESSAGES };
 
 /* A piece of received bytes: a buffer of the port, linked to the next of its connection. */
 struct piece {
@@ -280,12 +290,17 @@ struct shard {
         struct list for_listing; /* requests that wait for a place among listings, first come first */
         struct list for_send;    /* ... among sends */
         struct list for_change;  /* ... among changes */
+        struct list for_check;   /* ... to have a password checked */
         struct piece pieces[BUFFER_COUNT];
         uint32_t pieces_held;        /* of them, by connections */
         struct accepting *listeners; /* own ones, by the spec */
         struct accepting **borrowed; /* by shard, then by spec; NULL: none yet */
         atomic_bool full;            /* accepts nothing for now: the others shall */
         atomic_bool told;            /* messages[SHARD_LOOK] is under way */
+        struct access *access;       /* NULL: everybody may do everything */
+        struct auth_cache *verdicts; /* by `access` */
+        atomic_bool access_told;     /* messages[SHARD_ACCESS] is under way */
+        uint32_t checks, pausing;    /* requests whose password is being hashed; that wait since somebody guesses */
         struct berth_timer tick;
         struct berth_op messages[SHARD_MESSAGES];
         struct log_writer log;
@@ -471,7 +486,8 @@ struct download {
         uint32_t deadline; /* shard seconds */
         uint16_t status;
         bool keep_alive;
-        uint8_t target_size, referer_size, agent_size, minor; /* of the log line, in `text` one behind the other */
+        uint8_t target_size, user_size, referer_size, agent_size; /* of the log line, in `text` one behind the other */
+        uint8_t minor;
         char text[DOWNLOAD_TEXT_BYTES];
 };
 
@@ -491,6 +507,10 @@ void download_sweep(struct shard *shard);
 enum step {
         STEP_READ_HEAD,
         STEP_PEER,
+        STEP_ACCESS,
+        STEP_ACCESS_CHECK,
+        STEP_ACCESS_CHECKED,
+        STEP_ACCESS_REFUSED,
         STEP_CONTINUE,
         STEP_SKIP_BODY,
         STEP_CHANGE,
@@ -537,7 +557,7 @@ struct request {
         struct list node;  /* in shard->active */
         struct list place; /* in shard->for_listing or for_send, while it waits there */
         enum step step;
-        bool in_flight; /* `op`, `opening` or `call` */
+        bool in_flight; /* `op`, `opening`, `call` or `pause` */
         bool on_socket; /* ... and it is `op`, a send on the connection */
         bool wants_input;
         bool from_memory; /* `op` sends what send_file tells from memory */
@@ -545,6 +565,9 @@ struct request {
         bool keep_alive;  /* after this request */
         bool head_seen;   /* there is something to log */
         bool chunked;     /* the answer is */
+        bool pausing;     /* `pause` is in flight */
+        bool has_check;   /* has one of the places for it */
+        uint16_t denied;  /* the status that access.c has decided on, once the body is skipped; 0: none */
         uint8_t encoding; /* content coding of `file`: HTTP_BR ..., 0 none */
         int status;
         int refused;         /* the status for a head that is none */
@@ -562,6 +585,8 @@ struct request {
         struct berth_op op;
         struct store_opening opening;
         struct berth_call call;
+        struct berth_timer pause;
+        struct access *access; /* by which a worker checks the password */
         struct berth_send_file send_file;
         struct berth_vec vecs[2];
 
@@ -577,7 +602,6 @@ struct request {
         bool digested;           /* ... and they are known */
         struct change *change;   /* when it changes something or asks for properties; change.h */
         bool json, has_listing, has_send, has_parts, has_change; /* has one of the places for it */
-        char user[64];  /* who asks; empty: nobody has said */
         bool proxied; /* it comes from a trusted proxy */
 
         uint16_t path_size;
@@ -585,6 +609,7 @@ struct request {
         uint32_t scanned, early_size;
         char *long_head; /* instead of early[] */
         struct http_head head;
+        char user[AUTH_USER_BYTES]; /* who asks; "": anonymous */
         char early[EARLY_BYTES];
         char path[HTTP_MAX_PATH + 16];
         char out[OUT_BYTES];
@@ -675,11 +700,17 @@ int body_take(struct request *r, struct span piece, size_t *used, struct span *b
 void request_resume(struct berth_op *op);
 void request_opened(struct store_opening *opening);
 void request_called(struct berth_op *op);
+/* What they do: an op has completed. */
+void request_came_back(struct request *request);
 
 /* Steps, in the files where they stand. */
 enum next step_read_head(struct request *r); /* body.c */
 enum next step_peer(struct request *r);
-enum next step_continue(struct request *r);
+enum next step_access(struct request *r); /* access.c */
+enum next step_access_check(struct request *r);
+enum next step_access_checked(struct request *r);
+enum next step_access_refused(struct request *r);
+enum next step_continue(struct request *r); /* body.c */
 enum next step_skip_body(struct request *r);
 enum next step_change(struct request *r); /* change.c */
 enum next step_begin(struct request *r);
@@ -707,6 +738,38 @@ enum next step_list_filled(struct request *r);
 enum next step_list_sent(struct request *r);
 enum next step_sent(struct request *r); /* request.c */
 enum next step_finish(struct request *r);
+
+/* ---- who may do what (access.c) ---- */
+
+/* Reads the files that the options name, if any, once it is known where the server listens. 0, or -errno after a line
+ * on stderr (-EINVAL: what is asked for is refused). */
+int access_open(struct server *server);
+void access_close(struct server *server);
+/* Reads them anew and tells the shards; files that are wrong change nothing. The main thread. */
+void access_reload(struct server *server);
+/* The shard takes what the server has now, and forgets all verdicts. 0 or -ENOMEM. */
+int access_take(struct shard *shard);
+void access_leave(struct shard *shard);
+
+/* For who asks on another thread or later: a reference of one's own to shard->access. access_drop(NULL) is fine. */
+struct access *access_hold(struct access *access);
+void access_drop(struct access *access);
+
+/* What a method needs at its path. */
+enum auth_right access_needed(enum http_method method);
+/* As auth_right_at() and auth_less_beneath(), with the path as it stands in request->path: decoded, no '/' in front. */
+enum auth_right access_right(const struct access *access, const char *user, struct span path);
+bool access_less_beneath(const struct access *access, const char *user, struct span path, enum auth_right right);
+
+static inline bool access_allows(const struct request *r, struct span path, enum auth_right right)
+{
+        return !r->shard->access || access_right(r->shard->access, r->user, path) >= right;
+}
+
+/* Answers a request that was denied. */
+enum next access_answer(struct request *r);
+/* Gives back what it holds of all this. */
+void access_let_go(struct request *r);
 
 /* ---- answers (respond.c) ---- */
 

@@ -250,8 +250,10 @@ static void run_until_signal(struct server *server, const sigset_t *set)
 {
         int signal_number = 0;
         while (sigwait(set, &signal_number) == 0 && !is_end(signal_number))
-                if (signal_number == SIGHUP)
+                if (signal_number == SIGHUP) {
                         reopen_log(server);
+                        access_reload(server);
+                }
         say("finishing; a second signal ends at once");
         pthread_mutex_lock(&server->messages);
         atomic_store(&server->draining, true);
@@ -358,8 +360,11 @@ int serve_command(int argc, char **argv)
         if (!error)
                 error = listeners_prepare(&server.listeners, &server.options);
         if (!error)
+                error = access_open(&server);
+        if (!error)
                 error = serve(&server);
         int result = error == -EINVAL ? 2 : error ? 1 : 0;
+        access_close(&server);
         listeners_finish(&server.listeners);
         log_close(&server.log);
         store_tree_destroy(server.tree);

@@ -75,6 +75,10 @@ static void message_arrived(struct berth_op *op)
                 accept_look(shard);
                 return;
         }
+        if (op->result == SHARD_ACCESS) {
+                access_take(shard);
+                return;
+        }
         drain(shard);
         if (op->result == SHARD_END)
                 end_all(shard);
@@ -212,9 +216,11 @@ static void make_pools(struct shard *shard)
 
 static void make_lists(struct shard *shard)
 {
-        struct list *const lists[] = { &shard->hot,      &shard->fresh,   &shard->resting,  &shard->waiting,
-                                       &shard->readable, &shard->ending,  &shard->active,   &shard->for_listing,
-                                       &shard->for_send, &shard->sending, &shard->lingering, &shard->for_change };
+        struct list *const lists[] = {
+                &shard->hot,       &shard->fresh,     &shard->resting,    &shard->waiting, &shard->readable,
+                &shard->ending,    &shard->active,    &shard->for_listing, &shard->for_send, &shard->for_change,
+                &shard->for_check, &shard->sending,   &shard->lingering,
+        };
         for (size_t i = 0; i < array_count(lists); i++)
                 list_init(lists[i]);
 }
@@ -230,7 +236,9 @@ int shard_start(struct shard *shard)
         shard->started_ms = berth_port_now_ms(shard->port);
         for (unsigned i = 0; i < SHARD_MESSAGES; i++)
                 shard->messages[i].done = message_arrived;
-        error = accept_listen(shard);
+        error = access_take(shard);
+        if (!error)
+                error = accept_listen(shard);
         if (error)
                 return error;
         shard->tick.op.done = tick;
@@ -256,6 +264,7 @@ void shard_stop(struct shard *shard)
         log_writer_finish(&shard->log);
         accept_finish(shard);
         slab_finish(&shard->changes);
+        access_leave(shard);
         slab_finish(&shard->downloads);
         slab_finish(&shard->requests);
         slab_finish(&shard->actives);
@@ -272,7 +281,8 @@ bool shard_turn(struct shard *shard, int timeout_ms)
         }
         shard->now_seconds = (uint32_t)((berth_port_now_ms(shard->port) - shard->started_ms) / 1000);
         conn_admit(shard);
-        if (!list_empty(&shard->for_listing) || !list_empty(&shard->for_send) || !list_empty(&shard->for_change))
+        if (!list_empty(&shard->for_listing) || !list_empty(&shard->for_send) || !list_empty(&shard->for_change) ||
+            !list_empty(&shard->for_check))
                 request_admit(shard);
         if (!list_empty(&shard->ending))
                 conn_end_some(shard);

@@ -21,7 +21,18 @@ int tree_prepare(struct change *c)
         c->depth = dav_parse_depth(http_field(&r->head, HTTP_DEPTH), DAV_DEPTH_INFINITY);
         if (c->depth < 0 || c->depth == 1 || (r->head.method == HTTP_MOVE && c->depth != DAV_DEPTH_INFINITY))
                 return 400;
-        return r->path_size == 0 || size == 0 ? 403 : 0;
+        bool moves = r->head.method == HTTP_MOVE;
+        bool may = gate_may(c, r->path, true, moves ? AUTH_WRITE : AUTH_READ) &&
+                   gate_may(c, c->destination, true, AUTH_WRITE);
+        return r->path_size == 0 || size == 0 || !may ? 403 : 0;
+}
+
+int delete_prepare(struct change *c)
+{
+        struct span depth = http_field(&c->request->head, HTTP_DEPTH);
+        if (dav_parse_depth(depth, DAV_DEPTH_INFINITY) != DAV_DEPTH_INFINITY)
+                return 400;
+        return c->request->path_size == 0 || !gate_may(c, c->request->path, true, AUTH_WRITE) ? 403 : 0;
 }
 
 /* ---- members that stay ---- */
@@ -133,11 +144,6 @@ static int delete(struct change *c)
 
 int delete_run(struct change *c)
 {
-        struct span depth = http_field(&c->request->head, HTTP_DEPTH);
-        if (c->request->path_size == 0)
-                return 403;
-        if (dav_parse_depth(depth, DAV_DEPTH_INFINITY) != DAV_DEPTH_INFINITY)
-                return 400;
         int error = store_enter(&c->section, change_tree(c), c->request->path);
         if (error)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);

@@ -1,8 +1,8 @@
 /* Going through a tree: every folder, then what is in it, then the folder again.
  *
  * A level is a folder on the way down, with a piece of its entries. Only the lowest STORE_OPEN_LEVELS are kept open; coming
- * back to one that was closed, it is found by ".." from the one below and must be the same folder still. So the length of
- * paths does not matter, and nothing that is renamed meanwhile leads elsewhere.
+ * back to one that was closed, it is found by ".." from the one below, must be the same folder still, and is read on from
+ * behind the last entry told. So the length of paths does not matter, and nothing that is renamed meanwhile leads elsewhere.
  */
 #include "store/store_priv.h"
 
@@ -104,11 +104,7 @@ static void go_down(struct store_descent *descent)
         level->error = open_level(descent, level);
         descent->depth++;
         if (descent->depth > STORE_OPEN_LEVELS) {
-                struct store_level *high = &descent->levels[descent->depth - 1 - STORE_OPEN_LEVELS];
-
-                if (high->folder >= 0)
-                        close(high->folder);
-                high->folder = -1;
+                close_level(&descent->levels[descent->depth - 1 - STORE_OPEN_LEVELS]);
         }
 }
 
@@ -117,15 +113,16 @@ static void reopen(struct store_level *level, int below)
 {
         struct stat st;
 
+        level->at = level->got = 0;
         level->folder = openat(below, "..", FOLDER_FLAGS);
-        if (level->folder >= 0 && fstat(level->folder, &st) == 0 && st.st_dev == level->device &&
+        level->dents = malloc(STORE_DENTS_BYTES);
+        if (level->folder >= 0 && level->dents && fstat(level->folder, &st) == 0 && st.st_dev == level->device &&
             st.st_ino == level->inode && lseek(level->folder, level->cookie, SEEK_SET) >= 0)
                 return;
         if (level->folder >= 0)
                 close(level->folder);
         level->folder = -1; /* `below` was moved away: the way back is lost */
-        level->error = -ESTALE;
-        level->at = level->got;
+        level->error = level->dents ? -ESTALE : -ENOMEM;
 }
 
 static enum store_step go_up(struct store_descent *descent)

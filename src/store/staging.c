@@ -58,12 +58,14 @@ int store_tree_create(struct store_tree **out, int root, bool links, bool durabl
 }
 
 static unsigned empty_staging(int folder);
+static void remove_top(int above, int top);
 
 static void give_up_place(struct store_place *place)
 {
         empty_staging(place->folder);
         unlinkat(place->top, place->name, AT_REMOVEDIR);
-        unlinkat(place->above, STORE_STAGING, AT_REMOVEDIR); /* fails while others have theirs in it */
+        store_flock(place->top, STORE_BUSY_MS);
+        remove_top(place->above, place->top);
         close(place->folder);
         close(place->top);
         close(place->above);
@@ -136,6 +138,14 @@ static bool still_named(int above, int top)
 
         return fstatat(above, STORE_STAGING, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(top, &held) == 0 &&
                named.st_ino == held.st_ino && named.st_dev == held.st_dev;
+}
+
+/* Fails while others have theirs in it. `top` is locked: nobody is about to make one. But it may have been removed before, and
+ * what has its name now is another one, of others. */
+static void remove_top(int above, int top)
+{
+        if (still_named(above, top))
+                unlinkat(above, STORE_STAGING, AT_REMOVEDIR);
 }
 
 /* Opens and locks the staging folder of that mount; -ENOENT with `make` false when there is none. Where there is no flock,
@@ -418,7 +428,7 @@ static unsigned clean_top(int above, int top)
         }
         if (entries)
                 closedir(entries);
-        unlinkat(above, STORE_STAGING, AT_REMOVEDIR);
+        remove_top(above, top);
         return removed;
 }
 

@@ -311,11 +311,25 @@ static int take_over(struct store_upload *upload, int folder, const char *name, 
         return store_xattr_copy(folder, name, upload->file, true);
 }
 
-/* The time is taken now and not when the first byte came, so that of two uploads the later one in place is the younger. */
+/* The time of its last byte, mostly: to set another costs as much as the rest of a small upload's attributes. */
+static bool is_younger(int file, const struct store_state *old)
+{
+        struct stat now;
+
+        if (old->kind == STORE_NOTHING)
+                return true;
+        return fstat(file, &now) == 0 && (now.st_mtim.tv_sec > old->modified.tv_sec ||
+                                          (now.st_mtim.tv_sec == old->modified.tv_sec &&
+                                           now.st_mtim.tv_nsec > old->modified.tv_nsec));
+}
+
+/* Of two uploads the later one in place is the younger. */
 static int stamp(int file, const struct timespec *wanted, const struct store_state *old)
 {
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 
+        if (!wanted && is_younger(file, old))
+                return 0;
         if (wanted)
                 times[1] = *wanted;
         else

@@ -207,7 +207,7 @@ def test_pools_and_refusals_are_always_there(admin):
         assert 0 <= metrics[f'berth_pool_used{{pool="{pool}"}}'] <= metrics[f'berth_pool_limit{{pool="{pool}"}}']
         assert f'berth_memory_bytes{{pool="{pool}"}}' in metrics
     reasons = ['descriptors', 'memory', 'connections', 'address', 'requests', 'sends', 'listings', 'heads', 'files',
-               'shed_idle', 'late_head', 'late_body', 'stalled_reader']
+               'shed_idle', 'late_head', 'late_body', 'stalled_reader', 'auth']
     for reason in reasons:
         assert metrics[f'berth_refusals_total{{reason="{reason}"}}'] == 0
 

@@ -197,7 +197,8 @@ static inline bool mount_small(struct shop *shop, const char *path, const char *
 enum { CHILD_GOOD = 0, CHILD_SKIPPED = 77 };
 
 /* Runs it in a child; what is false there shows by its line. */
-#define child_ensure(x) ((x) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x), _exit(1)))
+#define child_ensure(x)                                                                                                \
+        ((x) ? (void)0 : (fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #x, strerror(errno)), _exit(1)))
 
 static inline void in_child(struct shop *shop, void (*run)(struct shop *shop))
 {

@@ -1,0 +1,137 @@
+/* Credentials as they come in the Authorization field (RFC 7617, RFC 6750), and checking a password, which is slow. */
+#include "auth/auth_priv.h"
+
+#include <crypt.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+/* ---- the field ---- */
+
+bool auth_scheme(struct span authorization, struct span scheme, struct span *credentials)
+{
+        struct span rest = span_trim(authorization);
+        if (!span_equal_nocase(span_cut(&rest, ' '), scheme) || !rest.data)
+                return false;
+        *credentials = span_trim(rest);
+        return true;
+}
+
+/* Whole groups of four, '=' at the end only: EVP_DecodeBlock forgives more. Returns how many there are, or -1. */
+static int base64_padding(struct span s)
+{
+        int padding = 0;
+        if (s.size == 0 || s.size % 4 != 0)
+                return -1;
+        while (padding < 2 && s.data[s.size - 1] == '=') {
+                s.size--;
+                padding++;
+        }
+        for (size_t i = 0; i < s.size; i++) {
+                char c = s.data[i];
+                bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+                if (!letter && c != '+' && c != '/')
+                        return -1;
+        }
+        return padding;
+}
+
+/* RFC 7617: a name has no colon, neither has control bytes. A NUL would hide from crypt(3) what is behind it. */
+bool auth_basic_decode(struct auth_basic *basic, struct span credentials)
+{
+        int padding = base64_padding(credentials);
+        if (padding < 0 || credentials.size / 4 * 3 > AUTH_BASIC_BYTES)
+                return false;
+        int size = EVP_DecodeBlock((unsigned char *)basic->text, (const unsigned char *)credentials.data,
+                                   (int)credentials.size);
+        if (size < padding)
+                return false;
+        basic->all = basic->password = (struct span){ basic->text, (size_t)(size - padding) };
+        basic->text[basic->all.size] = '\0';
+        basic->name = span_cut(&basic->password, ':');
+        return basic->password.data && auth_valid_name(basic->name) &&
+               !memchr(basic->password.data, '\0', basic->password.size);
+}
+
+/* ---- checking ---- */
+
+/* crypt_rn(3) tells a failure by NULL, others of its family also by a result that begins with '*'. Its work space is
+ * 32 KiB. */
+static int hash_password(const char *password, const char *setting, char out[CRYPT_OUTPUT_SIZE])
+{
+        struct crypt_data *data = calloc(1, sizeof(*data));
+        if (!data)
+                return -ENOMEM;
+        const char *result = crypt_rn(password, setting, data, (int)sizeof(*data));
+        int error = result && result[0] != '*' ? 0 : errno == ENOMEM ? -ENOMEM : -EINVAL;
+        memset(out, 0, CRYPT_OUTPUT_SIZE);
+        if (!error)
+                strncpy(out, result, CRYPT_OUTPUT_SIZE - 1);
+        OPENSSL_cleanse(data, sizeof(*data));
+        free(data);
+        return error;
+}
+
+/* Both in a room of one size, so that the comparison takes as long wherever they differ. */
+bool auth_password_fits(struct span password, const char *hash)
+{
+        char made[CRYPT_OUTPUT_SIZE], wanted[CRYPT_OUTPUT_SIZE] = "";
+        ensure(password.data[password.size] == '\0' && strlen(hash) < sizeof(wanted));
+        strcpy(wanted, hash);
+        bool fits = hash_password(password.data, hash, made) == 0 && CRYPTO_memcmp(made, wanted, sizeof(made)) == 0;
+        OPENSSL_cleanse(made, sizeof(made));
+        return fits;
+}
+
+int auth_password_works(const char *hash)
+{
+        char made[CRYPT_OUTPUT_SIZE];
+        if (strlen(hash) >= sizeof(made))
+                return -EINVAL;
+        return hash_password("", hash, made);
+}
+
+static const struct auth_user *find_user(const struct auth *auth, struct span name)
+{
+        struct auth_user key;
+        if (auth->user_count == 0 || !auth_digest(auth, AUTH_KEY_NAME, name, key.digest))
+                return NULL;
+        const struct auth_user *users = auth->users;
+        size_t low = 0, high = auth->user_count;
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                int order = memcmp(users[middle].digest, key.digest, AUTH_DIGEST_BYTES);
+                if (order == 0)
+                        return &users[middle];
+                if (order < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return NULL;
+}
+
+static enum auth_verdict check_basic(const struct auth *auth, const struct auth_basic *basic,
+                                     char user[AUTH_USER_BYTES])
+{
+        const struct auth_user *known = find_user(auth, basic->name);
+        const char *hash = known ? known->hash : auth->dummy;
+        bool fits = hash && auth_password_fits(basic->password, hash);
+        if (!fits || !known)
+                return AUTH_BAD;
+        strcpy(user, known->name);
+        return AUTH_GOOD;
+}
+
+enum auth_verdict auth_check(const struct auth *auth, struct span authorization, char user[AUTH_USER_BYTES])
+{
+        struct auth_basic basic;
+        struct span credentials;
+        enum auth_verdict verdict = AUTH_BAD;
+        user[0] = '\0';
+        if (auth_scheme(authorization, SPAN("Basic"), &credentials) && auth_basic_decode(&basic, credentials))
+                verdict = check_basic(auth, &basic, user);
+        OPENSSL_cleanse(&basic, sizeof(basic));
+        return verdict;
+}
