@@ -200,6 +200,12 @@ void conn_receive(struct conn *conn)
         transport_receive(conn, &conn->active->input);
 }
 
+void conn_receive_anew(struct conn *conn)
+{
+        if (has(conn, ARMED))
+                berth_cancel(shard_here->port, &conn->active->input); /* receive_stopped() goes on */
+}
+
 static void rest(struct conn *conn)
 {
         fall_asleep(conn);

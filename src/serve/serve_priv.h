@@ -443,6 +443,9 @@ void conn_join(struct conn *conn);
 /* Makes sure that a receive is armed. */
 void conn_receive(struct conn *conn);
 
+/* Arms it anew: then it looks before it waits. */
+void conn_receive_anew(struct conn *conn);
+
 /* The peer has sent its end. */
 bool conn_input_ended(const struct conn *conn);
 enum conn_state conn_state(const struct conn *conn);
@@ -582,6 +585,7 @@ struct request {
         uint32_t deadline;   /* shard seconds */
         uint32_t send_since; /* when the send began */
         uint64_t progress;   /* of a send_file, at the last look */
+        uint64_t heard;      /* bytes of head and body, at the last look */
         uint64_t started_us;
         uint64_t body_left; /* of the request's body, still to be skipped */
         uint64_t body_skipped;
