@@ -414,18 +414,27 @@ static bool too_much(struct conn *conn)
         return true;
 }
 
-/* The next piece of an upload, while the one before is written: many, as long as there are buffers for others. */
-static bool is_upload(const struct conn *conn)
+static const struct request *busy_with(const struct conn *conn)
 {
-        const struct request *r = conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
-        return r && r->step == STEP_WRITTEN && !r->change->body_complete;
+        return conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
 }
 
+/* Of a change that was begun: its bytes are in time, whenever they come. */
+static bool body_is_due(const struct conn *conn)
+{
+        const struct request *r = busy_with(conn);
+        return r && r->step >= STEP_BEGIN && r->step < STEP_RUN && !r->change->body_complete;
+}
+
+/* Of a body many, while what came before is written, as long as there are buffers for others; of one that waits for its
+ * place few. */
 static unsigned pieces_ahead(const struct conn *conn)
 {
-        if (is_upload(conn))
-                return shard_here->pieces_held > MAX_SURPLUS ? 1 : UPLOAD_PIECES;
-        return MAX_CHAIN_PIECES;
+        const struct request *r = busy_with(conn);
+        bool due = body_is_due(conn);
+        if ((r && r->step == STEP_CHANGE) || (due && shard_here->pieces_held > MAX_SURPLUS))
+                return 1;
+        return due && r->step == STEP_WRITTEN ? UPLOAD_PIECES : MAX_CHAIN_PIECES;
 }
 
 /* While an answer goes out: kept for the next request. */
@@ -435,7 +444,7 @@ static void bytes_ahead(struct conn *conn)
         bool busy = conn_state(conn) == CONN_BUSY;
         if (active->input_held.count >= pieces_ahead(conn) && has(conn, ARMED))
                 berth_cancel(shard_here->port, &active->input);
-        if ((busy && active->request->wants_input) || is_upload(conn) || !too_much(conn))
+        if ((busy && active->request->wants_input) || body_is_due(conn) || !too_much(conn))
                 if (busy)
                         request_input(active->request);
 }
