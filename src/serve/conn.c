@@ -404,37 +404,40 @@ void conn_rested(struct berth_handle *handle)
         receive_first(shard);
 }
 
+/* An upload of which more is to come, while a job looks at its name or writes the piece before: as many pieces as there are
+ * buffers for others. Each gives all of them back when its job is done, whatever its client does, so nobody is the worse. */
+static bool is_upload(const struct conn *conn)
+{
+        const struct request *r = conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
+        return r && (r->step == STEP_BEGUN || r->step == STEP_WRITTEN) && !r->change->body_complete;
+}
+
+static unsigned pieces_ahead(const struct conn *conn)
+{
+        if (is_upload(conn))
+                return shard_here->pieces_held > MAX_SURPLUS ? 1 : UPLOAD_PIECES;
+        return MAX_CHAIN_PIECES;
+}
+
+/* What comes behind a request whose answer is the last one is of no use; a reset would take the answer away. */
+static bool is_useless(const struct conn *conn)
+{
+        const struct request *r = conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
+        return r && r->status && !r->keep_alive;
+}
+
 /* Bytes ahead of their time are kept, but not so many that other connections find no buffer. */
 static bool too_much(struct conn *conn)
 {
         if (shard_here->pieces_held <= MAX_SURPLUS)
                 return false;
-        refused(shard_here, REFUSED_BUFFERS);
-        conn_end(conn, true);
-        return true;
-}
-
-static const struct request *busy_with(const struct conn *conn)
-{
-        return conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
-}
-
-/* Of a change that was begun: its bytes are in time, whenever they come. */
-static bool body_is_due(const struct conn *conn)
-{
-        const struct request *r = busy_with(conn);
-        return r && r->step >= STEP_BEGIN && r->step < STEP_RUN && !r->change->body_complete;
-}
-
-/* Of a body many, while what came before is written, as long as there are buffers for others; of one that waits for its
- * place few. */
-static unsigned pieces_ahead(const struct conn *conn)
-{
-        const struct request *r = busy_with(conn);
-        bool due = body_is_due(conn);
-        if ((r && r->step == STEP_CHANGE) || (due && shard_here->pieces_held > MAX_SURPLUS))
-                return 1;
-        return due && r->step == STEP_WRITTEN ? UPLOAD_PIECES : MAX_CHAIN_PIECES;
+        if (!is_useless(conn) && !(conn_state(conn) == CONN_BUSY && request_refuse_body(conn->active->request))) {
+                refused(shard_here, REFUSED_BUFFERS);
+                conn_end(conn, true);
+                return true;
+        }
+        chain_free(shard_here, &conn->active->input_held);
+        return false;
 }
 
 /* While an answer goes out: kept for the next request. */
@@ -444,7 +447,7 @@ static void bytes_ahead(struct conn *conn)
         bool busy = conn_state(conn) == CONN_BUSY;
         if (active->input_held.count >= pieces_ahead(conn) && has(conn, ARMED))
                 berth_cancel(shard_here->port, &active->input);
-        if ((busy && active->request->wants_input) || body_is_due(conn) || !too_much(conn))
+        if ((busy && active->request->wants_input) || is_upload(conn) || !too_much(conn))
                 if (busy)
                         request_input(active->request);
 }

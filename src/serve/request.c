@@ -369,6 +369,15 @@ static void no_place(struct request *r)
         respond_error(r, 503, "Retry-After: 10\r\n");
 }
 
+bool request_refuse_body(struct request *r)
+{
+        if (list_empty(&r->place) || (r->step != STEP_CHANGE && r->step != STEP_ACCESS_CHECK))
+                return false;
+        r->keep_alive = false;
+        no_place(r);
+        return true;
+}
+
 static void overdue(struct request *r)
 {
         if (!list_empty(&r->place)) {
