@@ -46,7 +46,7 @@ enum store_kind { STORE_NOTHING, STORE_IS_FILE, STORE_IS_FOLDER, STORE_IS_LINK, 
 struct store_state {
         enum store_kind kind; /* STORE_NOTHING: there is none, the rest is zero */
         uint64_t size, inode, device;
-        uint32_t mode, links; /* permission bits; hard links */
+        uint32_t mode, links;                    /* permission bits; hard links */
         struct timespec modified, changed, born; /* born.tv_sec 0: not known */
         uint16_t etag_size;
         char etag[STORE_ETAG_BYTES]; /* of a file the same as store_file's, of a folder made likewise */
@@ -73,8 +73,8 @@ struct store_section {
 int store_enter(struct store_section *section, struct store_tree *tree, const char *path);
 /* Two at once (COPY, MOVE), in an order that cannot deadlock; they may lie in one folder. On -ENOENT or -ENOTDIR
  * *second_failed tells whose. */
-int store_enter_two(struct store_section *first, struct store_section *second, struct store_tree *tree, const char *first_path,
-                    const char *second_path, bool *second_failed);
+int store_enter_two(struct store_section *first, struct store_section *second, struct store_tree *tree,
+                    const char *first_path, const char *second_path, bool *second_failed);
 void store_leave(struct store_section *section);
 void store_leave_two(struct store_section *first, struct store_section *second);
 
@@ -87,7 +87,8 @@ struct store_upload;
 
 /* 0; -ENOENT or -ENOTDIR when the folder above is missing; -EISDIR never. `expected_bytes`: size if known (fallocate'd only
  * when more than 1 MiB, so that -ENOSPC and -EDQUOT come before the bytes do), else UINT64_MAX. */
-int store_upload_create(struct store_upload **upload, struct store_tree *tree, const char *path, uint64_t expected_bytes);
+int store_upload_create(struct store_upload **upload, struct store_tree *tree, const char *path,
+                        uint64_t expected_bytes);
 /* Appends. All or an error. */
 int store_upload_write(struct store_upload *upload, const struct iovec *vecs, int count);
 uint64_t store_upload_size(const struct store_upload *upload);
@@ -158,17 +159,18 @@ int store_remove(struct store_section *section, struct store_watch *watch);
 int store_copy(struct store_section *from, struct store_section *to, bool deep, bool replace, struct store_watch *watch,
                bool *created);
 /* The same by rename, or by copy and removal across file systems. */
-int store_move(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch, bool *created);
+int store_move(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch,
+               bool *created);
 
 /* ---- walking (walk.c): for PROPFIND; in the order of the file system, memory for one folder's piece and the way down ---- */
 
 struct store_walk;
 
 struct store_member {
-        const char *path;    /* relative to the root; until the next call */
-        const char *name;    /* last part of it */
+        const char *path; /* relative to the root; until the next call */
+        const char *name; /* last part of it */
         struct store_state state;
-        int folder;          /* descriptor of the folder that holds it, for store_property_each(); until the next call */
+        int folder; /* descriptor of the folder that holds it, for store_property_each(); until the next call */
         bool has_attributes; /* false: it certainly has no property, no lock, and no other user.* attribute */
 };
 
@@ -180,7 +182,8 @@ struct store_walk_options {
         bool hidden, links;
         bool attributes; /* find out has_attributes; else it is true */
 };
-int store_walk_create(struct store_walk **walk, struct store_tree *tree, const char *path, const struct store_walk_options *options);
+int store_walk_create(struct store_walk **walk, struct store_tree *tree, const char *path,
+                      const struct store_walk_options *options);
 /* 1 and the next, the first being `path` itself, folders before what is in them; 0 at the end; -errno. */
 int store_walk_next(struct store_walk *walk, struct store_member *member);
 void store_walk_destroy(struct store_walk *walk);
@@ -222,9 +225,9 @@ int store_attribute_set(struct store_section *section, const char *name, struct 
 
 enum {
         STORE_TOKEN_BYTES = 45,
-        STORE_OWNER_BYTES = 1024,    /* of the owner's XML kept; longer: -E2BIG */
+        STORE_OWNER_BYTES = 1024, /* of the owner's XML kept; longer: -E2BIG */
         STORE_USER_BYTES = 64,
-        STORE_MAX_SHARED = 8,        /* locks on one file or folder; then -ENOSPC */
+        STORE_MAX_SHARED = 8, /* locks on one file or folder; then -ENOSPC */
 };
 
 struct store_lock {
@@ -243,8 +246,8 @@ struct store_lock {
 int store_locks_on(struct store_tree *tree, const char *path, int (*each)(void *context, const struct store_lock *lock),
                    void *context);
 /* Only those whose root this member is (no look at the folders above). */
-int store_locks_at(int folder, const char *name, const char *path, int (*each)(void *context, const struct store_lock *lock),
-                   void *context);
+int store_locks_at(int folder, const char *name, const char *path,
+                   int (*each)(void *context, const struct store_lock *lock), void *context);
 
 /* Adds a lock to what stands there; something must. The section must be entered; conflicts above it are checked here, and
  * of an `infinite` one beneath it as well: -EAGAIN and *conflict (if not NULL) is the path of the lock in the way, 4,096
