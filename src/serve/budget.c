@@ -22,11 +22,19 @@ enum {
         RING_BYTES = 160 << 10,     /* of io_uring, with its queues */
         FILE_BYTES = 1280,          /* a known file with its path and the kernel's share of ours */
         RESERVED_DESCRIPTORS = 256, /* for files being opened, the log, the threads' own */
+        BACKLOG_PART = 32,          /* of a control group's memory, all backlogs together */
+        LEAST_BACKLOG = 16,
 };
 
 uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards)
 {
         return whole / shards + (index < whole % shards);
+}
+
+uint32_t budget_backlog(uint32_t wanted, uint64_t room_bytes, uint32_t queues)
+{
+        uint64_t most = room_bytes / BACKLOG_PART / KERNEL_CONNECTION_BYTES / queues;
+        return (uint32_t)min_of((uint64_t)wanted, max_of(most, (uint64_t)LEAST_BACKLOG));
 }
 
 /* ---- what it comes to ---- */

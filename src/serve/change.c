@@ -303,7 +303,7 @@ static int64_t begin_job(struct berth_call *call)
                 return change_status(error);
         int status = gate_conditions(c, &now);
         if (!status && is_writing(c->request->head.method))
-                status = gate_locks(c, c->request->path, now.kind == STORE_NOTHING);
+                status = gate_locks(c, c->request->path, gate_effect_of(&now));
         if (status == 423)
                 gate_tell_conflict(c);
         bool puts = c->body == BODY_SMALL || c->body == BODY_UPLOAD;

@@ -114,9 +114,18 @@ int change_status(int64_t error);
 
 /* RFC 9110 13.2.2 and the If header (RFC 4918 10.4): 0, 304 or 412. `now` is what stands at the request's path. */
 int gate_conditions(struct change *c, const struct store_state *now);
-/* Locks on `path` whose token was not submitted: 0 or 423, and c->conflict tells the lock's root. `member`: the name itself
- * comes or goes, so that locks of the folder above count, too. */
-int gate_locks(struct change *c, const char *path, bool member);
+enum gate_effect {
+        GATE_CONTENT, /* what stands there changes */
+        GATE_CREATES, /* nothing stands there: a name comes, so locks of the folder above count; they cover it, too */
+        GATE_REMOVES, /* a name goes: both */
+};
+/* Locks in the way of a change at `path` whose token was not submitted: 0 or 423, and c->conflict tells the lock's root. */
+int gate_locks(struct change *c, const char *path, enum gate_effect effect);
+/* What putting something at a place does there. */
+static inline enum gate_effect gate_effect_of(const struct store_state *now)
+{
+        return now->kind == STORE_NOTHING ? GATE_CREATES : GATE_CONTENT;
+}
 /* The page of a 423 (RFC 4918 16): which lock was in the way. */
 void gate_tell_conflict(struct change *c);
 /* Whether who asks has that right at `path`, and (`whole`) everywhere beneath it. */

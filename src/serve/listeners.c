@@ -350,6 +350,14 @@ int listeners_open(struct listener_set *set, unsigned shards, int backlog)
         return error;
 }
 
+/* Who listens may listen again, for another backlog. */
+void listeners_cut(struct listener_set *set, int backlog)
+{
+        for (unsigned i = 0; i < set->count; i++)
+                if (set->specs[i].descriptor >= 0)
+                        listen(set->specs[i].descriptor, backlog);
+}
+
 int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
                    unsigned owner)
 {

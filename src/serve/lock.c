@@ -74,7 +74,7 @@ static int make_empty(struct change *c)
         struct store_commit commit = { .exclusive = true };
         if (c->request->path_size == 0 || c->request->folder)
                 return 409;
-        int status = gate_locks(c, c->request->path, true);
+        int status = gate_locks(c, c->request->path, GATE_CREATES);
         if (status)
                 return status;
         int error = store_put(&c->section, "", 0, &commit, &state);

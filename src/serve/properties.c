@@ -230,7 +230,7 @@ int patch_properties_run(struct change *c)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
         int status = c->section.now.kind == STORE_NOTHING ? 404 : gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, c->request->path, false);
+                status = gate_locks(c, c->request->path, GATE_CONTENT);
         if (!status)
                 status = patch_all(c);
         store_leave(&c->section);

@@ -263,7 +263,7 @@ static int in_section(struct change *c)
         const char *path = c->request->path;
         int status = gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, path, c->section.now.kind == STORE_NOTHING);
+                status = gate_locks(c, path, gate_effect_of(&c->section.now));
         return status ? status : change_file(c);
 }
 

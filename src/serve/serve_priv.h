@@ -105,6 +105,8 @@ struct listener_set {
 int listeners_prepare(struct listener_set *set, const struct serve_options *options);
 /* Makes each shard's sockets (SO_REUSEPORT), once their number is known. 0, or -errno after a line on stderr. */
 int listeners_open(struct listener_set *set, unsigned shards, int backlog);
+/* Those who are there already keep no more than that. */
+void listeners_cut(struct listener_set *set, int backlog);
 /* Closes what was opened here; the shards have copies. May be called again. */
 void listeners_close(struct listener_set *set);
 void listeners_finish(struct listener_set *set);
@@ -172,6 +174,7 @@ struct limits {
         uint32_t descriptors;  /* RLIMIT_NOFILE */
         uint32_t sockets;      /* that one port can have; no more than descriptors: it is these that bound them */
         uint64_t memory_bytes; /* available: the system's or the control group's */
+        bool grouped;          /* the latter */
         uint64_t files;        /* fs.file-max less what is open */
 };
 
@@ -190,6 +193,10 @@ struct budget {
 /* 0, or -EINVAL after a line that tells the arithmetic: what was asked for does not fit. */
 int budget_make(struct budget *budget, const struct serve_options *options, const struct limits *limits,
                 unsigned shards);
+
+/* Connections that each of `queues` listening sockets may keep, where a control group has `room_bytes` left; no more than
+ * `wanted`. */
+uint32_t budget_backlog(uint32_t wanted, uint64_t room_bytes, uint32_t queues);
 
 /* The part of shard `index` of `shards`: parts add up to the whole, none is 0 where the whole is not less than shards. */
 uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards);
@@ -308,9 +315,10 @@ struct shard {
         uint64_t started_ms;
         uint32_t drain_until; /* seconds */
         bool draining, ended, accept_paused;
-        bool grouped;    /* a control group bounds our memory */
-        bool pressed;    /* ... and it is nearly used up: accepting is paused until it is not */
-        uint32_t pauses; /* ticks in a row that found accepting paused */
+        bool grouped;        /* a control group bounds our memory */
+        uint32_t look_every; /* ... and is looked at after so many connections */
+        bool pressed;        /* ... and it is nearly used up: accepting is paused until it is not */
+        uint32_t pauses;     /* ticks in a row that found accepting paused */
         uint32_t max_sends, max_listings, max_long_heads, max_changes;
         uint32_t sends, multiparts, listings, long_heads, endings, changing;
         unsigned changes_seen;    /* of server->changes_made */

@@ -107,7 +107,7 @@ static int make_folder(struct change *c)
 {
         int status = gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, c->request->path, true);
+                status = gate_locks(c, c->request->path, GATE_CREATES);
         if (status)
                 return status;
         if (c->section.now.kind != STORE_NOTHING)
@@ -134,7 +134,7 @@ static int delete (struct change *c)
                 return 404;
         int status = gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, c->request->path, true);
+                status = gate_locks(c, c->request->path, GATE_REMOVES);
         if (status)
                 return status;
         struct failures failures;
@@ -159,9 +159,9 @@ static int may_arrive(struct change *c, bool moves)
                 return 404;
         int status = gate_conditions(c, &c->section.now);
         if (!status && moves)
-                status = gate_locks(c, c->request->path, true);
+                status = gate_locks(c, c->request->path, GATE_REMOVES);
         if (!status)
-                status = gate_locks(c, c->destination, c->other.now.kind == STORE_NOTHING || moves);
+                status = gate_locks(c, c->destination, moves && c->other.now.kind != STORE_NOTHING ? GATE_REMOVES : gate_effect_of(&c->other.now));
         if (!status && c->other.now.kind != STORE_NOTHING && !c->overwrite)
                 status = 412;
         return status;
@@ -213,7 +213,7 @@ static int link_one(struct change *c, bool moves)
                 return c->section.now.kind == STORE_NOTHING ? 404 : 403;
         int status = gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, c->destination, true);
+                status = gate_locks(c, c->destination, GATE_CREATES);
         if (status)
                 return status;
         int error = store_make_hard_link(&c->other, c->request->path);

@@ -347,22 +347,19 @@ static int may_be_written(const struct store_section *section, const struct stor
 }
 
 static int commit_once(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
-                       bool durable)
+                       bool durable, const struct store_state *old)
 {
-        struct store_state old;
-        int error = store_state_at(section->folder, section->name, &old);
+        int error = may_be_written(section, old);
 
+        if (!error && old->kind != STORE_NOTHING)
+                error = commit->exclusive ? -EEXIST : take_over(upload, section->folder, section->name, old);
         if (!error)
-                error = may_be_written(section, &old);
-        if (!error && old.kind != STORE_NOTHING)
-                error = commit->exclusive ? -EEXIST : take_over(upload, section->folder, section->name, &old);
-        if (!error)
-                error = stamp(upload->file, commit->modified, &old);
+                error = stamp(upload->file, commit->modified, old);
         if (!error && durable)
                 error = fsync(upload->file) < 0 ? -errno : 0;
         if (error)
                 return error;
-        return old.kind == STORE_NOTHING ? put_new(upload, section->folder, section->name)
+        return old->kind == STORE_NOTHING ? put_new(upload, section->folder, section->name)
                                          : put_over(upload, section->folder, section->name);
 }
 
@@ -370,14 +367,17 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
                         struct store_state *state)
 {
         bool durable = commit->durable || upload->tree->durable;
-        int error = -EEXIST;
+        struct store_state old = section->now;
+        int error = 0;
 
         ensure(upload->tree == section->tree);
         if (upload->reserved > upload->size && ftruncate(upload->file, (off_t)upload->size) < 0)
                 return -errno;
-        /* Who does not know of sections may create it between our look and our link. */
-        for (unsigned i = 0; error == -EEXIST && i < COMMIT_TRIES; i++) {
-                error = commit_once(upload, section, commit, durable);
+        /* Who does not know of sections may create or remove it between our look and our link. */
+        for (unsigned i = 0; i < COMMIT_TRIES && (i == 0 || error == -EEXIST || error == -ENOENT); i++) {
+                error = i > 0 ? store_state_at(section->folder, section->name, &old) : 0;
+                if (!error)
+                        error = commit_once(upload, section, commit, durable, &old);
                 if (commit->exclusive)
                         break;
         }
