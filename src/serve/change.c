@@ -534,6 +534,6 @@ enum next step_changed(struct request *r)
                 change_field(c, "Retry-After: 1\r\n");
         if (c->page)
                 return send_page(r);
-        return c->status < 300 || c->status == 304 ? respond_empty(r, c->status, c->fields) :
-                                                     respond_error(r, c->status, c->fields);
+        return c->status < 300 || c->status == 304 ? respond_empty(r, c->status, c->fields)
+                                                   : respond_error(r, c->status, c->fields);
 }

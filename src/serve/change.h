@@ -18,11 +18,11 @@
 #include "store/change.h"
 
 enum {
-        UPLOAD_PIECES = 64,       /* of received bytes, written by one call */
+        UPLOAD_PIECES = 64, /* of received bytes, written by one call */
         CHANGE_FIELDS_BYTES = 1024,
-        PART_HEAD_BYTES = 1024,   /* of the one part of a message/byterange */
-        XML_BYTES = 16 << 10,     /* for each change that there may be: what XML bodies take in all */
-        XML_FACTOR = 4,           /* memory for a byte of them */
+        PART_HEAD_BYTES = 1024,    /* of the one part of a message/byterange */
+        XML_BYTES = 16 << 10,      /* for each change that there may be: what XML bodies take in all */
+        XML_FACTOR = 4,            /* memory for a byte of them */
         FAILURES_BYTES = 64 << 10, /* of a multistatus that tells what failed; more is left out */
 };
 
@@ -36,36 +36,36 @@ struct change {
         struct request *request;
         struct shard *shard;
         enum body_kind body;
-        bool begun;          /* STEP_BEGIN is behind it */
+        bool begun; /* STEP_BEGIN is behind it */
         bool body_complete;
-        bool partial;        /* `target` tells where the bytes go */
-        bool byterange;      /* the body starts with a head of its own, which goes to `part` */
+        bool partial;   /* `target` tells where the bytes go */
+        bool byterange; /* the body starts with a head of its own, which goes to `part` */
         bool part_complete;
-        bool link;           /* the body is a symbolic link's target */
-        bool durable;        /* Sync: data */
-        bool conditional;    /* there is an If header: `conditions` */
+        bool link;        /* the body is a symbolic link's target */
+        bool durable;     /* Sync: data */
+        bool conditional; /* there is an If header: `conditions` */
         bool overwrite;
-        bool has_modified;   /* `modified` is to be set */
+        bool has_modified; /* `modified` is to be set */
         int depth;
-        uint32_t small_size; /* bytes of a BODY_SMALL, in the request's out[] */
-        uint64_t received;   /* bytes of the body, less the part's head */
-        uint64_t xml_bytes;  /* counted in shard->xml_bytes */
-        uint32_t write_since; /* shard seconds: when the write in flight began */
-        struct access *access;   /* the rules it is judged by, to its end; NULL: everybody may do everything */
+        uint32_t small_size;   /* bytes of a BODY_SMALL, in the request's out[] */
+        uint64_t received;     /* bytes of the body, less the part's head */
+        uint64_t xml_bytes;    /* counted in shard->xml_bytes */
+        uint32_t write_since;  /* shard seconds: when the write in flight began */
+        struct access *access; /* the rules it is judged by, to its end; NULL: everybody may do everything */
         struct store_upload *upload;
         struct digests *digests; /* to be verified or told; NULL: none */
         struct dav_body *xml;
         const struct dav_request *asked;
-        struct find *find;       /* of a PROPFIND */
-        struct chain writing;    /* pieces that the write in flight reads */
+        struct find *find;    /* of a PROPFIND */
+        struct chain writing; /* pieces that the write in flight reads */
         struct iovec vecs[UPLOAD_PIECES];
         unsigned vec_count;
         struct dav_target target;
         struct timespec modified;
         struct store_section section, other; /* other: the destination of COPY and MOVE */
 
-        int status;          /* the answer's */
-        char *page;          /* its body, malloc'd; NULL: the usual page of that status, or none */
+        int status; /* the answer's */
+        char *page; /* its body, malloc'd; NULL: the usual page of that status, or none */
         size_t page_size;
         size_t fields_size;
         char fields[CHANGE_FIELDS_BYTES]; /* lines, each ended by CRLF */
@@ -137,7 +137,7 @@ int gate_resolve(const struct change *c, struct span value, char *out, bool *fol
 
 /* ---- PUT and PATCH (put.c) ---- */
 
-int put_prepare(struct change *c);  /* what the head says: 0 or a status */
+int put_prepare(struct change *c); /* what the head says: 0 or a status */
 /* `now` is what stands at the path. 0 or a status. */
 int put_begin(struct change *c, const struct store_state *now);
 int put_run(struct change *c);

@@ -378,8 +378,8 @@ static void put_all(struct find *find, struct text *out, const struct store_memb
 static bool put_asked(struct find *find, struct text *out, const struct store_member *member,
                       const struct dav_property *asked)
 {
-        return asked->live == DAV_DEAD ? put_one_dead(out, member, &asked->name) :
-                                         put_live(find, out, member, asked->live);
+        return asked->live == DAV_DEAD ? put_one_dead(out, member, &asked->name)
+                                       : put_live(find, out, member, asked->live);
 }
 
 static void put_these(struct find *find, struct text *out, const struct store_member *member)

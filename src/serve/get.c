@@ -15,12 +15,11 @@
 static const char allowed[] = "Allow: " READING "\r\n";
 static const char capabilities[] = "Allow: " READING "\r\nDAV: 1, 3\r\n";
 static const char all_allowed[] = "Allow: " READING ", " WRITING "\r\n";
-static const char all_capabilities[] =
-        "Allow: " READING ", " WRITING "\r\n"
-        "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
-        "DAV: <" DAV_BERTH_NAMESPACE ">\r\n"
-        "MS-Author-Via: DAV\r\n"
-        "Accept-Patch: application/x-sabredav-partialupdate, message/byterange\r\n";
+static const char all_capabilities[] = "Allow: " READING ", " WRITING "\r\n"
+                                       "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
+                                       "DAV: <" DAV_BERTH_NAMESPACE ">\r\n"
+                                       "MS-Author-Via: DAV\r\n"
+                                       "Accept-Patch: application/x-sabredav-partialupdate, message/byterange\r\n";
 
 /* ---- route ---- */
 

@@ -120,8 +120,8 @@ static int is_sought(void *context, const struct store_lock *lock)
 {
         struct search *search = context;
         struct span token = span_of(lock->token);
-        bool sought = search->token.data ? span_equal(token, search->token) :
-                                           dav_if_submits(&search->c->conditions, token);
+        bool sought = search->token.data ? span_equal(token, search->token)
+                                         : dav_if_submits(&search->c->conditions, token);
         if (sought)
                 search->found = *lock;
         return sought;

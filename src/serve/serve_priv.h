@@ -321,9 +321,9 @@ struct shard {
         uint32_t pauses;     /* ticks in a row that found accepting paused */
         uint32_t max_sends, max_listings, max_long_heads, max_changes;
         uint32_t sends, multiparts, listings, long_heads, endings, changing;
-        unsigned changes_seen;   /* of server->changes_made */
-        uint64_t xml_bytes;      /* of XML bodies being received, with what they become */
-        atomic_bool ending_all;  /* no more time for anything: long jobs look at it now and then */
+        unsigned changes_seen;    /* of server->changes_made */
+        uint64_t xml_bytes;       /* of XML bodies being received, with what they become */
+        atomic_bool ending_all;   /* no more time for anything: long jobs look at it now and then */
         uint32_t woken, waking;   /* of `readable`: in this turn; those of whom nothing has been heard yet */
         uint64_t seed;            /* with the engine "sim" */
         uint32_t fault_per_mille; /* likewise */
@@ -610,11 +610,11 @@ struct request {
         size_t chunk_room;
         int64_t chunk_size;
         int64_t (*fill)(struct request *r, char *out, size_t size); /* makes the next piece, on a worker thread */
-        struct digests *digests; /* of the file, when its reader wants them */
-        bool digested;           /* ... and they are known */
-        struct change *change;   /* when it changes something or asks for properties; change.h */
+        struct digests *digests;                                    /* of the file, when its reader wants them */
+        bool digested;                                              /* ... and they are known */
+        struct change *change; /* when it changes something or asks for properties; change.h */
         bool json, has_listing, has_send, has_parts, has_change; /* has one of the places for it */
-        bool proxied; /* it comes from a trusted proxy */
+        bool proxied;                                            /* it comes from a trusted proxy */
 
         uint16_t path_size;
         bool folder, hidden; /* the path ended in '/', had a segment that starts with a dot */

@@ -128,7 +128,7 @@ int make_folder_run(struct change *c)
         return status;
 }
 
-static int delete(struct change *c)
+static int delete (struct change *c)
 {
         if (c->section.now.kind == STORE_NOTHING)
                 return 404;
@@ -147,7 +147,7 @@ int delete_run(struct change *c)
         int error = store_enter(&c->section, change_tree(c), c->request->path);
         if (error)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
-        int status = delete(c);
+        int status = delete (c);
         store_leave(&c->section);
         return status;
 }
@@ -175,8 +175,8 @@ static int transfer(struct change *c, bool moves)
         struct failures failures;
         bool created = false;
         failures_begin(&failures, c);
-        int error = moves ? store_move(&c->section, &c->other, c->overwrite, &failures.watch, &created) :
-                            store_copy(&c->section, &c->other, c->depth != 0, c->overwrite, &failures.watch, &created);
+        int error = moves ? store_move(&c->section, &c->other, c->overwrite, &failures.watch, &created)
+                          : store_copy(&c->section, &c->other, c->depth != 0, c->overwrite, &failures.watch, &created);
         return failures_end(&failures, error, created ? 201 : 204);
 }
 

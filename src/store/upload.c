@@ -318,9 +318,9 @@ static bool is_younger(int file, const struct store_state *old)
 
         if (old->kind == STORE_NOTHING)
                 return true;
-        return fstat(file, &now) == 0 && (now.st_mtim.tv_sec > old->modified.tv_sec ||
-                                          (now.st_mtim.tv_sec == old->modified.tv_sec &&
-                                           now.st_mtim.tv_nsec > old->modified.tv_nsec));
+        return fstat(file, &now) == 0 &&
+               (now.st_mtim.tv_sec > old->modified.tv_sec ||
+                (now.st_mtim.tv_sec == old->modified.tv_sec && now.st_mtim.tv_nsec > old->modified.tv_nsec));
 }
 
 /* Of two uploads the later one in place is the younger. */
