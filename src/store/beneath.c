@@ -1,4 +1,5 @@
-/* Opening beneath a root: the kernel keeps every way inside (openat2(2), RESOLVE_BENEATH), whoever renames what meanwhile. */
+/* Opening beneath a root: the kernel keeps every way inside (openat2(2), RESOLVE_BENEATH), whoever renames what
+ * meanwhile. */
 #include "store/store_priv.h"
 
 #include <errno.h>

@@ -1,8 +1,9 @@
 /* Going through a tree: every folder, then what is in it, then the folder again.
  *
- * A level is a folder on the way down, with a piece of its entries. Only the lowest STORE_OPEN_LEVELS are kept open; coming
- * back to one that was closed, it is found by ".." from the one below, must be the same folder still, and is read on from
- * behind the last entry told. So the length of paths does not matter, and nothing that is renamed meanwhile leads elsewhere.
+ * A level is a folder on the way down, with a piece of its entries. Only the lowest STORE_OPEN_LEVELS are kept open;
+ * coming back to one that was closed, it is found by ".." from the one below, must be the same folder still, and is
+ * read on from behind the last entry told. So the length of paths does not matter, and nothing that is renamed
+ * meanwhile leads elsewhere.
  */
 #include "store/store_priv.h"
 

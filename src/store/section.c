@@ -4,8 +4,9 @@
  * mutex the threads of one server wait for each other without asking the kernel again and again, and it is all there is
  * where the file system has no locks on folders.
  *
- * Two sections at once: both mutexes in the order of the table, then both locks in the order of device and inode. Nobody
- * waits for a mutex while holding a lock, and each of the two orders is the same for all, so nobody waits in a circle.
+ * Two sections at once: both mutexes in the order of the table, then both locks in the order of device and inode.
+ * Nobody waits for a mutex while holding a lock, and each of the two orders is the same for all, so nobody waits in a
+ * circle.
  */
 #include "store/store_priv.h"
 

@@ -1,14 +1,14 @@
 /* The staging folder: names that a rename needs for a moment, and what is to be removed, lie out of sight in
- * ROOT/.berth-staging/XXXXXXXX/. A rename stays on one mount, so each mount beneath the root on which something is changed
- * gets one of its own, in its topmost folder.
+ * ROOT/.berth-staging/XXXXXXXX/. A rename stays on one mount, so each mount beneath the root on which something is
+ * changed gets one of its own, in its topmost folder.
  *
- * Each running server holds flock(2) on its folder. Who can take that lock knows that the owner is dead and may clean up.
- * A folder is made and locked while .berth-staging itself is locked, and the lock of another's folder is tried only while
- * it is; so nobody takes a new folder for a dead one. .berth-staging may be removed by another server at any moment while it is
- * empty, therefore who has locked it looks whether it is still the one that has that name.
+ * Each running server holds flock(2) on its folder. Who can take that lock knows that the owner is dead and may clean
+ * up. A folder is made and locked while .berth-staging itself is locked, and the lock of another's folder is tried only
+ * while it is; so nobody takes a new folder for a dead one. .berth-staging may be removed by another server at any
+ * moment while it is empty, therefore who has locked it looks whether it is still the one that has that name.
  *
- * Removing a tree here needs neither recursion nor depth: each folder found in the tree is renamed to a name beside it, and
- * so becomes the next one to be emptied.
+ * Removing a tree here needs neither recursion nor depth: each folder found in the tree is renamed to a name beside it,
+ * and so becomes the next one to be emptied.
  */
 #include "store/store_priv.h"
 
@@ -101,8 +101,8 @@ static int mount_of(const struct store_tree *tree, int folder, uint64_t *mount)
         return 0;
 }
 
-/* The topmost folder of the mount: the root, when it is the root's mount, else where ".." would lead to another one. That is
- * beneath the root too, as the way to `folder` came in there. */
+/* The topmost folder of the mount: the root, when it is the root's mount, else where ".." would lead to another one.
+ * That is beneath the root too, as the way to `folder` came in there. */
 static int open_topmost(const struct store_tree *tree, int folder, uint64_t mount)
 {
         uint64_t other;
@@ -140,16 +140,16 @@ static bool still_named(int above, int top)
                named.st_ino == held.st_ino && named.st_dev == held.st_dev;
 }
 
-/* Fails while others have theirs in it. `top` is locked: nobody is about to make one. But it may have been removed before, and
- * what has its name now is another one, of others. */
+/* Fails while others have theirs in it. `top` is locked: nobody is about to make one. But it may have been removed
+ * before, and what has its name now is another one, of others. */
 static void remove_top(int above, int top)
 {
         if (still_named(above, top))
                 unlinkat(above, STORE_STAGING, AT_REMOVEDIR);
 }
 
-/* Opens and locks the staging folder of that mount; -ENOENT with `make` false when there is none. Where there is no flock,
- * it is left unlocked. */
+/* Opens and locks the staging folder of that mount; -ENOENT with `make` false when there is none. Where there is no
+ * flock, it is left unlocked. */
 static int lock_top(int above, bool make)
 {
         for (unsigned i = 0; i < TRIES; i++) {

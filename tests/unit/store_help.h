@@ -183,8 +183,8 @@ static inline void expect_exit(pid_t child, int code)
         assert_int_equal(WEXITSTATUS(status), code);
 }
 
-/* In a child that sees a tmpfs at `path`; nobody else does. Descriptors opened before do not see it: so anew. False: not
- * allowed to. */
+/* In a child that sees a tmpfs at `path`; nobody else does. Descriptors opened before do not see it: so anew. False:
+ * not allowed to. */
 static inline bool mount_small(struct shop *shop, const char *path, const char *options)
 {
         if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
