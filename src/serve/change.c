@@ -182,7 +182,7 @@ static bool has_body(const struct request *r)
         return r->head.chunked || r->head.content_length > 0;
 }
 
-/* The rest of a body that is short is read, so that the connection can be kept; of a longer one nobody knows the end. */
+/* The rest of a body that is short is read, so that the connection can be kept; a longer one may never end. */
 static enum next refuse(struct request *r, int status)
 {
         struct change *c = r->change;

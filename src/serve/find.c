@@ -1,5 +1,5 @@
-/* PROPFIND, RFC 4918 9.1: properties of a file, of a folder and its members, or of all beneath it. The answer is made in
- * pieces as the folder is read, so its size costs no memory.
+/* PROPFIND, RFC 4918 9.1: properties of a file, of a folder and its members, or of all beneath it. The answer is made
+ * in pieces as the folder is read, so its size costs no memory.
  */
 #include "serve/change.h"
 
