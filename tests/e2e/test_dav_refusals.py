@@ -83,7 +83,7 @@ def test_writing_for_everybody_on_a_public_address_is_refused(serve, tmp_path, a
     assert '--allow-anonymous-writes' in refused(tmp_path, '--writable', f'--listen={address}')
     assert '--allow-anonymous-writes' in refused(tmp_path, '--writable', '--listen=127.0.0.1:0', f'--listen={address}')
     server = serve('--writable', '--allow-anonymous-writes', listen=[address])
-    server.address = ('127.0.0.1', server.address[1])
+    server.address = ('::1' if ':' in address[:3] else '127.0.0.1', server.address[1])
     assert server.fetch('/file', 'Content-Length: 3', method='PUT', body=b'yes').status == 201
 
 
