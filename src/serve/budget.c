@@ -1,5 +1,5 @@
-/* The arithmetic of memory: what each thing costs, how many there may be, and what that comes to. Every pool is made with
- * the number found here, so the sum is a bound and not a guess. docs/internals/budget.md explains it.
+/* The arithmetic of memory: what each thing costs, how many there may be, and what that comes to. Every pool is made
+ * with the number found here, so the sum is a bound and not a guess. docs/internals/budget.md explains it.
  */
 #include "serve/change.h"
 

@@ -1,10 +1,12 @@
 /* Requests that change something, or ask for properties: WebDAV (RFC 4918) and partial writes.
  *
  *   STEP_CHANGE    what the head says: path, conditions, ranges, what kind of body comes; no file is touched
- *   STEP_BEGIN     on a worker thread, for what is large or waits for "100 Continue": would it be refused? Makes the upload
- *   STEP_RECEIVE   the body: a short one into the request's own room, an upload's to its file in as large pieces as came
- *                  together meanwhile, XML to its parser
- *   STEP_RUN       on a worker thread: the method itself; conditions are checked in the section in which it changes the name
+ *   STEP_BEGIN     on a worker thread, for what is large or waits for "100 Continue": would it be refused? Makes the
+ *                  upload
+ *   STEP_RECEIVE   the body: a short one into the request's own room, an upload's to its file in as large pieces as
+ *                  came together meanwhile, XML to its parser
+ *   STEP_RUN       on a worker thread: the method itself; conditions are checked in the section in which it changes
+ *                  the name
  *   STEP_CHANGED   the answer
  *
  * While a job is on a worker thread the request waits, so nobody else touches it or its change. What a job says is a
@@ -100,8 +102,8 @@ void change_release(struct change *c);
 /* One more field of the answer. */
 void change_field(struct change *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Room of `size` bytes for the answer's page, with the declaration of XML written already; .data is NULL without memory.
- * change_page_done() keeps what was written: `status`, or 500 when it did not fit. */
+/* Room of `size` bytes for the answer's page, with the declaration of XML written already; .data is NULL without
+ * memory. change_page_done() keeps what was written: `status`, or 500 when it did not fit. */
 struct text change_page(struct change *c, size_t size);
 int change_page_done(struct change *c, const struct text *out, int status);
 
@@ -119,7 +121,7 @@ enum gate_effect {
         GATE_CREATES, /* nothing stands there: a name comes, so locks of the folder above count; they cover it, too */
         GATE_REMOVES, /* a name goes: both */
 };
-/* Locks in the way of a change at `path` whose token was not submitted: 0 or 423, and c->conflict tells the lock's root. */
+/* Locks in the way of a change at `path` whose token was not submitted: 0 or 423, c->conflict being its root. */
 int gate_locks(struct change *c, const char *path, enum gate_effect effect);
 /* What putting something at a place does there. */
 static inline enum gate_effect gate_effect_of(const struct store_state *now)
@@ -169,7 +171,8 @@ bool parse_seconds(struct timespec *time, struct span value);
 
 /* ---- digests (digest.c): RFC 9530, OC-Checksum ---- */
 
-/* What the head asks to verify or to tell (`partial`: of a range, whose Repr-Digest nobody could verify). 0 (*digests NULL: nothing), or 400: malformed, or 503. */
+/* What the head asks to verify or to tell (`partial`: of a range, whose Repr-Digest nobody could verify). 0 (*digests
+ * NULL: nothing), or 400: malformed, or 503. */
 int digests_create(struct digests **digests, const struct http_head *head, bool partial);
 void digests_take(struct digests *digests, const void *data, size_t size);
 /* True when all that were given are right. No more bytes may come. */

@@ -1,7 +1,7 @@
 /* What to listen on. TCP addresses are tried once here, alone, so that one already in use is found before any thread
  * starts; then a socket for each shard is bound to it and the kernel spreads connections (SO_REUSEPORT). A unix socket,
- * or one that systemd passed, is one socket that all shards share. The sockets stay here, the shards have copies: so any
- * shard can accept for another (accept.c).
+ * or one that systemd passed, is one socket that all shards share. The sockets stay here, the shards have copies: so
+ * any shard can accept for another (accept.c).
  */
 #include "serve/serve_priv.h"
 

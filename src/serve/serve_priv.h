@@ -194,11 +194,12 @@ struct budget {
 int budget_make(struct budget *budget, const struct serve_options *options, const struct limits *limits,
                 unsigned shards);
 
-/* Connections that each of `queues` listening sockets may keep, where a control group has `room_bytes` left; no more than
- * `wanted`. */
+/* Connections that each of `queues` listening sockets may keep, where a control group has `room_bytes` left; no more
+ * than `wanted`. */
 uint32_t budget_backlog(uint32_t wanted, uint64_t room_bytes, uint32_t queues);
 
-/* The part of shard `index` of `shards`: parts add up to the whole, none is 0 where the whole is not less than shards. */
+/* The part of shard `index` of `shards`: parts add up to the whole, none is 0 where the whole is not less than
+ * shards. */
 uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards);
 
 /* ---- connections by client address (addresses.c), for --per-address; shared by all shards ---- */
@@ -708,8 +709,8 @@ enum next request_found(struct request *r);
 
 /* Sends "100 Continue", then goes on with that step. */
 enum next send_continue(struct request *r, enum step then);
-/* Takes bytes off the request's body: *used of `piece`, of which *body are content. 1: that is all, 0: go on, < 0: minus a
- * status. */
+/* Takes bytes off the request's body: *used of `piece`, of which *body are content. 1: that is all, 0: go on, < 0:
+ * minus a status. */
 int body_take(struct request *r, struct span piece, size_t *used, struct span *body);
 
 /* The only callbacks of a request's ops. */

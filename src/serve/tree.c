@@ -172,7 +172,9 @@ static int may_arrive(struct change *c, bool moves)
         if (!status && moves)
                 status = gate_locks(c, c->request->path, GATE_REMOVES);
         if (!status)
-                status = gate_locks(c, c->destination, moves && c->other.now.kind != STORE_NOTHING ? GATE_REMOVES : gate_effect_of(&c->other.now));
+                status = gate_locks(c, c->destination,
+                                    moves && c->other.now.kind != STORE_NOTHING ? GATE_REMOVES
+                                                                                : gate_effect_of(&c->other.now));
         if (!status && c->other.now.kind != STORE_NOTHING && !c->overwrite)
                 status = 412;
         return status;

@@ -360,7 +360,7 @@ static int commit_once(struct store_upload *upload, struct store_section *sectio
         if (error)
                 return error;
         return old->kind == STORE_NOTHING ? put_new(upload, section->folder, section->name)
-                                         : put_over(upload, section->folder, section->name);
+                                          : put_over(upload, section->folder, section->name);
 }
 
 int store_upload_commit(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
