@@ -118,9 +118,10 @@ BERTH_API const char *berth_port_engine(const struct berth_port *port);
  * each of them needs one of the process's descriptors (epoll, older kernels). */
 BERTH_API uint32_t berth_port_max_handles(const struct berth_port *port);
 
-/* Waits at most timeout_ms (0: not at all, -1: without end) until something has finished, and hands out up
- * to `count` completions. Returns how many; 0 at the time-out, when woken, or before that when what was ready turned
- * out to have to wait again; or -errno when the engine itself is broken. An op given out without BERTH_MORE is the caller's again. */
+/* Waits at most timeout_ms (0: not at all, -1: without end) until something has finished, and hands out up to `count`
+ * completions. Returns how many; 0 at the time-out, when woken, or before that when what was ready turned out to have
+ * to wait again; or -errno when the engine itself is broken. An op given out without BERTH_MORE is the caller's
+ * again. */
 BERTH_API int berth_port_reap(struct berth_port *port, struct berth_event *events, unsigned count, int timeout_ms);
 
 /* Reaps a batch and calls `done` of each with op->result, flags and buffer set, or the port's `rested` with the handle

@@ -183,10 +183,10 @@ int64_t wheel_next_ms(const struct wheel *wheel, uint64_t now_ms);
 
 /* ---- what the kernel takes ---- */
 
-/* Memory of the kernel for one end of an idle TCP connection, for planning. On Linux 6.18 its slab caches hold, the waste
- * at the ends of their pages included, 2,521 bytes for the socket, 862 for its inode, 192 each for file and directory
- * entry, and 256 for the wait of io_uring (200 for that of epoll): 4,023. The rest is reserve, so that a newer kernel's
- * slightly larger socket does not make the answer wrong. */
+/* Memory of the kernel for one end of an idle TCP connection, for planning. On Linux 6.18 its slab caches hold, the
+ * waste at the ends of their pages included, 2,521 bytes for the socket, 862 for its inode, 192 each for file and
+ * directory entry, and 256 for the wait of io_uring (200 for that of epoll): 4,023. The rest is reserve, so that a
+ * newer kernel's slightly larger socket does not make the answer wrong. */
 enum { KERNEL_CONNECTION_BYTES = 4200 };
 
 /* ---- what the kernel tells of itself in files (proc.c) ----
@@ -214,9 +214,9 @@ struct proc_cgroup {
 };
 
 /* What this process's control group may have and has of "memory" (bytes, without cached files, which the kernel drops
- * when it needs room) or "pids" (tasks): of the groups on the path upward the one with the least room left, in version 2
- * or 1 of cgroups. `root` goes before every path: "" but in tests. -ENOENT when none limits; -ENODATA when there is no
- * /proc/self/cgroup, so that nobody knows; another -errno when a file is there and cannot be read. */
+ * when it needs room) or "pids" (tasks): of the groups on the path upward the one with the least room left, in version
+ * 2 or 1 of cgroups. `root` goes before every path: "" but in tests. -ENOENT when none limits; -ENODATA when there is
+ * no /proc/self/cgroup, so that nobody knows; another -errno when a file is there and cannot be read. */
 int proc_cgroup(const char *root, const char *controller, struct proc_cgroup *out);
 
 /* The same for memory. */
@@ -239,8 +239,9 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void say_quiet(bool quiet); /* true: say() prints nothing; complain() still does */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* ---- values of command-line options (option.c): 0, or -EINVAL after complaining that --`option` wants something else ----
- */
+/* ---- values of command-line options (option.c) ---- */
+
+/* All give 0, or -EINVAL after complaining that --`option` wants something else. */
 
 /* A whole number within bounds. */
 int option_number(const char *option, const char *text, unsigned least, unsigned most, unsigned *out);

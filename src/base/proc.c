@@ -194,8 +194,8 @@ static int group_of(struct span lines, struct span controller, struct span *moun
         return version;
 }
 
-/* Cached files, which the kernel drops when it needs room, are no used memory. Version 1 counts the groups below only in
- * its total_ lines. */
+/* Cached files, which the kernel drops when it needs room, are no used memory. Version 1 counts the groups below only
+ * in its total_ lines. */
 static uint64_t file_cache(const char *folder)
 {
         static const char *const lines[][2] = { { "total_inactive_file", "inactive_file" },

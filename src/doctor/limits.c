@@ -195,7 +195,7 @@ static void want_port_range(const struct doctor_plan *plan, struct doctor_findin
                          MAX_PORT);
 }
 
-/* The three numbers of tcp_mem: at the second the kernel begins to save, at the third it refuses. None becomes lower. */
+/* The three numbers of tcp_mem: at the second the kernel begins to save, at the third it refuses. All only grow. */
 static void want_socket_pages(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size)
 {
         (void)plan;

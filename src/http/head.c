@@ -77,21 +77,10 @@ static inline const char *find_control(const char *p, const char *end)
 /* ---- the request line ---- */
 
 static const char *const methods[HTTP_METHODS] = {
-        [HTTP_GET] = "GET",
-        [HTTP_HEAD] = "HEAD",
-        [HTTP_OPTIONS] = "OPTIONS",
-        [HTTP_PROPFIND] = "PROPFIND",
-        [HTTP_PUT] = "PUT",
-        [HTTP_PATCH] = "PATCH",
-        [HTTP_DELETE] = "DELETE",
-        [HTTP_MKCOL] = "MKCOL",
-        [HTTP_COPY] = "COPY",
-        [HTTP_MOVE] = "MOVE",
-        [HTTP_PROPPATCH] = "PROPPATCH",
-        [HTTP_LOCK] = "LOCK",
-        [HTTP_UNLOCK] = "UNLOCK",
-        [HTTP_LINK] = "LINK",
-        [HTTP_METHOD_OTHER] = "other",
+        [HTTP_GET] = "GET",       [HTTP_HEAD] = "HEAD",   [HTTP_OPTIONS] = "OPTIONS",     [HTTP_PROPFIND] = "PROPFIND",
+        [HTTP_PUT] = "PUT",       [HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE",       [HTTP_MKCOL] = "MKCOL",
+        [HTTP_COPY] = "COPY",     [HTTP_MOVE] = "MOVE",   [HTTP_PROPPATCH] = "PROPPATCH", [HTTP_LOCK] = "LOCK",
+        [HTTP_UNLOCK] = "UNLOCK", [HTTP_LINK] = "LINK",   [HTTP_METHOD_OTHER] = "other",
 };
 
 const char *http_method_name(enum http_method method)

@@ -7,8 +7,8 @@
  *                                                                       '---> failed: the connection is closed
  *
  * Latency counts from when the request was due, not from when it could be sent: a server that stalls makes all the
- * requests late that would have been asked meanwhile. It ends with the last byte of the response; with --slow, where the
- * last byte is late by our own doing, with the head.
+ * requests late that would have been asked meanwhile. It ends with the last byte of the response; with --slow, where
+ * the last byte is late by our own doing, with the head.
  */
 #include "load/load_priv.h"
 

@@ -70,7 +70,7 @@ static void ask_one(struct load_crowd *crowd, struct load_client *client, uint64
         load_count_error(&crowd->tally, LOAD_AT_REQUEST, -ENOMEM);
 }
 
-/* Requests go to those at rest, the oldest first; one that found nobody for as long as an answer may take is given up. */
+/* Requests go to those at rest, the oldest first; who finds nobody for as long as an answer may take gives up. */
 static void ask_at_rate(struct load_crowd *crowd)
 {
         struct load_pace *pace = &crowd->requests;

@@ -157,7 +157,7 @@ static bool ring_can_bind(void)
         return can && !(without && strstr(without, "bind"));
 }
 
-/* Where each socket of a ring needs a descriptor, a port has no more of them than there are; else its tables hold more. */
+/* Where each socket of a ring needs a descriptor, a port has as many as there are; else its tables hold more. */
 static bool ring_can_hold(const struct load_run *run, uint64_t descriptors)
 {
         struct berth_port *probe;

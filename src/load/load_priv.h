@@ -1,14 +1,14 @@
 /* load_priv: what the files of `berth load` share.
  *
- *      load.c      the command: plan, threads, signals, phases        options.c   its command line
- *      target.c    URLs, their addresses, the text of requests        plan.c      source addresses, the arithmetic of ports
- *      crowd.c     a thread: its clients, opening, closing            client.c    one connection: open, at rest, gone
- *      ask.c       one request and its response                       response.c  the parser of responses
- *      pace.c      when requests are due                              alarm.c     waking up then, to the microsecond
- *      histogram.c latencies                                          tally.c     counts, and their sum over the threads
- *      run.c       the series, second by second                       scrape.c    the server's own numbers (--admin-url)
- *      progress.c  the line while it runs                             summary.c   what it says at the end
- *      json.c      --json                                             report.c    --report
+ *   load.c      the command: plan, threads, signals, phases      options.c   its command line
+ *   target.c    URLs, their addresses, the text of requests      plan.c      source addresses, the arithmetic of ports
+ *   crowd.c     a thread: its clients, opening, closing          client.c    one connection: open, at rest, gone
+ *   ask.c       one request and its response                     response.c  the parser of responses
+ *   pace.c      when requests are due                            alarm.c     waking up then, to the microsecond
+ *   histogram.c latencies                                        tally.c     counts, and their sum over the threads
+ *   run.c       the series, second by second                     scrape.c    the server's own numbers (--admin-url)
+ *   progress.c  the line while it runs                           summary.c   what it says at the end
+ *   json.c      --json                                           report.c    --report
  *
  * The main thread opens nothing. It takes the counts once a second, tells the phases (enum load_phase) and writes what
  * is written. Each other thread has a port, a share of the clients and a schedule of its own; what the threads have in

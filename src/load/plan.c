@@ -1,9 +1,9 @@
 /* How many connections fit between which addresses.
  *
  * A connection is told from all others by its four numbers: two addresses, two ports. Between one source address and
- * one destination (an address with a port) there are as many as net.ipv4.ip_local_port_range has ports. The kernel looks
- * for a free one among those of one parity first, and past half of the range it has to search: connects slow down a
- * thousandfold towards the end. So each pair of source and destination gets at most half of the range, and where all
+ * one destination (an address with a port) there are as many as net.ipv4.ip_local_port_range has ports. The kernel
+ * looks for a free one among those of one parity first, and past half of the range it has to search: connects slow down
+ * a thousandfold towards the end. So each pair of source and destination gets at most half of the range, and where all
  * destinations are on this machine's loopback, more sources are taken from 127.0.0.0/8 by ourselves: four times as many
  * as needed, which opens the crowd faster still.
  */

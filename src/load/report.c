@@ -1,5 +1,5 @@
-/* The report: one page that needs nothing else (web/load.html), with the figures of --json inside, from which its script
- * draws the plots. */
+/* The report: one page that needs nothing else (web/load.html), with the figures of --json inside, from which its
+ * script draws the plots. */
 #include "load/load_priv.h"
 #include "web/web.h"
 

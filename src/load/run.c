@@ -1,6 +1,6 @@
-/* The run as a whole: the sum over the threads, and the series that the report draws, one sample a second. When there is
- * no more room, two samples become one and each further one stands for twice the time; so a run may last as long as it
- * likes. */
+/* The run as a whole: the sum over the threads, and the series that the report draws, one sample a second. When there
+ * is no more room, two samples become one and each further one stands for twice the time; so a run may last as long as
+ * it likes. */
 #include "load/load_priv.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* Reads the server's metrics once a second, in a thread of its own that may wait: plain sockets, one connection a
- * reading, two seconds for all of it. Who ends the run shuts that socket down. The page is the text format of Prometheus; what is kept of it are the series named below. */
+ * reading, two seconds for all of it. Who ends the run shuts that socket down. The page is the text format of
+ * Prometheus; what is kept of it are the series named below. */
 #include "load/load_priv.h"
 
 #include <errno.h>

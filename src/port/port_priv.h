@@ -136,8 +136,7 @@ struct op_queue {
 void op_queue_push(struct op_queue *queue, struct berth_op *op);
 struct berth_op *op_queue_pop(struct op_queue *queue);
 
-/* ---- queues of handles at rest: those whose rest has ended are linked through handle->receiver, which they do not need
- * meanwhile ---- */
+/* ---- queues of handles whose rest has ended: linked through handle->receiver, not needed meanwhile ---- */
 
 struct handle_queue {
         struct berth_handle *first, *last;
@@ -199,9 +198,9 @@ struct engine {
         int (*listen_address)(struct berth_port *port, const struct berth_handle *listener,
                               struct sockaddr_storage *address);
         void (*adopt)(struct berth_port *port, struct berth_handle *handle, int descriptor);
-        /* A connect has failed, or nobody wants the accepted connection: what socket the handle has (perhaps none) is let
-         * go at once. Or nobody accepts on a
-         * shared listener any more: other ports shall be woken for its connections, not this one. */
+        /* A connect has failed, or nobody wants the accepted connection: what socket the handle has (perhaps none) is
+         * let go at once. Or nobody accepts on a shared listener any more: other ports shall be woken for its
+         * connections, not this one. */
         void (*drop)(struct berth_port *port, struct berth_handle *handle);
         /* NULL: the engine has none. */
         void (*adopt_pollable)(struct berth_port *port, struct berth_handle *handle, int descriptor);
@@ -272,7 +271,8 @@ int workers_submit(struct berth_workers *workers, struct berth_port *port, struc
 int workers_room(const struct berth_workers *workers, uint32_t calls);
 /* True when the op was still waiting and is taken out again. */
 bool workers_cancel(struct berth_workers *workers, struct berth_op *op);
-/* Does what the op asks for by blocking calls: OP_CALL, OP_OPEN, OP_READ, OP_WRITE, OP_SEND_FILE (reads the window in). */
+/* Does what the op asks for by blocking calls: OP_CALL, OP_OPEN, OP_READ, OP_WRITE, OP_SEND_FILE (reads its
+ * window in). */
 int64_t op_block(struct berth_op *op);
 
 /* ---- Linux sockets and files shared by uring and epoll (sockets.c, files.c, sendfile.c) ---- */

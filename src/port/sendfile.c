@@ -67,8 +67,8 @@ static enum push push_head(int socket, struct berth_send_file *file, int *error)
         return PUSH_DONE;
 }
 
-/* Asking for each page of each window measured 5 percent of the whole cost of a fast download. So one window in sixteen is
- * asked for whole, and of the others only the last page: a cold stretch longer than a window is always found. */
+/* Asking for each page of each window measured 5 percent of the whole cost of a fast download. So one window in sixteen
+ * is asked for whole, and of the others only the last page: a cold stretch longer than a window is always found. */
 static bool window_is_warm(const struct berth_send_file *file, uint64_t offset, uint64_t length)
 {
         enum { THOROUGH = 16 };

@@ -140,7 +140,7 @@ static inline void submit_for_nobody(struct io_uring_sqe *sqe, uint64_t data)
 
 /* What the op waits for in the kernel shall end soon. */
 void uring_end_soon(struct uring_port *self, struct berth_op *op);
-/* Does what there was no room for until now. Returns in how many ms to look again at the latest; -1: nothing is left. */
+/* Does what there was no room for until now. Returns in how many ms to look again at the latest; -1: all done. */
 int uring_catch_up(struct uring_port *self);
 /* A completion; true when it has written an event. */
 bool uring_completed(struct uring_port *self, const struct io_uring_cqe *cqe, struct berth_event *event);

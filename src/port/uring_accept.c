@@ -1,5 +1,5 @@
-/* Accept on io_uring. An accepted socket gets a slot of a ring's table, and the kernel would close it if none were free;
- * so what is armed depends on how many slots are left (uring_slots.c).
+/* Accept on io_uring. An accepted socket gets a slot of a ring's table, and the kernel would close it if none were
+ * free; so what is armed depends on how many slots are left (uring_slots.c).
  *
  *     plenty   MULTISHOT: one submission, and the kernel delivers until it clears F_MORE; then it is submitted again
  *     some     WAITING for somebody to connect, then ONE accept with a slot promised, which does not wait

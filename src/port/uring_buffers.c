@@ -2,8 +2,9 @@
  *
  * On the first ring the kernel picks a buffer when there are bytes, from a ring shared with it. It takes them in order,
  * each in its turn; so it is given only as many as it takes to go on until we look again (the depth): a few, twice as
- * many each time that it has found none, and half when half would have done for a while. With further rings at most half of the pool lies there, for their receives bring a buffer
- * of their own (uring_receive.c): what lay idle in one ring would be missed by another.
+ * many each time that it has found none, and half when half would have done for a while. With further rings at most
+ * half of the pool lies there, for their receives bring a buffer of their own (uring_receive.c): what lay idle in one
+ * ring would be missed by another.
  */
 #include "port/uring.h"
 

@@ -128,7 +128,7 @@ void uring_start_send(struct berth_port *port, struct berth_op *op)
         submit_send(port, op, space->send.data + space->send.sent, space->send.size - space->send.sent);
 }
 
-/* With MSG_WAITALL the kernel itself goes on after a short send; what is left after a limit or a signal goes out here. */
+/* With MSG_WAITALL the kernel itself goes on after a short send; what a limit or a signal leaves goes out here. */
 bool uring_send_completed(struct berth_port *port, struct berth_op *op, int res, struct berth_event *event)
 {
         struct op_space *space = op_space(op);

@@ -3,8 +3,8 @@
  * Two bounds are kept, a ring's table and the port's max_handles. A socket counts from the submission that asks for it,
  * by accept or connect, to the end of its close. A multishot accept takes connections before we know of them, as many
  * as its completion queue has room for; so room for that is set aside for as long as it is armed (multishots *
- * multishot_room()). It starts only where room is plenty, and is cancelled when no more than that is left: so the kernel
- * never takes a connection that there is no slot for.
+ * multishot_room()). It starts only where room is plenty, and is cancelled when no more than that is left: so the
+ * kernel never takes a connection that there is no slot for.
  */
 #include "port/uring.h"
 

@@ -13,7 +13,9 @@ enum {
         SHED_PART = 64,    /* of so many one, or one: who comes needs no more */
         SPARE_PERCENT = 5, /* of a control group's memory that stays free, at least */
         SPARE_BYTES = 4 << 20,
-        LOOK_EVERY = 128, /* connections accepted */
+        SPARE_PART = 4,    /* of the limit one, at most, for what comes at once */
+        LOOK_EVERY = 128,  /* connections accepted */
+        LOOK_CLOSELY = 16, /* ... with less than twice the spare left */
 };
 
 static unsigned listener_count(const struct shard *shard)
@@ -54,22 +56,41 @@ static enum refusal_reason reason_of(const struct shard *shard, int64_t result)
         return result == -EMFILE || result == -ENFILE ? REFUSED_DESCRIPTORS : REFUSED_MEMORY;
 }
 
+/* ---- the control group ---- */
+
+/* What may come in before anybody can look: io_uring hands over a listener's whole queue in one go, and the group is
+ * charged for a connection when it is accepted. Twice that, since a connection needs a wait and a receive, too, and the
+ * queue may have filled again by then. */
+static uint64_t burst_bytes(const struct server *server)
+{
+        uint64_t queues = (uint64_t)server->listeners.count * server->options.backlog;
+        return 2 * server->planned_shards * (queues + LOOK_EVERY) * KERNEL_CONNECTION_BYTES;
+}
+
+static uint64_t spare_bytes(const struct server *server, uint64_t limit)
+{
+        uint64_t least = max_of(limit / 100 * SPARE_PERCENT, (uint64_t)SPARE_BYTES);
+        return max_of(least, min_of(burst_bytes(server), limit / SPARE_PART));
+}
+
 /* What a process of a control group may not have is refused by ending the process; so we stop before. */
 static bool group_is_full(struct shard *shard)
 {
         uint64_t limit, used;
         shard->grouped = proc_cgroup_memory("", &limit, &used) == 0;
-        return shard->grouped && limit - min_of(used, limit) < max_of(limit / 100 * SPARE_PERCENT, SPARE_BYTES);
+        if (!shard->grouped)
+                return false;
+        uint64_t left = limit - min_of(used, limit), spare = spare_bytes(shard->server, limit);
+        shard->look_every = left < 2 * spare ? LOOK_CLOSELY : LOOK_EVERY;
+        return left < spare;
 }
 
-/* A crowd can bring more in a second than there is room for. */
 static void look_at_group(struct shard *shard)
 {
-        if (shard->grouped && !shard->accept_paused && count_of(&shard->counters.accepted) % LOOK_EVERY == 0 &&
-            group_is_full(shard)) {
-                shard->pressed = true;
-                accept_refused(shard, REFUSED_MEMORY);
-        }
+        if (!shard->grouped || shard->accept_paused || !group_is_full(shard))
+                return;
+        shard->pressed = true;
+        accept_refused(shard, REFUSED_MEMORY);
 }
 
 static void tell_others(struct shard *shard);
@@ -88,7 +109,8 @@ static void accepted(struct berth_op *op)
         struct shard *shard = shard_here;
         if (op->result >= 0) {
                 conn_begin(shard, op->result);
-                look_at_group(shard);
+                if (shard->grouped && count_of(&shard->counters.accepted) % shard->look_every == 0)
+                        look_at_group(shard); /* a crowd can bring more in a second than there is room for */
         }
         if (op->flags & BERTH_MORE)
                 return;
@@ -172,6 +194,7 @@ void accept_look(struct shard *shard)
 {
         if (shard->draining)
                 return;
+        look_at_group(shard); /* another may have stopped for want of memory, which is everybody's */
         restart(shard, shard->listeners);
         for (unsigned i = 0; i < shard->server->planned_shards; i++)
                 restart(shard, shard->borrowed[i]);
@@ -256,6 +279,7 @@ int accept_listen(struct shard *shard)
                 if (error)
                         return error;
         }
+        group_is_full(shard); /* is there a group? If it is full by now, the first look tells */
         arrange_own(shard);
         return 0;
 }

@@ -112,7 +112,7 @@ static bool find_public(const struct server *server, char *name, size_t size)
         return false;
 }
 
-/* Who listens on the way reads passwords and tokens; and who may change everything should not be everybody by accident. */
+/* Who listens on the way reads passwords and tokens; and nobody should let everybody write by accident. */
 static int check_listeners(const struct server *server)
 {
         const struct serve_options *options = &server->options;
@@ -286,7 +286,7 @@ enum next access_answer(struct request *r)
 }
 
 /* A client that waits for "100 Continue" sees that its body is not wanted, and may send it or not: only the
- * connection's end makes clear which. A body that is on its way is skipped first, so that the connection can be kept. */
+ * connection's end makes clear which. A body on its way is skipped first, so that the connection can be kept. */
 static enum next deny(struct request *r, int status)
 {
         bool body = r->head.chunked || r->body_left > 0;

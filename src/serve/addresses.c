@@ -1,5 +1,5 @@
-/* Connections by client address: a hash table with chains, for --per-address. All shards share it under one lock, which is
- * held for a look-up at a connection's beginning and end.
+/* Connections by client address: a hash table with chains, for --per-address. All shards share it under one lock, which
+ * is held for a look-up at a connection's beginning and end.
  *
  * An IPv6 client commonly has 64 bits of addresses to itself, so these are counted as one.
  */

@@ -47,7 +47,7 @@ static int parse_piece(struct request *r)
         return n;
 }
 
-/* The log wants to know who asked, who guesses passwords is slowed by address, and some proxies are trusted; once a connection. */
+/* The log wants to know who asked, who guesses passwords is slowed, some proxies are trusted. Once a connection. */
 static bool must_ask_peer(const struct request *r)
 {
         const struct server *server = r->shard->server;

@@ -1,5 +1,5 @@
-/* The arithmetic of memory: what each thing costs, how many there may be, and what that comes to. Every pool is made with
- * the number found here, so the sum is a bound and not a guess. docs/internals/budget.md explains it.
+/* The arithmetic of memory: what each thing costs, how many there may be, and what that comes to. Every pool is made
+ * with the number found here, so the sum is a bound and not a guess. docs/internals/budget.md explains it.
  */
 #include "serve/change.h"
 
@@ -22,11 +22,19 @@ enum {
         RING_BYTES = 160 << 10,     /* of io_uring, with its queues */
         FILE_BYTES = 1280,          /* a known file with its path and the kernel's share of ours */
         RESERVED_DESCRIPTORS = 256, /* for files being opened, the log, the threads' own */
+        BACKLOG_PART = 32,          /* of a control group's memory, all backlogs together */
+        LEAST_BACKLOG = 16,
 };
 
 uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards)
 {
         return whole / shards + (index < whole % shards);
+}
+
+uint32_t budget_backlog(uint32_t wanted, uint64_t room_bytes, uint32_t queues)
+{
+        uint64_t most = room_bytes / BACKLOG_PART / KERNEL_CONNECTION_BYTES / queues;
+        return (uint32_t)min_of((uint64_t)wanted, max_of(most, (uint64_t)LEAST_BACKLOG));
 }
 
 /* ---- what it comes to ---- */
@@ -45,9 +53,8 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
         return FIXED + shards * shard + budget->connections * connection +
                (uint64_t)budget->active * sizeof(struct active) + (uint64_t)budget->requests * sizeof(struct request) +
                (uint64_t)budget->sends * sizeof(struct download) + (uint64_t)budget->listings * LISTING_BYTES +
-               (uint64_t)budget->long_heads * options->limits.head_bytes +
-               (uint64_t)budget->changes * CHANGE_BYTES + open_files(budget) * FILE_BYTES +
-               budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
+               (uint64_t)budget->long_heads * options->limits.head_bytes + (uint64_t)budget->changes * CHANGE_BYTES +
+               open_files(budget) * FILE_BYTES + budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
 }
 
 /* Connections that are not at rest: no more than there are, nor more than there can be in each of these states. */

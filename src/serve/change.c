@@ -182,7 +182,7 @@ static bool has_body(const struct request *r)
         return r->head.chunked || r->head.content_length > 0;
 }
 
-/* The rest of a body that is short is read, so that the connection can be kept; of a longer one nobody knows the end. */
+/* The rest of a body that is short is read, so that the connection can be kept; a longer one may never end. */
 static enum next refuse(struct request *r, int status)
 {
         struct change *c = r->change;
@@ -303,7 +303,7 @@ static int64_t begin_job(struct berth_call *call)
                 return change_status(error);
         int status = gate_conditions(c, &now);
         if (!status)
-                status = gate_locks(c, c->request->path, now.kind == STORE_NOTHING);
+                status = gate_locks(c, c->request->path, gate_effect_of(&now));
         if (status == 423)
                 gate_tell_conflict(c);
         return status ? status : put_begin(c, &now);
@@ -539,6 +539,6 @@ enum next step_changed(struct request *r)
                 change_field(c, "Retry-After: 1\r\n");
         if (c->page)
                 return send_page(r);
-        return c->status < 300 || c->status == 304 ? respond_empty(r, c->status, c->fields) :
-                                                     respond_error(r, c->status, c->fields);
+        return c->status < 300 || c->status == 304 ? respond_empty(r, c->status, c->fields)
+                                                   : respond_error(r, c->status, c->fields);
 }

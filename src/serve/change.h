@@ -1,10 +1,12 @@
 /* Requests that change something, or ask for properties: WebDAV (RFC 4918) and partial writes.
  *
  *   STEP_CHANGE    what the head says: path, conditions, ranges, what kind of body comes; no file is touched
- *   STEP_BEGIN     on a worker thread, for what is large or waits for "100 Continue": would it be refused? Makes the upload
- *   STEP_RECEIVE   the body: a short one into the request's own room, an upload's to its file in as large pieces as came
- *                  together meanwhile, XML to its parser
- *   STEP_RUN       on a worker thread: the method itself; conditions are checked in the section in which it changes the name
+ *   STEP_BEGIN     on a worker thread, for what is large or waits for "100 Continue": would it be refused? Makes the
+ *                  upload
+ *   STEP_RECEIVE   the body: a short one into the request's own room, an upload's to its file in as large pieces as
+ *                  came together meanwhile, XML to its parser
+ *   STEP_RUN       on a worker thread: the method itself; conditions are checked in the section in which it changes
+ *                  the name
  *   STEP_CHANGED   the answer
  *
  * While a job is on a worker thread the request waits, so nobody else touches it or its change. What a job says is a
@@ -18,11 +20,11 @@
 #include "store/change.h"
 
 enum {
-        UPLOAD_PIECES = 64,       /* of received bytes, written by one call */
+        UPLOAD_PIECES = 64, /* of received bytes, written by one call */
         CHANGE_FIELDS_BYTES = 1024,
-        PART_HEAD_BYTES = 1024,   /* of the one part of a message/byterange */
-        XML_BYTES = 16 << 10,     /* for each change that there may be: what XML bodies take in all */
-        XML_FACTOR = 4,           /* memory for a byte of them */
+        PART_HEAD_BYTES = 1024,    /* of the one part of a message/byterange */
+        XML_BYTES = 16 << 10,      /* for each change that there may be: what XML bodies take in all */
+        XML_FACTOR = 4,            /* memory for a byte of them */
         FAILURES_BYTES = 64 << 10, /* of a multistatus that tells what failed; more is left out */
 };
 
@@ -36,36 +38,36 @@ struct change {
         struct request *request;
         struct shard *shard;
         enum body_kind body;
-        bool begun;          /* STEP_BEGIN is behind it */
+        bool begun; /* STEP_BEGIN is behind it */
         bool body_complete;
-        bool partial;        /* `target` tells where the bytes go */
-        bool byterange;      /* the body starts with a head of its own, which goes to `part` */
+        bool partial;   /* `target` tells where the bytes go */
+        bool byterange; /* the body starts with a head of its own, which goes to `part` */
         bool part_complete;
-        bool link;           /* the body is a symbolic link's target */
-        bool durable;        /* Sync: data */
-        bool conditional;    /* there is an If header: `conditions` */
+        bool link;        /* the body is a symbolic link's target */
+        bool durable;     /* Sync: data */
+        bool conditional; /* there is an If header: `conditions` */
         bool overwrite;
-        bool has_modified;   /* `modified` is to be set */
+        bool has_modified; /* `modified` is to be set */
         int depth;
-        uint32_t small_size; /* bytes of a BODY_SMALL, in the request's out[] */
-        uint64_t received;   /* bytes of the body, less the part's head */
-        uint64_t xml_bytes;  /* counted in shard->xml_bytes */
-        uint32_t write_since; /* shard seconds: when the write in flight began */
-        struct access *access;   /* the rules it is judged by, to its end; NULL: everybody may do everything */
+        uint32_t small_size;   /* bytes of a BODY_SMALL, in the request's out[] */
+        uint64_t received;     /* bytes of the body, less the part's head */
+        uint64_t xml_bytes;    /* counted in shard->xml_bytes */
+        uint32_t write_since;  /* shard seconds: when the write in flight began */
+        struct access *access; /* the rules it is judged by, to its end; NULL: everybody may do everything */
         struct store_upload *upload;
         struct digests *digests; /* to be verified or told; NULL: none */
         struct dav_body *xml;
         const struct dav_request *asked;
-        struct find *find;       /* of a PROPFIND */
-        struct chain writing;    /* pieces that the write in flight reads */
+        struct find *find;    /* of a PROPFIND */
+        struct chain writing; /* pieces that the write in flight reads */
         struct iovec vecs[UPLOAD_PIECES];
         unsigned vec_count;
         struct dav_target target;
         struct timespec modified;
         struct store_section section, other; /* other: the destination of COPY and MOVE */
 
-        int status;          /* the answer's */
-        char *page;          /* its body, malloc'd; NULL: the usual page of that status, or none */
+        int status; /* the answer's */
+        char *page; /* its body, malloc'd; NULL: the usual page of that status, or none */
         size_t page_size;
         size_t fields_size;
         char fields[CHANGE_FIELDS_BYTES]; /* lines, each ended by CRLF */
@@ -100,8 +102,8 @@ void change_release(struct change *c);
 /* One more field of the answer. */
 void change_field(struct change *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Room of `size` bytes for the answer's page, with the declaration of XML written already; .data is NULL without memory.
- * change_page_done() keeps what was written: `status`, or 500 when it did not fit. */
+/* Room of `size` bytes for the answer's page, with the declaration of XML written already; .data is NULL without
+ * memory. change_page_done() keeps what was written: `status`, or 500 when it did not fit. */
 struct text change_page(struct change *c, size_t size);
 int change_page_done(struct change *c, const struct text *out, int status);
 
@@ -114,9 +116,18 @@ int change_status(int64_t error);
 
 /* RFC 9110 13.2.2 and the If header (RFC 4918 10.4): 0, 304 or 412. `now` is what stands at the request's path. */
 int gate_conditions(struct change *c, const struct store_state *now);
-/* Locks on `path` whose token was not submitted: 0 or 423, and c->conflict tells the lock's root. `member`: the name itself
- * comes or goes, so that locks of the folder above count, too. */
-int gate_locks(struct change *c, const char *path, bool member);
+enum gate_effect {
+        GATE_CONTENT, /* what stands there changes */
+        GATE_CREATES, /* nothing stands there: a name comes, so locks of the folder above count; they cover it, too */
+        GATE_REMOVES, /* a name goes: both */
+};
+/* Locks in the way of a change at `path` whose token was not submitted: 0 or 423, c->conflict being its root. */
+int gate_locks(struct change *c, const char *path, enum gate_effect effect);
+/* What putting something at a place does there. */
+static inline enum gate_effect gate_effect_of(const struct store_state *now)
+{
+        return now->kind == STORE_NOTHING ? GATE_CREATES : GATE_CONTENT;
+}
 /* The page of a 423 (RFC 4918 16): which lock was in the way. */
 void gate_tell_conflict(struct change *c);
 /* Whether who asks has that right at `path`, and (`whole`) everywhere beneath it. */
@@ -128,7 +139,7 @@ int gate_resolve(const struct change *c, struct span value, char *out, bool *fol
 
 /* ---- PUT and PATCH (put.c) ---- */
 
-int put_prepare(struct change *c);  /* what the head says: 0 or a status */
+int put_prepare(struct change *c); /* what the head says: 0 or a status */
 /* `now` is what stands at the path. 0 or a status. */
 int put_begin(struct change *c, const struct store_state *now);
 int put_run(struct change *c);
@@ -160,7 +171,8 @@ bool parse_seconds(struct timespec *time, struct span value);
 
 /* ---- digests (digest.c): RFC 9530, OC-Checksum ---- */
 
-/* What the head asks to verify or to tell (`partial`: of a range, whose Repr-Digest nobody could verify). 0 (*digests NULL: nothing), or 400: malformed, or 503. */
+/* What the head asks to verify or to tell (`partial`: of a range, whose Repr-Digest nobody could verify). 0 (*digests
+ * NULL: nothing), or 400: malformed, or 503. */
 int digests_create(struct digests **digests, const struct http_head *head, bool partial);
 void digests_take(struct digests *digests, const void *data, size_t size);
 /* True when all that were given are right. No more bytes may come. */

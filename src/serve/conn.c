@@ -12,8 +12,9 @@
  *
  * HOT, BUSY and SENDING have a multishot receive armed (BUSY and SENDING only while they may take more) and so an
  * active; at RESTING the handle itself waits for readability, and the conn is all there is. WAITING has an active when
- * it was HOT before (shard->waiting), and else leaves in the kernel what has come (shard->readable). CLOSING waits until nothing is in flight any more, then
- * closes; one that was at rest needs an active for that, too, and waits in shard->ending for it.
+ * it was HOT before (shard->waiting), and else leaves in the kernel what has come (shard->readable). CLOSING waits
+ * until nothing is in flight any more, then closes; one that was at rest needs an active for that, too, and waits in
+ * shard->ending for it.
  */
 #include "serve/change.h"
 #include "serve/transport.h"
@@ -198,6 +199,12 @@ void conn_receive(struct conn *conn)
                 return;
         set(conn, ARMED);
         transport_receive(conn, &conn->active->input);
+}
+
+void conn_receive_anew(struct conn *conn)
+{
+        if (has(conn, ARMED))
+                berth_cancel(shard_here->port, &conn->active->input); /* receive_stopped() goes on */
 }
 
 static void rest(struct conn *conn)

@@ -1,5 +1,5 @@
-/* Digests of what is uploaded: Content-Digest and Repr-Digest (RFC 9530), OC-Checksum (ownCloud); and Repr-Digest of what
- * then stands there, when Want-Repr-Digest asks. Hashing is libcrypto's, Adler-32 too small to need one.
+/* Digests of what is uploaded: Content-Digest and Repr-Digest (RFC 9530), OC-Checksum (ownCloud); and Repr-Digest of
+ * what then stands there, when Want-Repr-Digest asks. Hashing is libcrypto's, Adler-32 too small to need one.
  */
 #include "serve/change.h"
 

@@ -1,5 +1,5 @@
-/* PROPFIND, RFC 4918 9.1: properties of a file, of a folder and its members, or of all beneath it. The answer is made in
- * pieces as the folder is read, so its size costs no memory.
+/* PROPFIND, RFC 4918 9.1: properties of a file, of a folder and its members, or of all beneath it. The answer is made
+ * in pieces as the folder is read, so its size costs no memory.
  */
 #include "serve/change.h"
 
@@ -405,8 +405,8 @@ static void put_all(struct find *find, struct text *out, const struct store_memb
 static bool put_asked(struct find *find, struct text *out, const struct store_member *member,
                       const struct dav_property *asked)
 {
-        return asked->live == DAV_DEAD ? put_one_dead(out, member, &asked->name) :
-                                         put_live(find, out, member, asked->live);
+        return asked->live == DAV_DEAD ? put_one_dead(out, member, &asked->name)
+                                       : put_live(find, out, member, asked->live);
 }
 
 static void put_these(struct find *find, struct text *out, const struct store_member *member)

@@ -9,7 +9,7 @@
 enum {
         CHUNK_BYTES = 32 << 10,
         FIND_CHUNK_BYTES = 256 << 10, /* of a PROPFIND's answer: a kilobyte for each name */
-        CHUNK_HEAD = 16, /* room for the size line before the bytes, and CRLF behind */
+        CHUNK_HEAD = 16,              /* room for the size line before the bytes, and CRLF behind */
         CHUNK_TAIL = 2,
 };
 
@@ -118,8 +118,8 @@ enum next step_list(struct request *r)
 
 static void put_listing_fields(const struct request *r, struct text *out)
 {
-        text_put(out, r->json ? SPAN("Content-Type: application/json\r\n") :
-                                SPAN("Content-Type: text/html; charset=utf-8\r\n"));
+        text_put(out, r->json ? SPAN("Content-Type: application/json\r\n")
+                              : SPAN("Content-Type: text/html; charset=utf-8\r\n"));
         text_put(out, SPAN("Vary: Accept\r\nCache-Control: no-cache\r\n"
                            "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"));
 }

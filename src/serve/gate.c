@@ -162,10 +162,10 @@ static int locks_above(struct change *c, const char *path)
         return locks_on(c, above);
 }
 
-int gate_locks(struct change *c, const char *path, bool member)
+int gate_locks(struct change *c, const char *path, enum gate_effect effect)
 {
-        int status = locks_on(c, path);
-        return status || !member || path[0] == '\0' ? status : locks_above(c, path);
+        int status = effect == GATE_CREATES ? 0 : locks_on(c, path);
+        return status || effect == GATE_CONTENT || path[0] == '\0' ? status : locks_above(c, path);
 }
 
 void gate_tell_conflict(struct change *c)

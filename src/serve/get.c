@@ -10,17 +10,16 @@
 #define READING "GET, HEAD, OPTIONS, PROPFIND"
 #define WRITING "PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPPATCH, LOCK, UNLOCK, LINK"
 
-/* What there is to be asked, and what of WebDAV (RFC 4918 18): class 2 is locking, 3 the RFC's second edition. MS-Author-Via
- * makes Windows take us for a WebDAV server. */
+/* What there is to be asked, and what of WebDAV (RFC 4918 18): class 2 is locking, 3 the RFC's second edition.
+ * MS-Author-Via makes Windows take us for a WebDAV server. */
 static const char allowed[] = "Allow: " READING "\r\n";
 static const char capabilities[] = "Allow: " READING "\r\nDAV: 1, 3\r\n";
 static const char all_allowed[] = "Allow: " READING ", " WRITING "\r\n";
-static const char all_capabilities[] =
-        "Allow: " READING ", " WRITING "\r\n"
-        "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
-        "DAV: <" DAV_BERTH_NAMESPACE ">\r\n"
-        "MS-Author-Via: DAV\r\n"
-        "Accept-Patch: application/x-sabredav-partialupdate, message/byterange\r\n";
+static const char all_capabilities[] = "Allow: " READING ", " WRITING "\r\n"
+                                       "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
+                                       "DAV: <" DAV_BERTH_NAMESPACE ">\r\n"
+                                       "MS-Author-Via: DAV\r\n"
+                                       "Accept-Patch: application/x-sabredav-partialupdate, message/byterange\r\n";
 
 /* ---- route ---- */
 
@@ -233,7 +232,7 @@ static enum next send_one_range(struct request *r)
 
 /* ---- several ranges: multipart/byteranges (RFC 9110 14.6) ---- */
 
-/* Not in the file, as far as chance can tell: an outsider knows neither the key of the hash nor the request's address. */
+/* Not in the file, as far as chance can tell: nobody outside knows the hash's key or the request's address. */
 static void put_boundary(struct text *out, const struct request *r)
 {
         const void *key[] = { r->file, r };

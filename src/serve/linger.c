@@ -1,6 +1,6 @@
-/* The end of a conversation. A close with unread bytes, or bytes that come later, makes the kernel send a reset, which can
- * take the answer away from a client that has not read it yet. So: our end first, then a moment for the client's, whose
- * bytes are thrown away (RFC 9112 9.6).
+/* The end of a conversation. A close with unread bytes, or bytes that come later, makes the kernel send a reset, which
+ * can take the answer away from a client that has not read it yet. So: our end first, then a moment for the client's,
+ * whose bytes are thrown away (RFC 9112 9.6).
  *
  * A refusal takes the same way: a ready-made answer first.
  */

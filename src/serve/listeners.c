@@ -1,7 +1,7 @@
 /* What to listen on. TCP addresses are tried once here, alone, so that one already in use is found before any thread
  * starts; then a socket for each shard is bound to it and the kernel spreads connections (SO_REUSEPORT). A unix socket,
- * or one that systemd passed, is one socket that all shards share. The sockets stay here, the shards have copies: so any
- * shard can accept for another (accept.c).
+ * or one that systemd passed, is one socket that all shards share. The sockets stay here, the shards have copies: so
+ * any shard can accept for another (accept.c).
  */
 #include "serve/serve_priv.h"
 
@@ -348,6 +348,14 @@ int listeners_open(struct listener_set *set, unsigned shards, int backlog)
                 if (set->specs[i].descriptor < 0)
                         error = open_spec(&set->specs[i], shards, backlog);
         return error;
+}
+
+/* Who listens may listen again, for another backlog. */
+void listeners_cut(struct listener_set *set, int backlog)
+{
+        for (unsigned i = 0; i < set->count; i++)
+                if (set->specs[i].descriptor >= 0)
+                        listen(set->specs[i].descriptor, backlog);
 }
 
 int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,

@@ -74,7 +74,7 @@ static int make_empty(struct change *c)
         struct store_commit commit = { .exclusive = true };
         if (c->request->path_size == 0 || c->request->folder)
                 return 409;
-        int status = gate_locks(c, c->request->path, true);
+        int status = gate_locks(c, c->request->path, GATE_CREATES);
         if (status)
                 return status;
         int error = store_put(&c->section, "", 0, &commit, &state);
@@ -122,8 +122,8 @@ static int is_sought(void *context, const struct store_lock *lock)
 {
         struct search *search = context;
         struct span token = span_of(lock->token);
-        bool sought = search->token.data ? span_equal(token, search->token) :
-                                           dav_if_submits(&search->c->conditions, token);
+        bool sought = search->token.data ? span_equal(token, search->token)
+                                         : dav_if_submits(&search->c->conditions, token);
         if (sought)
                 search->found = *lock;
         return sought;

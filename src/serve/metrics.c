@@ -141,8 +141,7 @@ static const char *const refusal_names[REFUSAL_COUNT] = {
 static const char *const pool_names[POOL_COUNT] = {
         [POOL_CONNECTIONS] = "connections", [POOL_ACTIVE] = "active",         [POOL_REQUESTS] = "requests",
         [POOL_DOWNLOADS] = "downloads",     [POOL_BUFFERS] = "buffers",       [POOL_FILES] = "files",
-        [POOL_LISTINGS] = "listings",       [POOL_LONG_HEADS] = "long_heads",
-        [POOL_CHANGES] = "changes",
+        [POOL_LISTINGS] = "listings",       [POOL_LONG_HEADS] = "long_heads", [POOL_CHANGES] = "changes",
 };
 
 static const struct vector {

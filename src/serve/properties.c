@@ -45,8 +45,8 @@ static bool parse_mode(uint32_t *mode, struct span value)
 
 struct patch {
         struct change *c;
-        unsigned count;  /* of properties, in the order of the document */
-        int *statuses;   /* of each; 0: nothing wrong yet */
+        unsigned count; /* of properties, in the order of the document */
+        int *statuses;  /* of each; 0: nothing wrong yet */
         struct store_property_change *dead;
         unsigned dead_count;
         bool has_mode, has_modified;
@@ -119,9 +119,9 @@ static void blame(struct patch *patch)
         unsigned index = 0, dead = 0;
         for (const struct dav_property *p = patch->c->asked->properties; p; p = p->next, index++)
                 if (p->live == DAV_DEAD && patch->dead[dead++].error)
-                        patch->statuses[index] = patch->dead[dead - 1].error == -EOPNOTSUPP ?
-                                                         507 :
-                                                         change_status(patch->dead[dead - 1].error);
+                        patch->statuses[index] = patch->dead[dead - 1].error == -EOPNOTSUPP
+                                                         ? 507
+                                                         : change_status(patch->dead[dead - 1].error);
 }
 
 static void blame_live(struct patch *patch, int error)
@@ -230,7 +230,7 @@ int patch_properties_run(struct change *c)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
         int status = c->section.now.kind == STORE_NOTHING ? 404 : gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, c->request->path, false);
+                status = gate_locks(c, c->request->path, GATE_CONTENT);
         if (!status)
                 status = patch_all(c);
         store_leave(&c->section);

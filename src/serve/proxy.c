@@ -55,9 +55,9 @@ int proxy_take(struct serve_options *options, const char *text)
         if (good) {
                 memcpy(address, text, size);
                 address[size] = '\0';
-                trusted->size = inet_pton(AF_INET, address, trusted->address)    ? 4 :
-                                inet_pton(AF_INET6, address, trusted->address) ? 16 :
-                                                                                 0;
+                trusted->size = inet_pton(AF_INET, address, trusted->address)    ? 4
+                                : inet_pton(AF_INET6, address, trusted->address) ? 16
+                                                                                 : 0;
                 good = trusted->size > 0;
         }
         if (!good) {

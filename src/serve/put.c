@@ -168,15 +168,15 @@ static int write_range(struct change *c, struct store_state *state)
         int status = offset_of(c, section->now.size, &offset);
         if (status)
                 return status;
-        return c->upload ? store_upload_apply(c->upload, section, offset, c->durable, state) :
-                           store_write(section, c->request->out, c->small_size, offset, c->durable, state);
+        return c->upload ? store_upload_apply(c->upload, section, offset, c->durable, state)
+                         : store_write(section, c->request->out, c->small_size, offset, c->durable, state);
 }
 
 static int write_whole(struct change *c, struct store_state *state)
 {
         struct store_commit commit = { .modified = c->has_modified ? &c->modified : NULL, .durable = c->durable };
-        return c->upload ? store_upload_commit(c->upload, &c->section, &commit, state) :
-                           store_put(&c->section, c->request->out, c->small_size, &commit, state);
+        return c->upload ? store_upload_commit(c->upload, &c->section, &commit, state)
+                         : store_put(&c->section, c->request->out, c->small_size, &commit, state);
 }
 
 /* What the client has told of the bytes, kept with the entity-tag it is true for. */
@@ -191,7 +191,9 @@ static void keep_checksum(struct change *c, const struct store_state *state)
         text_char(&text, ' ');
         text_put(&text, sum);
         struct dav_name name = dav_live_name(DAV_OC_CHECKSUMS);
-        struct store_property_change change = { .space = name.space, .local = name.local, .value = { value, text.used } };
+        struct store_property_change change = { .space = name.space,
+                                                .local = name.local,
+                                                .value = { value, text.used } };
         store_property_change(&c->section, &change, 1); /* without room for it the file is right all the same */
 }
 
@@ -244,7 +246,8 @@ static void tell_state(struct change *c, const struct store_state *state)
 {
         char date[HTTP_DATE_BYTES];
         http_format_date(date, state->modified.tv_sec);
-        change_field(c, "ETag: %.*s\r\nLast-Modified: %.*s\r\n", (int)state->etag_size, state->etag, HTTP_DATE_BYTES, date);
+        change_field(c, "ETag: %.*s\r\nLast-Modified: %.*s\r\n", (int)state->etag_size, state->etag, HTTP_DATE_BYTES,
+                     date);
         if (c->has_modified && !c->partial)
                 change_field(c, "X-OC-MTime: accepted\r\n");
         if (c->digests)
@@ -277,7 +280,7 @@ static int in_section(struct change *c)
         const char *path = c->request->path;
         int status = gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, path, c->section.now.kind == STORE_NOTHING);
+                status = gate_locks(c, path, gate_effect_of(&c->section.now));
         return status ? status : change_file(c);
 }
 

@@ -105,6 +105,8 @@ struct listener_set {
 int listeners_prepare(struct listener_set *set, const struct serve_options *options);
 /* Makes each shard's sockets (SO_REUSEPORT), once their number is known. 0, or -errno after a line on stderr. */
 int listeners_open(struct listener_set *set, unsigned shards, int backlog);
+/* Those who are there already keep no more than that. */
+void listeners_cut(struct listener_set *set, int backlog);
 /* Closes what was opened here; the shards have copies. May be called again. */
 void listeners_close(struct listener_set *set);
 void listeners_finish(struct listener_set *set);
@@ -172,6 +174,7 @@ struct limits {
         uint32_t descriptors;  /* RLIMIT_NOFILE */
         uint32_t sockets;      /* that one port can have; no more than descriptors: it is these that bound them */
         uint64_t memory_bytes; /* available: the system's or the control group's */
+        bool grouped;          /* the latter */
         uint64_t files;        /* fs.file-max less what is open */
 };
 
@@ -191,7 +194,12 @@ struct budget {
 int budget_make(struct budget *budget, const struct serve_options *options, const struct limits *limits,
                 unsigned shards);
 
-/* The part of shard `index` of `shards`: parts add up to the whole, none is 0 where the whole is not less than shards. */
+/* Connections that each of `queues` listening sockets may keep, where a control group has `room_bytes` left; no more
+ * than `wanted`. */
+uint32_t budget_backlog(uint32_t wanted, uint64_t room_bytes, uint32_t queues);
+
+/* The part of shard `index` of `shards`: parts add up to the whole, none is 0 where the whole is not less than
+ * shards. */
 uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards);
 
 /* ---- connections by client address (addresses.c), for --per-address; shared by all shards ---- */
@@ -233,10 +241,10 @@ struct server {
 enum {
         BUFFER_COUNT = 1024, /* receive buffers per shard */
         BUFFER_BYTES = 4096,
-        HOT_LIMIT = 16384,  /* connections with a receive armed and no request, per shard */
-        CROWD = 1024,       /* with so many of them new connections rest at once */
-        WAKE_AT_ONCE = 64,  /* connections that were at rest start to receive in one turn */
-        MAX_WAKING = 1024,  /* ... and have not been heard of yet */
+        HOT_LIMIT = 16384, /* connections with a receive armed and no request, per shard */
+        CROWD = 1024,      /* with so many of them new connections rest at once */
+        WAKE_AT_ONCE = 64, /* connections that were at rest start to receive in one turn */
+        MAX_WAKING = 1024, /* ... and have not been heard of yet */
 
         HOT_SECONDS = 2,             /* a receive stays armed so long after the last request */
         BODY_SECONDS = 20,           /* a body may be this much behind --body-min-rate */
@@ -308,14 +316,15 @@ struct shard {
         uint64_t started_ms;
         uint32_t drain_until; /* seconds */
         bool draining, ended, accept_paused;
-        bool grouped;    /* a control group bounds our memory */
-        bool pressed;    /* ... and it is nearly used up: accepting is paused until it is not */
-        uint32_t pauses; /* ticks in a row that found accepting paused */
+        bool grouped;        /* a control group bounds our memory */
+        uint32_t look_every; /* ... and is looked at after so many connections */
+        bool pressed;        /* ... and it is nearly used up: accepting is paused until it is not */
+        uint32_t pauses;     /* ticks in a row that found accepting paused */
         uint32_t max_sends, max_listings, max_long_heads, max_changes;
         uint32_t sends, multiparts, listings, long_heads, endings, changing;
-        unsigned changes_seen;   /* of server->changes_made */
-        uint64_t xml_bytes;      /* of XML bodies being received, with what they become */
-        atomic_bool ending_all;  /* no more time for anything: long jobs look at it now and then */
+        unsigned changes_seen;    /* of server->changes_made */
+        uint64_t xml_bytes;       /* of XML bodies being received, with what they become */
+        atomic_bool ending_all;   /* no more time for anything: long jobs look at it now and then */
         uint32_t woken, waking;   /* of `readable`: in this turn; those of whom nothing has been heard yet */
         uint64_t seed;            /* with the engine "sim" */
         uint32_t fault_per_mille; /* likewise */
@@ -434,6 +443,9 @@ void conn_join(struct conn *conn);
 
 /* Makes sure that a receive is armed. */
 void conn_receive(struct conn *conn);
+
+/* Arms it anew: then it looks before it waits. */
+void conn_receive_anew(struct conn *conn);
 
 /* The peer has sent its end. */
 bool conn_input_ended(const struct conn *conn);
@@ -574,6 +586,7 @@ struct request {
         uint32_t deadline;   /* shard seconds */
         uint32_t send_since; /* when the send began */
         uint64_t progress;   /* of a send_file, at the last look */
+        uint64_t heard;      /* bytes of head and body, at the last look */
         uint64_t started_us;
         uint64_t body_left; /* of the request's body, still to be skipped */
         uint64_t body_skipped;
@@ -598,11 +611,11 @@ struct request {
         size_t chunk_room;
         int64_t chunk_size;
         int64_t (*fill)(struct request *r, char *out, size_t size); /* makes the next piece, on a worker thread */
-        struct digests *digests; /* of the file, when its reader wants them */
-        bool digested;           /* ... and they are known */
-        struct change *change;   /* when it changes something or asks for properties; change.h */
+        struct digests *digests;                                    /* of the file, when its reader wants them */
+        bool digested;                                              /* ... and they are known */
+        struct change *change; /* when it changes something or asks for properties; change.h */
         bool json, has_listing, has_send, has_parts, has_change; /* has one of the places for it */
-        bool proxied; /* it comes from a trusted proxy */
+        bool proxied;                                            /* it comes from a trusted proxy */
 
         uint16_t path_size;
         bool folder, hidden; /* the path ended in '/', had a segment that starts with a dot */
@@ -696,8 +709,8 @@ enum next request_found(struct request *r);
 
 /* Sends "100 Continue", then goes on with that step. */
 enum next send_continue(struct request *r, enum step then);
-/* Takes bytes off the request's body: *used of `piece`, of which *body are content. 1: that is all, 0: go on, < 0: minus a
- * status. */
+/* Takes bytes off the request's body: *used of `piece`, of which *body are content. 1: that is all, 0: go on, < 0:
+ * minus a status. */
 int body_take(struct request *r, struct span piece, size_t *used, struct span *body);
 
 /* The only callbacks of a request's ops. */

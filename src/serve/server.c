@@ -45,9 +45,9 @@ static int look_at_limits(struct limits *limits, const char *engine)
         struct berth_port_config config = { .engine = engine, .max_handles = INT32_MAX, .buffers = 1 };
         *limits = (struct limits){
                 .descriptors = raise_descriptor_limit(),
-                .memory_bytes = proc_free_memory("", NULL),
                 .files = available_files(),
         };
+        limits->memory_bytes = proc_free_memory("", &limits->grouped);
         int error = berth_port_create(&port, &config);
         if (error)
                 return error;
@@ -291,6 +291,18 @@ static unsigned shard_count(const struct serve_options *options)
         return threads;
 }
 
+/* A whole queue may be accepted before anybody can look whether there is still memory (accept.c). */
+static void fit_backlog(struct server *server, const struct limits *limits, unsigned threads)
+{
+        unsigned wanted = server->options.backlog;
+        unsigned most = budget_backlog(wanted, limits->memory_bytes, threads * server->listeners.count);
+        if (!limits->grouped || most >= wanted)
+                return;
+        say("--backlog %u becomes %u: more could be too much at once for the control group's memory", wanted, most);
+        server->options.backlog = most;
+        listeners_cut(&server->listeners, (int)most);
+}
+
 static int make_shared(struct server *server, unsigned threads)
 {
         const struct serve_options *options = &server->options;
@@ -333,6 +345,7 @@ static int serve(struct server *server)
         error = budget_make(&server->budget, &server->options, &limits, threads);
         if (error)
                 return error;
+        fit_backlog(server, &limits, threads);
         store_load_types();
         error = make_shared(server, threads);
         if (!error)

@@ -107,7 +107,7 @@ static int make_folder(struct change *c)
 {
         int status = gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, c->request->path, true);
+                status = gate_locks(c, c->request->path, GATE_CREATES);
         if (status)
                 return status;
         if (c->section.now.kind != STORE_NOTHING)
@@ -128,13 +128,13 @@ int make_folder_run(struct change *c)
         return status;
 }
 
-static int delete(struct change *c)
+static int delete (struct change *c)
 {
         if (c->section.now.kind == STORE_NOTHING)
                 return 404;
         int status = gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, c->request->path, true);
+                status = gate_locks(c, c->request->path, GATE_REMOVES);
         if (status)
                 return status;
         struct failures failures;
@@ -147,7 +147,7 @@ int delete_run(struct change *c)
         int error = store_enter(&c->section, change_tree(c), c->request->path);
         if (error)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
-        int status = delete(c);
+        int status = delete (c);
         store_leave(&c->section);
         return status;
 }
@@ -159,9 +159,11 @@ static int may_arrive(struct change *c, bool moves)
                 return 404;
         int status = gate_conditions(c, &c->section.now);
         if (!status && moves)
-                status = gate_locks(c, c->request->path, true);
+                status = gate_locks(c, c->request->path, GATE_REMOVES);
         if (!status)
-                status = gate_locks(c, c->destination, c->other.now.kind == STORE_NOTHING || moves);
+                status = gate_locks(c, c->destination,
+                                    moves && c->other.now.kind != STORE_NOTHING ? GATE_REMOVES
+                                                                                : gate_effect_of(&c->other.now));
         if (!status && c->other.now.kind != STORE_NOTHING && !c->overwrite)
                 status = 412;
         return status;
@@ -175,8 +177,8 @@ static int transfer(struct change *c, bool moves)
         struct failures failures;
         bool created = false;
         failures_begin(&failures, c);
-        int error = moves ? store_move(&c->section, &c->other, c->overwrite, &failures.watch, &created) :
-                            store_copy(&c->section, &c->other, c->depth != 0, c->overwrite, &failures.watch, &created);
+        int error = moves ? store_move(&c->section, &c->other, c->overwrite, &failures.watch, &created)
+                          : store_copy(&c->section, &c->other, c->depth != 0, c->overwrite, &failures.watch, &created);
         return failures_end(&failures, error, created ? 201 : 204);
 }
 
@@ -213,7 +215,7 @@ static int link_one(struct change *c, bool moves)
                 return c->section.now.kind == STORE_NOTHING ? 404 : 403;
         int status = gate_conditions(c, &c->section.now);
         if (!status)
-                status = gate_locks(c, c->destination, true);
+                status = gate_locks(c, c->destination, GATE_CREATES);
         if (status)
                 return status;
         int error = store_make_hard_link(&c->other, c->request->path);

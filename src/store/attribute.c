@@ -1,5 +1,6 @@
-/* Extended attributes of a name in a folder. The file is not opened, since it may be one that cannot be read, or a FIFO, and
- * no link is followed. Linux 6.13 has system calls for just that; before, the way leads through /proc/self/fd.
+/* Extended attributes of a name in a folder. The file is not opened, since it may be one that cannot be read, or a
+ * FIFO, and no link is followed. Linux 6.13 has system calls for just that; before, the way leads through
+ * /proc/self/fd.
  */
 #include "store/store_priv.h"
 

@@ -1,4 +1,5 @@
-/* Opening beneath a root: the kernel keeps every way inside (openat2(2), RESOLVE_BENEATH), whoever renames what meanwhile. */
+/* Opening beneath a root: the kernel keeps every way inside (openat2(2), RESOLVE_BENEATH), whoever renames what
+ * meanwhile. */
 #include "store/store_priv.h"
 
 #include <errno.h>
@@ -34,6 +35,8 @@ int store_open_above(const struct store_tree *tree, const char *path, uint64_t f
         *name = slash ? slash + 1 : path;
         if (strcmp(*name, ".") == 0 || strcmp(*name, "..") == 0 || (slash && !slash[1]))
                 return -EINVAL;
+        if (store_is_staging(span_of(path)))
+                return -EACCES;
         if (size >= sizeof(above))
                 return -ENAMETOOLONG;
         memcpy(above, path, size);

@@ -1,7 +1,8 @@
 /* Copying and moving.
  *
- * A copy is made in staging, and then takes the place of what stands there in one step: nothing that is half a copy is ever
- * seen, and what stood there stays whole until the copy is. What was replaced is then out of sight, and removed.
+ * A copy is made in staging, and then takes the place of what stands there in one step: nothing that is half a copy
+ * is ever seen, and what stood there stays whole until the copy is. What was replaced is then out of sight, and
+ * removed.
  */
 #include "store/store_priv.h"
 
@@ -263,8 +264,8 @@ static int displace(struct job *job, int folder, const char *name)
         return error;
 }
 
-/* With a folder in it, on either side. After the exchange the old one stands where the new one came from, which is so short
- * that nobody who asks for a section sees it; and whatever ends us there, both are whole. */
+/* With a folder in it, on either side. After the exchange the old one stands where the new one came from, which is so
+ * short that nobody who asks for a section sees it; and whatever ends us there, both are whole. */
 static int replace_folder(struct job *job, int folder, const char *name)
 {
         char aside[STORE_STAGED_BYTES];

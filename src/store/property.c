@@ -1,5 +1,6 @@
-/* Properties: each an attribute of the file or folder, named by a digest of its name, since attribute names are short and
- * property names are not. The value begins with the name, so that it can be told, and another of the same digest noticed.
+/* Properties: each an attribute of the file or folder, named by a digest of its name, since attribute names are short
+ * and property names are not. The value begins with the name, so that it can be told, and another of the same digest
+ * noticed.
  */
 #include "store/store_priv.h"
 

@@ -72,8 +72,8 @@ struct store_opening {
 /* Opens (or finds unchanged) the file; opening->done is called from the port, never from inside. */
 void store_open(struct store *store, struct store_opening *opening);
 
-/* Something beneath the root has been changed by this process: what was looked up before is looked up again at its next use.
- * Cheaper and surer than to tell which paths are meant: a folder may have been renamed. */
+/* Something beneath the root has been changed by this process: what was looked up before is looked up again at its next
+ * use. Cheaper and surer than to tell which paths are meant: a folder may have been renamed. */
 void store_distrust(struct store *store);
 
 /* Gives a reference back. NULL is fine. */

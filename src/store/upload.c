@@ -1,8 +1,8 @@
 /* Uploads: bytes that become a file, or part of one.
  *
- * They gather in a file without a name (O_TMPFILE), which nobody sees and which is gone when its owner dies. To put it in the
- * place of nothing is one link(2). To put it in the place of a file takes a name first, in staging, and then rename(2): at
- * every moment the old file stands there or the new one, whole.
+ * They gather in a file without a name (O_TMPFILE), which nobody sees and which is gone when its owner dies. To put
+ * it in the place of nothing is one link(2). To put it in the place of a file takes a name first, in staging, and
+ * then rename(2): at every moment the old file stands there or the new one, whole.
  *
  * Writing into a file that stands there is done in place, after room for all of it was reserved.
  */
@@ -318,9 +318,9 @@ static bool is_younger(int file, const struct store_state *old)
 
         if (old->kind == STORE_NOTHING)
                 return true;
-        return fstat(file, &now) == 0 && (now.st_mtim.tv_sec > old->modified.tv_sec ||
-                                          (now.st_mtim.tv_sec == old->modified.tv_sec &&
-                                           now.st_mtim.tv_nsec > old->modified.tv_nsec));
+        return fstat(file, &now) == 0 &&
+               (now.st_mtim.tv_sec > old->modified.tv_sec ||
+                (now.st_mtim.tv_sec == old->modified.tv_sec && now.st_mtim.tv_nsec > old->modified.tv_nsec));
 }
 
 /* Of two uploads the later one in place is the younger. */
@@ -347,37 +347,37 @@ static int may_be_written(const struct store_section *section, const struct stor
 }
 
 static int commit_once(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
-                       bool durable)
+                       bool durable, const struct store_state *old)
 {
-        struct store_state old;
-        int error = store_state_at(section->folder, section->name, &old);
+        int error = may_be_written(section, old);
 
+        if (!error && old->kind != STORE_NOTHING)
+                error = commit->exclusive ? -EEXIST : take_over(upload, section->folder, section->name, old);
         if (!error)
-                error = may_be_written(section, &old);
-        if (!error && old.kind != STORE_NOTHING)
-                error = commit->exclusive ? -EEXIST : take_over(upload, section->folder, section->name, &old);
-        if (!error)
-                error = stamp(upload->file, commit->modified, &old);
+                error = stamp(upload->file, commit->modified, old);
         if (!error && durable)
                 error = fsync(upload->file) < 0 ? -errno : 0;
         if (error)
                 return error;
-        return old.kind == STORE_NOTHING ? put_new(upload, section->folder, section->name)
-                                         : put_over(upload, section->folder, section->name);
+        return old->kind == STORE_NOTHING ? put_new(upload, section->folder, section->name)
+                                          : put_over(upload, section->folder, section->name);
 }
 
 int store_upload_commit(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
                         struct store_state *state)
 {
         bool durable = commit->durable || upload->tree->durable;
-        int error = -EEXIST;
+        struct store_state old = section->now;
+        int error = 0;
 
         ensure(upload->tree == section->tree);
         if (upload->reserved > upload->size && ftruncate(upload->file, (off_t)upload->size) < 0)
                 return -errno;
-        /* Who does not know of sections may create it between our look and our link. */
-        for (unsigned i = 0; error == -EEXIST && i < COMMIT_TRIES; i++) {
-                error = commit_once(upload, section, commit, durable);
+        /* Who does not know of sections may create or remove it between our look and our link. */
+        for (unsigned i = 0; i < COMMIT_TRIES && (i == 0 || error == -EEXIST || error == -ENOENT); i++) {
+                error = i > 0 ? store_state_at(section->folder, section->name, &old) : 0;
+                if (!error)
+                        error = commit_once(upload, section, commit, durable, &old);
                 if (commit->exclusive)
                         break;
         }

@@ -5,11 +5,13 @@ import os
 import pathlib
 import re
 import resource
+import signal
+import subprocess
 import threading
 import time
 
 import pytest
-from conftest import eventually
+from conftest import PROGRAM, eventually
 from patience import in_the_background, patience  # noqa: F401: a fixture
 from test_admin import AdminServer, admin  # noqa: F401: a fixture
 from test_bounds import HALF_A_HEAD, OTHER_HALF, is_gone, is_instrumented, large_file, ready, refusals, slow_download
@@ -259,6 +261,51 @@ def grouped(group, engine, tmp_path):
     yield start
     for server in servers:
         server.close()
+
+
+@contextlib.contextmanager
+def flood(server, connections):
+    """All at once, up to 2,000 under way, again and again."""
+    command = [PROGRAM, 'load', '--quiet', f'--connections={connections}', '--timeout=5', '--hold=300', '--reconnect',
+               f'http://127.0.0.1:{server.address[1]}/file']
+    crowd = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield crowd
+        crowd.send_signal(signal.SIGCONT)
+        crowd.send_signal(signal.SIGINT)  # closes in order
+        crowd.wait(60)
+    finally:
+        crowd.kill()
+        crowd.wait()
+
+
+def is_answered(server):
+    with contextlib.suppress(OSError), server.connect() as connection:
+        return connection.ask('/file').body == b'content'
+    return False
+
+
+@pytest.mark.skipif(is_instrumented(), reason='the sanitizer takes more memory than the server')
+def test_a_group_that_is_nearly_full_takes_no_more(grouped, group):
+    """The kernel would end the process; so accepting stops before, however many come at once, and goes on when there is
+    room again."""
+    group.limit(20 * MEGABYTE)
+    server = grouped('--threads=2', '--idle-timeout=25', '--head-timeout=25', '--connections=18000')
+    assert int(re.search(r'--backlog 4096 becomes (\d+):', server.stderr())[1]) <= 20 * MEGABYTE // 32 // 4200 // 2
+    with flood(server, 8000) as crowd:
+        eventually(lambda: server.process.poll() is not None or refusals(server, 'shed_idle') > 0, 60)
+        time.sleep(2)
+        assert server.process.poll() is None, 'the kernel has ended it'
+        assert refusals(server, 'memory') > 0
+        crowd.send_signal(signal.SIGSTOP)  # its connections stay
+        eventually(lambda: is_answered(server), 60)  # those quiet longest go for it
+        assert server.metric('berth_pool_used{pool="connections"}') > 500
+    # Of a flood some ends are lost in the kernel for good; those connections are closed for being idle.
+    server.becomes('berth_pool_used{pool="connections"}', 0, 45)
+    eventually(lambda: server.fetch('/file').body == b'content', 20)
+    before = refusals(server, 'memory')
+    time.sleep(2.2)
+    assert refusals(server, 'memory') == before, 'there is room again'
 
 
 def test_a_group_full_of_file_contents_is_not_full(grouped, group, engine):

@@ -156,8 +156,8 @@ static void receives_that_wait_for_a_buffer_can_be_cancelled_and_closed(void **s
         lab_close(&lab);
 }
 
-/* Those that wait for a buffer are on one ring, those that hold the buffers on another. Of a pool that is not tiny up to
- * half may lie idle in a ring where nobody wants them. */
+/* Those that wait for a buffer are on one ring, those that hold the buffers on another. Of a pool that is not tiny up
+ * to half may lie idle in a ring where nobody wants them. */
 static void buffers_get_to_where_they_are_wanted(void **state)
 {
         (void)state;
@@ -210,7 +210,8 @@ static void buffers_get_to_where_they_are_wanted(void **state)
         free(data);
 }
 
-/* Thousands of receives one after the other, and hundreds that wait, in a pool of a thousand: the same few serve all. */
+/* Thousands of receives one after the other, and hundreds that wait, in a pool of a thousand: the same few serve
+ * all. */
 static void little_traffic_uses_few_buffers(void **state)
 {
         (void)state;

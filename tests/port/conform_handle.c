@@ -83,8 +83,8 @@ static void an_accepted_connection_can_be_discarded(void **state)
         lab_close(&lab);
 }
 
-/* The lab's own clients are of another port, so that only the servers meet the bound. In the simulator there is one port
- * only, and clients count. */
+/* The lab's own clients are of another port, so that only the servers meet the bound. In the simulator there is one
+ * port only, and clients count. */
 static void open_two(struct lab *servers, struct lab *clients, uint32_t bound, uint32_t more)
 {
         bool sim = strcmp(lab_engine, "sim") == 0;

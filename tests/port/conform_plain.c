@@ -87,7 +87,8 @@ static double cpu_seconds(void)
                (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-/* A refusal is no failure: the sending waits, costs next to nothing meanwhile, can be cancelled and closed, and goes on. */
+/* A refusal is no failure: the sending waits, costs next to nothing meanwhile, can be cancelled and closed, and goes
+ * on. */
 static void without_a_descriptor_sending_waits(void **state)
 {
         (void)state;

@@ -5,9 +5,10 @@
  *
  * A run has a listener and some clients. Each client connects, says who it is and what it wants (its bytes echoed, a
  * range of a file, its bytes counted), and checks what comes back. One that has nothing to send may wait at rest.
- * Meanwhile chance cancels, closes and resets, and in some runs the simulator refuses and breaks things too. Checked: an op completes once for each start and not after its
- * handle's close; bytes arrive in order, and on a connection that nobody disturbed all of them; a cancelled receive
- * loses nothing, and after a cancelled send another goes on with the next byte; errors are among those that the op may have; every run comes to an end with nothing in flight. A
+ * Meanwhile chance cancels, closes and resets, and in some runs the simulator refuses and breaks things too. Checked:
+ * an op completes once for each start and not after its handle's close; bytes arrive in order, and on a connection that
+ * nobody disturbed all of them; a cancelled receive loses nothing, and after a cancelled send another goes on with the
+ * next byte; errors are among those that the op may have; every run comes to an end with nothing in flight. A
  * connection's memory goes as soon as its close is done, so that a sanitizer sees who still looks.
  */
 #include <arpa/inet.h>

@@ -151,7 +151,8 @@ static void expect_body(struct answer *answer, const struct ask *ask)
         }
 }
 
-/* The refusal comes whatever was asked, even a HEAD: nobody has looked at it. So may 503 for want of room for a head. */
+/* The refusal comes whatever was asked, even a HEAD: nobody has looked at it. So may 503 for want of room for a
+ * head. */
 static void judge_refusal(struct answer *answer, const struct ask *ask)
 {
         check(answer->closes && answer->has_length);

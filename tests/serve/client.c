@@ -344,8 +344,8 @@ static void shut_half(struct client *c)
 
 /* ---- going on ---- */
 
-/* Who outstays or says nothing is closed in its time, and not before. It may take longer, since the simulator ends a rest
- * now and then for no reason, and then the time begins anew. */
+/* Who outstays or says nothing is closed in its time, and not before. It may take longer, since the simulator ends a
+ * rest now and then for no reason, and then the time begins anew. */
 static void judge_patience(const struct client *c)
 {
         const struct serve_options *options = &run.server->options;

@@ -229,8 +229,8 @@ static void an_endless_head_is_refused(void **state)
         free(text);
 }
 
-/* Good responses with bytes changed, cut and doubled by chance: whatever comes out, in all pieces it is the same, and the
- * address sanitizer has nothing to say. */
+/* Good responses with bytes changed, cut and doubled by chance: whatever comes out, in all pieces it is the same, and
+ * the address sanitizer has nothing to say. */
 static void nothing_breaks_it(void **state)
 {
         static const char *const seeds[] = {

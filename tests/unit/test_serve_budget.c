@@ -45,6 +45,16 @@ static void test_parts_add_up_and_none_is_empty(void **state)
         assert_int_equal(budget_share(UINT32_MAX, 0, 256) >= UINT32_MAX / 256, true);
 }
 
+static void test_all_backlogs_together_are_a_small_part_of_the_room(void **state)
+{
+        (void)state;
+        assert_int_equal(budget_backlog(4096, UINT64_MAX, 2), 4096);
+        assert_int_equal(budget_backlog(4096, 16 << 20, 2), (16 << 20) / 32 / 4200 / 2);
+        assert_int_equal(budget_backlog(10, 16 << 20, 2), 10);
+        assert_int_equal(budget_backlog(4096, 0, 2), 16);
+        assert_int_equal(budget_backlog(4096, 1 << 30, 64 * 256), 16);
+}
+
 static void test_without_limits_a_million(void **state)
 {
         (void)state;
@@ -191,6 +201,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_parts_add_up_and_none_is_empty),
+                cmocka_unit_test(test_all_backlogs_together_are_a_small_part_of_the_room),
                 cmocka_unit_test(test_without_limits_a_million),
                 cmocka_unit_test(test_where_sockets_are_descriptors_some_are_left_for_files),
                 cmocka_unit_test(test_little_memory_or_few_files_mean_fewer_connections),
