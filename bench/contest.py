@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import types
 
@@ -190,6 +191,38 @@ def ask(connection, port, name, size):
     if (status, length) != (200, size):
         raise Wrong(f'/{name} is answered {status}, {length} bytes')
     return body
+
+
+class Bystander(threading.Thread):
+    """Asks every 50 ms on a connection of its own, until stopped. Its latencies, in milliseconds, count from when a
+    request was due, so that those are told which had to wait for an answer that did not come."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.latencies, self.problem, self.ended = port, [], None, threading.Event()
+
+    def run(self):
+        try:
+            with socket.create_connection(('127.0.0.1', self.port), timeout=20) as connection:
+                due = time.monotonic()
+                while not self.ended.is_set():
+                    due += 0.05
+                    time.sleep(max(0, due - time.monotonic()))
+                    left = KIB - len(ask(connection, self.port, '1k.bin', KIB))
+                    while left > 0:
+                        left -= len(connection.recv(left))
+                    self.latencies.append((time.monotonic() - due) * 1000)
+        except (OSError, Wrong) as error:
+            self.problem = str(error)
+
+    def stop(self, first):
+        """p99 and the longest, of those from the first on."""
+        self.ended.set()
+        self.join(30)
+        if self.problem or len(self.latencies) <= first:
+            raise Wrong(f'the bystander was not answered: {self.problem}')
+        ordered = sorted(self.latencies[first:])
+        return ordered[len(ordered) * 99 // 100], ordered[-1]
 
 
 # ---- what is printed ----

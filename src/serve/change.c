@@ -302,19 +302,11 @@ static int64_t begin_job(struct berth_call *call)
         if (error)
                 return change_status(error);
         int status = gate_conditions(c, &now);
-        if (!status && is_writing(c->request->head.method))
+        if (!status)
                 status = gate_locks(c, c->request->path, gate_effect_of(&now));
         if (status == 423)
                 gate_tell_conflict(c);
-        bool puts = c->body == BODY_SMALL || c->body == BODY_UPLOAD;
-        return status || !puts ? status : put_begin(c, &now);
-}
-
-enum next step_begin(struct request *r)
-{
-        r->call.call = begin_job;
-        berth_call(r->shard->port, &r->call);
-        return wait_for(r, STEP_BEGUN);
+        return status ? status : put_begin(c, &now);
 }
 
 /* A job's result: a status, or what kept the workers from taking it. */
@@ -324,18 +316,31 @@ static int status_of(const struct request *r)
         return (int)(result < 0 ? change_status(result) : result);
 }
 
-enum next step_begun(struct request *r)
+static enum next ask_for_body(struct request *r)
 {
-        struct change *c = r->change;
-        int status = status_of(r);
-        if (status)
-                return refuse(r, status);
-        c->begun = true;
+        r->change->begun = true;
         r->op.result = 0;
         r->body_since = r->shard->now_seconds;
         if (!r->head.expect_continue || r->head.minor == 0 || !chain_empty(request_held(r)))
                 return go(r, STEP_RECEIVE);
         return send_continue(r, STEP_RECEIVE);
+}
+
+/* Only of PUT and PATCH: the others' bodies are short, and each has its own way to judge a name. */
+enum next step_begin(struct request *r)
+{
+        struct change *c = r->change;
+        if (c->body != BODY_SMALL && c->body != BODY_UPLOAD)
+                return ask_for_body(r);
+        r->call.call = begin_job;
+        berth_call(r->shard->port, &r->call);
+        return wait_for(r, STEP_BEGUN);
+}
+
+enum next step_begun(struct request *r)
+{
+        int status = status_of(r);
+        return status ? refuse(r, status) : ask_for_body(r);
 }
 
 /* ---- the body ---- */

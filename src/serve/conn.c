@@ -201,6 +201,12 @@ void conn_receive(struct conn *conn)
         transport_receive(conn, &conn->active->input);
 }
 
+void conn_receive_anew(struct conn *conn)
+{
+        if (has(conn, ARMED))
+                berth_cancel(shard_here->port, &conn->active->input); /* receive_stopped() goes on */
+}
+
 static void rest(struct conn *conn)
 {
         fall_asleep(conn);
@@ -399,21 +405,12 @@ void conn_rested(struct berth_handle *handle)
         receive_first(shard);
 }
 
-/* Bytes ahead of their time are kept, but not so many that other connections find no buffer. */
-static bool too_much(struct conn *conn)
-{
-        if (shard_here->pieces_held <= MAX_SURPLUS)
-                return false;
-        refused(shard_here, REFUSED_BUFFERS);
-        conn_end(conn, true);
-        return true;
-}
-
-/* The next piece of an upload, while the one before is written: many, as long as there are buffers for others. */
+/* An upload of which more is to come, while a job looks at its name or writes the piece before: as many pieces as there are
+ * buffers for others. Each gives all of them back when its job is done, whatever its client does, so nobody is the worse. */
 static bool is_upload(const struct conn *conn)
 {
         const struct request *r = conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
-        return r && r->step == STEP_WRITTEN && !r->change->body_complete;
+        return r && (r->step == STEP_BEGUN || r->step == STEP_WRITTEN) && !r->change->body_complete;
 }
 
 static unsigned pieces_ahead(const struct conn *conn)
@@ -421,6 +418,27 @@ static unsigned pieces_ahead(const struct conn *conn)
         if (is_upload(conn))
                 return shard_here->pieces_held > MAX_SURPLUS ? 1 : UPLOAD_PIECES;
         return MAX_CHAIN_PIECES;
+}
+
+/* What comes behind a request whose answer is the last one is of no use; a reset would take the answer away. */
+static bool is_useless(const struct conn *conn)
+{
+        const struct request *r = conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
+        return r && r->status && !r->keep_alive;
+}
+
+/* Bytes ahead of their time are kept, but not so many that other connections find no buffer. */
+static bool too_much(struct conn *conn)
+{
+        if (shard_here->pieces_held <= MAX_SURPLUS)
+                return false;
+        if (!is_useless(conn) && !(conn_state(conn) == CONN_BUSY && request_refuse_body(conn->active->request))) {
+                refused(shard_here, REFUSED_BUFFERS);
+                conn_end(conn, true);
+                return true;
+        }
+        chain_free(shard_here, &conn->active->input_held);
+        return false;
 }
 
 /* While an answer goes out: kept for the next request. */

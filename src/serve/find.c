@@ -22,8 +22,8 @@ struct find {
         bool wants_dead;
         uint64_t room_device, available, used; /* the last quota looked up */
         bool has_room;
-        size_t inherited_size;
-        char inherited[INHERITED_BYTES]; /* active locks, from above, on every member of a listing */
+        size_t above_size, inherited_size;
+        char inherited[INHERITED_BYTES]; /* active locks from above, then those of the folder that reach its members */
 };
 
 /* ---- what is asked ---- */
@@ -60,15 +60,41 @@ static void note_wants(struct find *find)
         }
 }
 
-static int note_inherited(void *context, const struct store_lock *lock)
+static bool is_asked_for(const struct find *find, const char *path)
 {
-        struct find *find = context;
+        return strcmp(path, find->c->request->path) == 0;
+}
+
+static void put_inherited(struct find *find, const struct store_lock *lock)
+{
         struct text out = text_in(find->inherited + find->inherited_size, INHERITED_BYTES - find->inherited_size);
-        if (lock->infinite && strcmp(lock->path, find->c->request->path) != 0)
+        if (lock->infinite)
                 put_lock(&out, lock);
         if (!out.overflow)
                 find->inherited_size += out.used;
+}
+
+static int note_above(void *context, const struct store_lock *lock)
+{
+        if (!is_asked_for(context, lock->path))
+                put_inherited(context, lock);
         return 0;
+}
+
+static int note_own(void *context, const struct store_lock *lock)
+{
+        if (is_asked_for(context, lock->path))
+                put_inherited(context, lock);
+        return 0;
+}
+
+static void note_locks(struct find *find)
+{
+        struct change *c = find->c;
+        store_locks_on(change_tree(c), c->request->path, note_above, find);
+        find->above_size = find->inherited_size;
+        if (c->depth > 0)
+                store_locks_on(change_tree(c), c->request->path, note_own, find);
 }
 
 void find_destroy(struct find *find)
@@ -104,7 +130,7 @@ static int begin(struct change *c, struct find *find)
         walk.attributes = find->wants_dead || find->wants[DAV_LOCKDISCOVERY];
         find->multiple = c->depth == DAV_DEPTH_INFINITY;
         if (find->wants[DAV_LOCKDISCOVERY])
-                store_locks_on(change_tree(c), c->request->path, note_inherited, find);
+                note_locks(find);
         int error = store_walk_create(&find->walk, change_tree(c), c->request->path, &walk);
         return error ? find_status(error) : 207;
 }
@@ -170,7 +196,8 @@ static void put_locks(struct find *find, struct text *out, const struct store_me
                 store_locks_on(change_tree(c), member->path, put_own_lock, out);
                 return;
         }
-        text_put(out, (struct span){ find->inherited, find->inherited_size });
+        size_t inherited = is_asked_for(find, member->path) ? find->above_size : find->inherited_size;
+        text_put(out, (struct span){ find->inherited, inherited });
         if (member->has_attributes)
                 store_locks_at(member->folder, member->name, member->path, put_own_lock, out);
 }

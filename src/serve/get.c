@@ -35,7 +35,7 @@ enum next step_route(struct request *r)
         int size = http_decode_path(r->path, r->head.path, &r->folder, &r->hidden);
         if (size < 0)
                 return respond_error(r, -size, NULL);
-        if (r->hidden && !options->hidden)
+        if (r->hidden && (!options->hidden || store_is_staging((struct span){ r->path, (size_t)size })))
                 return respond_error(r, 404, NULL);
         r->path_size = (uint16_t)size;
         return go(r, r->folder || size == 0 ? STEP_FOLDER : STEP_FIND);

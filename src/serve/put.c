@@ -188,6 +188,21 @@ static void keep_checksum(struct change *c, const struct store_state *state)
         store_property_change(&c->section, &change, 1); /* without room for it the file is right all the same */
 }
 
+/* Else a link would reach what no path may name. What it leads to by way of other links, these were asked about. */
+static bool leads_to_hidden(const struct change *c, const char *target)
+{
+        struct span left = span_of(target);
+        if (store_is_staging(left))
+                return true;
+        while (left.data) {
+                struct span part = span_cut(&left, '/');
+                bool dots = span_equal(part, SPAN(".")) || span_equal(part, SPAN(".."));
+                if (part.size > 0 && part.data[0] == '.' && !dots && !c->shard->server->options.hidden)
+                        return true;
+        }
+        return false;
+}
+
 static int make_symlink(struct change *c)
 {
         char target[MAX_LINK_BYTES + 1];
@@ -195,6 +210,8 @@ static int make_symlink(struct change *c)
         target[c->small_size] = '\0';
         if (strlen(target) != c->small_size)
                 return 400;
+        if (leads_to_hidden(c, target))
+                return 403;
         int error = store_make_link(&c->section, target);
         return error ? change_status(error) : 201;
 }

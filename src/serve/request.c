@@ -369,6 +369,15 @@ static void no_place(struct request *r)
         respond_error(r, 503, "Retry-After: 10\r\n");
 }
 
+bool request_refuse_body(struct request *r)
+{
+        if (list_empty(&r->place) || (r->step != STEP_CHANGE && r->step != STEP_ACCESS_CHECK))
+                return false;
+        r->keep_alive = false;
+        no_place(r);
+        return true;
+}
+
 static void overdue(struct request *r)
 {
         if (!list_empty(&r->place)) {
@@ -390,12 +399,24 @@ static bool is_slow(const struct request *r)
                r->shard->now_seconds - r->send_since > SLOW_SECONDS;
 }
 
+/* Linux 6.18 and others may forget a multishot receive when the peer's last bytes and its end, or its reset, come in one
+ * breath (github.com/axboe/liburing/issues/1549): who has been silent since the last look is listened to anew. */
+static void listen_anew(struct request *r)
+{
+        uint64_t heard = r->early_size + r->body_skipped;
+        if (heard == r->heard)
+                conn_receive_anew(r->conn);
+        r->heard = heard;
+}
+
 static void look_after(struct request *r)
 {
         bool reads_body = (r->step == STEP_SKIP_BODY || r->step == STEP_RECEIVE) && r->wants_input;
         bool waits = r->wants_input || r->on_socket || !list_empty(&r->place);
         if (!waits || conn_state(r->conn) == CONN_CLOSING)
                 return;
+        if (r->wants_input)
+                listen_anew(r);
         if (is_slow(r)) {
                 r->handing = true;
                 berth_cancel(r->shard->port, &r->op);

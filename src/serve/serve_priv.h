@@ -444,6 +444,9 @@ void conn_join(struct conn *conn);
 /* Makes sure that a receive is armed. */
 void conn_receive(struct conn *conn);
 
+/* Arms it anew: then it looks before it waits. */
+void conn_receive_anew(struct conn *conn);
+
 /* The peer has sent its end. */
 bool conn_input_ended(const struct conn *conn);
 enum conn_state conn_state(const struct conn *conn);
@@ -583,6 +586,7 @@ struct request {
         uint32_t deadline;   /* shard seconds */
         uint32_t send_since; /* when the send began */
         uint64_t progress;   /* of a send_file, at the last look */
+        uint64_t heard;      /* bytes of head and body, at the last look */
         uint64_t started_us;
         uint64_t body_left; /* of the request's body, still to be skipped */
         uint64_t body_skipped;
@@ -642,6 +646,10 @@ void request_run(struct request *request);
 
 /* Gives back everything it holds and the request itself; nothing may be in flight. */
 void request_release(struct request *request);
+
+/* Its body comes while it waits for a place, and there are no buffers for it: 503, and the body is of no use any more. False
+ * when it is not so. */
+bool request_refuse_body(struct request *request);
 
 /* An answer is due though nobody knows what was asked: it is counted and logged with an empty head. */
 void request_head_unknown(struct request *request);

@@ -35,6 +35,8 @@ int store_open_above(const struct store_tree *tree, const char *path, uint64_t f
         *name = slash ? slash + 1 : path;
         if (strcmp(*name, ".") == 0 || strcmp(*name, "..") == 0 || (slash && !slash[1]))
                 return -EINVAL;
+        if (store_is_staging(span_of(path)))
+                return -EACCES;
         if (size >= sizeof(above))
                 return -ENAMETOOLONG;
         memcpy(above, path, size);

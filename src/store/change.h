@@ -1,13 +1,13 @@
 /* store, the part that changes files: places, uploads, range writes, trees, properties, locks.
  *
- * Every function here blocks and belongs on a worker thread. Nothing is kept in memory between calls: what a change has
- * to know lies in the file system, so that several servers over one folder (and their threads) agree:
+ * Every function here blocks and belongs on a worker thread. Nothing is kept in memory between calls: what a change
+ * has to know lies in the file system, so that several servers over one folder (and their threads) agree:
  *
  *   section      the folder that holds a name is locked (flock(2), and a mutex of this process before it) while
  *                conditions are checked and the name is changed
- *   staging      ROOT/.berth-staging/XXXXXXXX/, one for each running server, locked (flock) by it as long as it lives:
- *                names that a rename needs for a moment lie there. What a dead server left is removed when another one
- *                starts
+ *   staging      ROOT/.berth-staging/XXXXXXXX/, one for each running server, locked (flock) by it as long as it
+ *                lives: names that a rename needs for a moment lie there. What a dead server left is removed when
+ *                another one starts
  *   property     the attribute user.berth.p.<32 hex digits of a hash of its name>: "namespace NUL local NUL lang NUL
  *                value"
  *   lock         the attribute user.berth.lock, all locks of the file or folder; each tells the path it was made for,
@@ -38,7 +38,7 @@ int store_tree_clean(struct store_tree *tree);
 /* Removes its own staging folder, too. Nothing may be in progress. */
 void store_tree_destroy(struct store_tree *tree);
 
-/* The staging folder's name, which no request may reach. */
+/* Whether a part of it is the staging folder's name, which no request may reach: -EACCES from every function here. */
 bool store_is_staging(struct span path);
 
 /* ---- what stands at a path (state.c) ---- */
@@ -48,14 +48,16 @@ enum store_kind { STORE_NOTHING, STORE_IS_FILE, STORE_IS_FOLDER, STORE_IS_LINK, 
 struct store_state {
         enum store_kind kind; /* STORE_NOTHING: there is none, the rest is zero */
         uint64_t size, inode, device;
-        uint32_t mode, links;                    /* permission bits; hard links */
+        uint32_t mode, links;                    /* permission bits (07777); hard links */
         struct timespec modified, changed, born; /* born.tv_sec 0: not known */
         uint16_t etag_size;
         char etag[STORE_ETAG_BYTES]; /* of a file the same as store_file's, of a folder made likewise */
 };
 
-/* What stands at `path`; a symbolic link in its last part is followed when the tree follows links. -ENOENT only when a
- * folder on the way is missing (RFC 4918 wants 409 then); -ENOTDIR when it is a file. */
+/* What stands at `path`; a symbolic link in its last part is followed when the tree follows links and it leads to
+ * something beneath the root, else it is STORE_IS_LINK. -ENOENT only when a folder on the way is missing (RFC 4918
+ * wants 409 then); -ENOTDIR when it is a file; -ELOOP or -EXDEV when a link on the way may not be followed or leads
+ * outside; -EINVAL when the last part is ".", ".." or, behind a slash, nothing. So it is with every path here. */
 int store_look(struct store_tree *tree, const char *path, struct store_state *state);
 
 /* ---- sections (section.c) ---- */
@@ -67,7 +69,7 @@ struct store_section {
         int folder;       /* descriptor of what holds it */
         unsigned mutex;
         bool locked;
-        struct store_state now; /* what stands there, looked up after the lock was taken */
+        struct store_state now; /* what stands there (as store_look() tells it), looked up after the lock was taken */
 };
 
 /* Nobody else changes what stands at `path` until store_leave(). -ENOENT, -ENOTDIR: the folder above is not there;
@@ -87,8 +89,8 @@ void store_leave_two(struct store_section *first, struct store_section *second);
 
 struct store_upload;
 
-/* 0; -ENOENT or -ENOTDIR when the folder above is missing; -EISDIR never. `expected_bytes`: size if known (fallocate'd
- * only when more than 1 MiB, so that -ENOSPC and -EDQUOT come before the bytes do), else UINT64_MAX. */
+/* 0; -ENOENT or -ENOTDIR when the folder above is missing; -EISDIR never. `expected_bytes`: size if known
+ * (fallocate'd only when more than 1 MiB, so that -ENOSPC and -EDQUOT come before the bytes do), else UINT64_MAX. */
 int store_upload_create(struct store_upload **upload, struct store_tree *tree, const char *path,
                         uint64_t expected_bytes);
 /* Appends. All or an error. */
@@ -101,15 +103,16 @@ struct store_commit {
         bool exclusive;                  /* -EEXIST when something stands there */
 };
 
-/* Puts it in place of what stands there (a file, or nothing; -EISDIR a folder), with the properties, locks, permission
- * bits and, where allowed, owner of the file it replaces, and with a modification time that is not that of the file
- * replaced. The section is that of the same path. `state` gets the new state. On an error the old file stands whole.
- * The upload must still be destroyed. */
+/* Puts it in place of what stands there (a file, or nothing; -EISDIR a folder; -EACCES a symbolic link, also where
+ * the tree follows them, since what it leads to is under another section; -EACCES what is neither), with the
+ * properties, locks, permission bits and, where allowed, owner of the file it replaces, and with a modification time
+ * that is not that of the file replaced. The section is that of the same path. `state` gets the new state. On an
+ * error the old file stands whole. The upload must still be destroyed. */
 int store_upload_commit(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
                         struct store_state *state);
 /* Or writes its bytes into the file that stands there, from `offset` on (holes are zeros); creates it when nothing
- * does. The modification time always moves, so the entity-tag does. -EFBIG past what the file system can; no bytes are
- * changed when there is no room (-ENOSPC). */
+ * does. The modification time always moves, so the entity-tag does. -EFBIG past what the file system can; no bytes
+ * are changed when there is no room (-ENOSPC). */
 int store_upload_apply(struct store_upload *upload, struct store_section *section, uint64_t offset, bool durable,
                        struct store_state *state);
 /* NULL is fine. What was not committed is gone. */
@@ -125,11 +128,12 @@ int store_truncate(struct store_section *section, uint64_t size, bool durable, s
 /* What stands at the section (file or folder) and its name are on disk afterwards. */
 int store_sync(struct store_section *section);
 
-/* ---- names and trees (tree.c) ---- */
+/* ---- names (tree.c) and trees (remove.c, copy.c) ---- */
 
 /* -EEXIST when something stands there. */
 int store_make_folder(struct store_section *section);
-/* POSIX: mode, time. -ENOENT when nothing stands there; never through a symbolic link. */
+/* POSIX: mode, time. -ENOENT when nothing stands there; never through a symbolic link. Of the mode rwx is set;
+ * set-user-id, set-group-id and sticky stay as they are, and asking for one that is not there is -EPERM. */
 int store_set_mode(struct store_section *section, uint32_t mode);
 int store_set_modified(struct store_section *section, const struct timespec *modified);
 /* A symbolic link with that target, which is not looked at (following is bounded by the root); a further name for the
@@ -144,29 +148,39 @@ struct store_watch {
         /* `name` in the open folder `folder`, which is `path`. 0: go on; < 0: leave this member alone (and so the
          * folders above it), `failed` is called with the result. NULL: all may go */
         int (*may)(struct store_watch *watch, int folder, const char *name, const char *path);
-        /* Member `path` could not be removed, copied: -errno, or what `may` said. NULL: the first failure ends all. */
+        /* Member `path` could not be removed, copied: -errno, or what `may` said. NULL: the first failure ends the
+         * whole. */
         void (*failed)(struct store_watch *watch, const char *path, int error);
         bool (*cancelled)(struct store_watch *watch); /* ask now and then whether to stop: -ECANCELED; NULL: never */
 };
 
-/* Removes what stands there, folders with all that is in them (deepest first). 0 when it is gone; -ENOTEMPTY when
- * something failed. At most STORE_MAX_DEPTH folders deep: -ELOOP. */
+/* Removes what stands there, folders with all that is in them (deepest first); a link is removed itself. 0 when it is
+ * gone; -ENOTEMPTY when something failed and was told; -EPERM the root. A folder is asked about before what is in it,
+ * and when it must be left alone, so is all of that, unasked. At most STORE_MAX_DEPTH folders deep: -ELOOP. */
 enum { STORE_MAX_DEPTH = 256 };
 int store_remove(struct store_section *section, struct store_watch *watch);
 
 /* Copies a file, or a folder (`deep`: with all that is in it), with properties, times of files and permission bits,
  * without locks; over a file or folder that stands there when `replace` (-EEXIST otherwise): that is removed first
  * (asking `watch`), a single file is replaced in one step. File data by reflink or in the kernel (copy_file_range).
- * -EINVAL: one lies in the other, or they are the same. Symbolic links are copied as links. `created`: nothing stood
- * there before. */
+ * -EINVAL: one lies in the other, or they are the same. Symbolic links are copied as links; what is neither file,
+ * folder nor link is -EACCES. `created`: nothing stood there before.
+ *
+ * A copy is made in staging and takes its place whole. `watch->may` is asked about what stands at `to`, with all
+ * members, and by store_move about what stands at `from`; when one is refused nothing is changed: -ENOTEMPTY. What of
+ * a tree cannot be copied is told to `watch->failed` and left out (-ENOTEMPTY; store_move then changes nothing);
+ * without it nothing is changed. */
 int store_copy(struct store_section *from, struct store_section *to, bool deep, bool replace, struct store_watch *watch,
                bool *created);
-/* The same by rename, or by copy and removal across file systems. */
+/* The same by rename, or by copy and removal across file systems. Locks of what is moved go; those of members beneath
+ * it do not count at their new place, but would again if it was moved back. */
 int store_move(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch,
                bool *created);
 
-/* ---- walking (walk.c): for PROPFIND; in the order of the file system, memory for one folder's piece and the way
- * down ---- */
+/* ---- walking (walk.c) ----
+ *
+ * For PROPFIND; in the order of the file system, with memory for a piece of each of the lowest folders on the way
+ * down and at most 34 descriptors. */
 
 struct store_walk;
 
@@ -180,7 +194,8 @@ struct store_member {
 
 /* `depth` 0: only `path` itself, 1: and its members, INT32_MAX: all beneath it (down to STORE_MAX_DEPTH). What begins
  * with a dot only with `hidden`; staging never. `links` (symbolic links as themselves: STORE_IS_LINK) else what leads
- * outside, or nowhere, or is no file or folder is left out. -ENOENT when there is nothing. */
+ * outside, or nowhere, or is no file or folder is left out, and one that leads to a folder is told as a folder but
+ * entered only when it is `path` itself. FIFOs, sockets and devices are never told. -ENOENT when there is nothing. */
 struct store_walk_options {
         int depth;
         bool hidden, links;
@@ -188,7 +203,8 @@ struct store_walk_options {
 };
 int store_walk_create(struct store_walk **walk, struct store_tree *tree, const char *path,
                       const struct store_walk_options *options);
-/* 1 and the next, the first being `path` itself, folders before what is in them; 0 at the end; -errno. */
+/* 1 and the next, the first being `path` itself, folders before what is in them; 0 at the end; -errno when `path`
+ * cannot be listed. A folder further down that cannot be is told without members. */
 int store_walk_next(struct store_walk *walk, struct store_member *member);
 void store_walk_destroy(struct store_walk *walk);
 
@@ -247,17 +263,18 @@ struct store_lock {
 };
 
 /* Calls for every lock in force that covers `path`: its own, those with `infinite` on folders above it. Expired ones
- * are not told. Ends with the first result that is not 0, which is returned. A path where nothing stands is covered by
- * those above it. */
+ * are not told. Ends with the first result that is not 0, which is returned. A path where nothing stands is covered
+ * by those above it. */
 int store_locks_on(struct store_tree *tree, const char *path, int (*each)(void *context, const struct store_lock *lock),
                    void *context);
 /* Only those whose root this member is (no look at the folders above). */
 int store_locks_at(int folder, const char *name, const char *path,
                    int (*each)(void *context, const struct store_lock *lock), void *context);
 
-/* Adds a lock to what stands there; something must. The section must be entered; conflicts above it are checked here,
- * and of an `infinite` one beneath it as well: -EAGAIN and *conflict (if not NULL) is the path of the lock in the way,
- * 4,096 bytes. The first lock is an atomic create of the attribute, so that servers which share no flock agree, too. */
+/* Adds a lock to what stands there; something must (-ENOENT), and no link (-EPERM). The section must be entered;
+ * conflicts above it are checked here, and of an `infinite` one beneath it as well: -EAGAIN and *conflict (if not
+ * NULL) is the path of the lock in the way, 4,096 bytes. The first lock is an atomic create of the attribute, so that
+ * servers which share no flock agree, too. */
 int store_lock_add(struct store_section *section, const struct store_lock *lock, char *conflict);
 /* Of the lock with that token whose root is the section's: -ENOENT when there is none in force. */
 int store_lock_refresh(struct store_section *section, const char *token, int64_t expires, struct store_lock *lock);

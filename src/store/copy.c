@@ -1,7 +1,8 @@
 /* Copying and moving.
  *
- * A copy is made in staging, and then takes the place of what stands there in one step: nothing that is half a copy is
- * ever seen, and what stood there stays whole until the copy is. What was replaced is then out of sight, and removed.
+ * A copy is made in staging, and then takes the place of what stands there in one step: nothing that is half a copy
+ * is ever seen, and what stood there stays whole until the copy is. What was replaced is then out of sight, and
+ * removed.
  */
 #include "store/store_priv.h"
 

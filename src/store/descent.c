@@ -109,21 +109,45 @@ static void go_down(struct store_descent *descent)
         }
 }
 
-/* `below` is in it. */
-static void reopen(struct store_level *level, int below)
+static bool is_still(const struct store_level *level, int folder)
 {
         struct stat st;
 
+        return folder >= 0 && fstat(folder, &st) == 0 && st.st_dev == level->device && st.st_ino == level->inode;
+}
+
+/* `below` was in it; if that has been moved away, the folder may still be found by its path. */
+static int find_again(struct store_descent *descent, const struct store_level *level, int below)
+{
+        char *end = descent->path + level->path_size, cut = *end;
+        int folder = openat(below, "..", FOLDER_FLAGS);
+
+        if (is_still(level, folder))
+                return folder;
+        if (folder >= 0)
+                close(folder);
+        *end = '\0';
+        folder = store_open_beneath(descent->tree->root, descent->path, FOLDER_FLAGS, descent->tree->links);
+        *end = cut;
+        if (is_still(level, folder))
+                return folder;
+        if (folder >= 0)
+                close(folder);
+        return -ESTALE;
+}
+
+static void reopen(struct store_descent *descent, struct store_level *level, int below)
+{
         level->at = level->got = 0;
-        level->folder = openat(below, "..", FOLDER_FLAGS);
         level->dents = malloc(STORE_DENTS_BYTES);
-        if (level->folder >= 0 && level->dents && fstat(level->folder, &st) == 0 && st.st_dev == level->device &&
-            st.st_ino == level->inode && lseek(level->folder, level->cookie, SEEK_SET) >= 0)
+        if (!level->dents) {
+                level->error = -ENOMEM;
                 return;
-        if (level->folder >= 0)
-                close(level->folder);
-        level->folder = -1; /* `below` was moved away: the way back is lost */
-        level->error = level->dents ? -ESTALE : -ENOMEM;
+        }
+        level->folder = find_again(descent, level, below);
+        if (level->folder >= 0 && lseek(level->folder, level->cookie, SEEK_SET) >= 0)
+                return;
+        level->error = level->folder < 0 ? level->folder : -errno;
 }
 
 static enum store_step go_up(struct store_descent *descent)
@@ -132,7 +156,7 @@ static enum store_step go_up(struct store_descent *descent)
         struct store_level *higher = descent->depth > 1 ? level - 1 : NULL;
 
         if (higher && higher->folder < 0)
-                reopen(higher, level->folder);
+                reopen(descent, higher, level->folder);
         close_level(level);
         descent->depth--;
         descent->left = level;
@@ -189,7 +213,10 @@ static bool take(struct store_descent *descent, struct store_level *level, const
         size_t size = strlen(name);
         int error;
 
-        ensure(size <= STORE_NAME_BYTES);
+        if (size > STORE_NAME_BYTES) { /* some file systems count characters, not bytes */
+                level->error = -ENAMETOOLONG;
+                return false;
+        }
         descent->path_size = level->path_size;
         if (descent->path_size)
                 descent->path[descent->path_size++] = '/';

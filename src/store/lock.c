@@ -1,15 +1,16 @@
 /* Locks: one attribute with all locks of a file or folder.
  *
- *   version (1), then for each lock: flags, token size, user size, owner size (2 bytes), expiry (8), digest of the path
- *   (16), token, user, owner; numbers with the lowest byte first
+ *   version (1), then for each lock: flags, token size, user size, owner size (2 bytes), expiry (8), digest of the
+ *   path (16),
+ *   token, user, owner; numbers with the lowest byte first
  *
- * The digest tells for which path a lock was made: one that came along with a renamed file, or is seen through another
- * name of it, does not count. Neither does one that has expired. Both are dropped by the next write. What cannot be
- * read is no lock: somebody else wrote it.
+ * The digest tells for which path a lock was made: one that came along with a renamed file, or is seen through
+ * another name of it, does not count. Neither does one that has expired. Both are dropped by the next write. What
+ * cannot be read is no lock: somebody else wrote it.
  *
- * A lock on a folder that covers what is beneath it, and one further down, are made under different sections. Therefore
- * each is written first, and only then looked for the other; who finds one withdraws. So of two that are made at the
- * same time both may fail, but never both succeed.
+ * A lock on a folder that covers what is beneath it, and one further down, are made under different sections.
+ * Therefore each is written first, and only then looked for the other; who finds one withdraws. So of two that are
+ * made at the same time both may fail, but never both succeed.
  */
 #include "store/store_priv.h"
 
@@ -377,7 +378,8 @@ int store_lock_add(struct store_section *section, const struct store_lock *lock,
                 return -EINVAL;
         if (lock->owner_size > STORE_OWNER_BYTES || lock->user_size > STORE_USER_BYTES)
                 return -E2BIG;
-        /* Somebody who shares no flock with us made the first lock, or removed the last, just before our write. */
+        /* Somebody who shares no flock with us made the first lock, or removed the last, between our look and our
+         * write. */
         for (unsigned i = 0; (error == -EEXIST || error == -ENODATA) && i < TRIES; i++)
                 error = add_once(section, lock, &search);
         return error ? error : store_settle(section);

@@ -3,12 +3,13 @@
  * changed gets one of its own, in its topmost folder.
  *
  * Each running server holds flock(2) on its folder. Who can take that lock knows that the owner is dead and may clean
- * up. A folder is made and locked while .berth-staging itself is locked, and the lock of another's folder is tried only
- * while it is; so nobody takes a new folder for a dead one. .berth-staging may be removed by another server at any
- * moment while it is empty, therefore who has locked it looks whether it is still the one that has that name.
+ * up; where the file system has no flock, nobody can know, and nothing is cleaned. A folder is made and locked while
+ * .berth-staging itself is locked, and the lock of another's folder is tried only while it is; so nobody takes a new
+ * folder for a dead one. .berth-staging may be removed by another server at any moment while it is empty, therefore
+ * who has locked it looks whether it is still the one that has that name.
  *
- * Removing a tree here needs neither recursion nor depth: each folder found in the tree is renamed to a name beside it,
- * and so becomes the next one to be emptied.
+ * Removing a tree here needs neither recursion nor depth: each folder found in the tree is renamed to a name beside
+ * it, and so becomes the next one to be emptied.
  */
 #include "store/store_priv.h"
 
@@ -26,8 +27,9 @@ enum { TRIES = 16, MOUNTS_DEEP = 4096, FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O
 
 bool store_is_staging(struct span path)
 {
+        /* Without regard to case, since there are file systems that have none. */
         while (path.data) {
-                if (span_equal(span_cut(&path, '/'), SPAN(STORE_STAGING)))
+                if (span_equal_nocase(span_cut(&path, '/'), SPAN(STORE_STAGING)))
                         return true;
         }
         return false;
@@ -101,35 +103,47 @@ static int mount_of(const struct store_tree *tree, int folder, uint64_t *mount)
         return 0;
 }
 
+/* The folder above, when it is on the same mount; else -EXDEV. */
+static int open_above_on(const struct store_tree *tree, int folder, uint64_t mount)
+{
+        int above = openat(folder, "..", FOLDER_FLAGS);
+        uint64_t other;
+        int error;
+
+        if (above < 0)
+                return -errno;
+        error = mount_of(tree, above, &other);
+        if (!error && other == mount)
+                return above;
+        close(above);
+        return error ? error : -EXDEV;
+}
+
 /* The topmost folder of the mount: the root, when it is the root's mount, else where ".." would lead to another one.
  * That is beneath the root too, as the way to `folder` came in there. */
 static int open_topmost(const struct store_tree *tree, int folder, uint64_t mount)
 {
-        uint64_t other;
-        int error = mount_of(tree, tree->root, &other);
-        int at = error ? error : openat(other == mount ? tree->root : folder, ".", FOLDER_FLAGS);
+        uint64_t roots;
+        int error = mount_of(tree, tree->root, &roots), at, above;
 
-        if (error || (at >= 0 && other == mount))
-                return at;
-        for (unsigned i = 0; at >= 0 && i < MOUNTS_DEEP; i++) {
-                int above = openat(at, "..", FOLDER_FLAGS);
-
-                error = above < 0 ? -errno : mount_of(tree, above, &other);
-                if (!error && other == mount) {
-                        close(at);
-                        at = above;
-                        continue;
-                }
-                if (above >= 0)
-                        close(above);
-                if (!error)
-                        return at;
-                break;
-        }
+        if (error)
+                return error;
+        at = openat(roots == mount ? tree->root : folder, ".", FOLDER_FLAGS);
         if (at < 0)
                 return -errno;
+        if (roots == mount)
+                return at;
+        for (unsigned i = 0; i < MOUNTS_DEEP; i++) {
+                above = open_above_on(tree, at, mount);
+                if (above == -EXDEV)
+                        return at;
+                close(at);
+                if (above < 0)
+                        return above;
+                at = above;
+        }
         close(at);
-        return error ? error : -ELOOP;
+        return -ELOOP;
 }
 
 static bool still_named(int above, int top)

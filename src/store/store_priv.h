@@ -47,7 +47,7 @@ struct store_tree {
  * symbolic link. */
 int store_open_beneath(int root, const char *path, uint64_t flags, bool links);
 /* The folder above the last part of `path`, opened anew, and that part: of the root itself the root, and "". -EINVAL
- * for a last part that is no name. */
+ * for a last part that is no name, -EACCES for staging. */
 int store_open_above(const struct store_tree *tree, const char *path, uint64_t flags, const char **name);
 /* A name, or "." for "": so every call that takes a folder and a name serves for the root, too. */
 static inline const char *store_name(const char *name)

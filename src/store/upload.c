@@ -1,8 +1,8 @@
 /* Uploads: bytes that become a file, or part of one.
  *
- * They gather in a file without a name (O_TMPFILE), which nobody sees and which is gone when its owner dies. To put it
- * in the place of nothing is one link(2). To put it in the place of a file takes a name first, in staging, and then
- * rename(2): at every moment the old file stands there or the new one, whole.
+ * They gather in a file without a name (O_TMPFILE), which nobody sees and which is gone when its owner dies. To put
+ * it in the place of nothing is one link(2). To put it in the place of a file takes a name first, in staging, and
+ * then rename(2): at every moment the old file stands there or the new one, whole.
  *
  * Writing into a file that stands there is done in place, after room for all of it was reserved.
  */

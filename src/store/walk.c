@@ -25,7 +25,8 @@ static bool follow(struct store_walk *walk)
         return descent->state.kind == STORE_IS_FILE || descent->state.kind == STORE_IS_FOLDER;
 }
 
-/* Only the start is followed and entered: links to folders on the way are told, not entered: no circles. */
+/* Only the start is followed and entered: links to folders on the way are told, not entered, so there are no
+ * circles. */
 static int follow_start(struct store_walk *walk)
 {
         struct store_descent *descent = walk->descent;

@@ -430,3 +430,24 @@ def test_lockdiscovery_tells_of_no_lock_elsewhere(locked):
     members = locked.propfind('', 'lockdiscovery', depth=1)
     assert [name for name, member in members.items() if member.locks()] == ['file']
     assert isinstance(members['file'].locks()[0], Lock) and clark('lockdiscovery') in members['other'].found
+
+
+@pytest.mark.parametrize('depth', [1, 'infinity'])
+def test_a_listing_tells_each_member_of_the_lock_on_the_folder(serve_tree, depth):
+    tree = serve_tree('--propfind-infinity')
+    for name in ('above/folder/file', 'above/folder/inner/file'):
+        tree.file(name)
+    token = token_of(tree.ask('LOCK', 'above/folder', 'Depth: infinity', body=lock_body()))
+    members = tree.propfind('above/folder', 'lockdiscovery', depth=depth)
+    assert len(members) == (3 if depth == 1 else 4)
+    for member in members.values():
+        assert [lock.token for lock in member.locks()] == [token], member.path
+    members = tree.propfind('above', 'lockdiscovery', depth=1)
+    assert [len(members[name].locks()) for name in ('above/', 'above/folder/')] == [0, 1]
+
+
+def test_a_lock_of_depth_0_is_not_told_of_members(tree):
+    tree.file('folder/file')
+    token_of(tree.ask('LOCK', 'folder', 'Depth: 0', body=lock_body()))
+    members = tree.propfind('folder', 'lockdiscovery', depth=1)
+    assert [len(members[name].locks()) for name in ('folder/', 'folder/file')] == [1, 0]

@@ -85,6 +85,15 @@ static inline void enter(struct shop *shop, struct store_section *section, const
         assert_int_equal(store_enter(section, shop->tree, path), 0);
 }
 
+/* Not through the store. */
+static inline void plant(struct shop *shop, const char *path)
+{
+        int fd = openat(shop->folder.fd, path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+
+        assert_true(fd >= 0);
+        close(fd);
+}
+
 static inline void make_folder(struct shop *shop, const char *path)
 {
         assert_int_equal(mkdirat(shop->folder.fd, path, 0755), 0);

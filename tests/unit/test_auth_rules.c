@@ -126,7 +126,8 @@ static void test_less_beneath_looks_at_the_users_own_rights(void **state)
 static void test_less_beneath_with_bytes_beyond_ascii(void **state)
 {
         struct auth *auth = loaded(*state, NULL, NULL,
-                                   "/:*:write\n/a\xc3\xa4:*:read\n/a/b:*:none\n/a b:*:write\n/a0/b:*:write\n");
+                                   "/:*:write\n/a/b:*:none\n/a b:*:write\n/a0/b:*:write\n"
+                                   "/a\xc3\xa4:*:read\n/a\xc3\xb6:*:read\n/a\xc3\xbc:*:read\n/a\xc3\x9f:*:read\n");
         assert_true(less(auth, "", "/a", AUTH_READ));
         assert_false(less(auth, "", "/a\xc3\xa4", AUTH_WRITE));
         assert_false(less(auth, "", "/a0", AUTH_WRITE));

@@ -6,12 +6,28 @@ static int stage(struct shop *shop)
         return store_staging(shop->tree, shop->folder.fd);
 }
 
-static void the_staging_folder_is_no_name_for_requests(void **test)
+static void the_staging_folder_is_out_of_reach(void **test)
+{
+        struct shop *shop = *test;
+        struct store_walk_options options = { 0 };
+        struct store_section section;
+        struct store_state state;
+        struct store_walk *walk;
+
+        assert_true(stage(shop) >= 0);
+        assert_int_equal(store_look(shop->tree, STORE_STAGING, &state), -EACCES);
+        assert_int_equal(store_enter(&section, shop->tree, STORE_STAGING), -EACCES);
+        assert_int_equal(store_enter(&section, shop->tree, STORE_STAGING "/x"), -EACCES);
+        assert_int_equal(store_walk_create(&walk, shop->tree, STORE_STAGING, &options), -EACCES);
+}
+
+static void any_part_of_a_path_may_be_the_staging_folder(void **test)
 {
         (void)test;
         assert_true(store_is_staging(SPAN(".berth-staging")));
         assert_true(store_is_staging(SPAN(".berth-staging/12345678/x")));
         assert_true(store_is_staging(SPAN("mount/.berth-staging")));
+        assert_true(store_is_staging(SPAN(".Berth-STAGING")));
         assert_false(store_is_staging(SPAN("")));
         assert_false(store_is_staging(SPAN("a/.berth-staging2")));
         assert_false(store_is_staging(SPAN("berth-staging")));
@@ -70,14 +86,14 @@ static void cleaning_takes_all_that_a_dead_server_left(void **test)
         struct shop *shop = *test;
 
         make_dead(shop, STORE_STAGING "/deadbeef");
-        must_put(shop, STORE_STAGING "/deadbeef/1", "x");
+        plant(shop, STORE_STAGING "/deadbeef/1");
         make_folder(shop, STORE_STAGING "/deadbeef/2");
         make_folder(shop, STORE_STAGING "/deadbeef/2/sub");
-        must_put(shop, STORE_STAGING "/deadbeef/2/sub/file", "x");
+        plant(shop, STORE_STAGING "/deadbeef/2/sub/file");
         folder_link(&shop->folder, "/etc", STORE_STAGING "/deadbeef/2/link");
         make_folder(shop, STORE_STAGING "/deadbeef/x0"); /* one that died while cleaning */
         make_folder(shop, STORE_STAGING "/deadbeef/x0.0");
-        must_put(shop, STORE_STAGING "/deadbeef/x0.0/file", "x");
+        plant(shop, STORE_STAGING "/deadbeef/x0.0/file");
         assert_int_equal(fchmodat(shop->folder.fd, STORE_STAGING "/deadbeef/2/sub", 0500, 0), 0);
         assert_int_equal(store_tree_clean(shop->tree), 9);
         assert_false(is_there(shop, STORE_STAGING "/deadbeef"));
@@ -202,7 +218,8 @@ static void a_mount_beneath_the_root_has_its_own(void **test)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                shop_test(the_staging_folder_is_no_name_for_requests),
+                shop_test(the_staging_folder_is_out_of_reach),
+                shop_test(any_part_of_a_path_may_be_the_staging_folder),
                 shop_test(it_comes_with_the_first_need_and_goes_with_the_tree),
                 shop_test(cleaning_leaves_what_a_living_server_has),
                 shop_test(cleaning_takes_all_that_a_dead_server_left),

@@ -674,6 +674,99 @@ static void without_room_both_stay_as_they_are(void **test)
         in_child(shop, too_large);
 }
 
+/* ---- kill -9 ---- */
+
+enum { KILLS = 40 };
+
+_Noreturn static void copy_for_ever(struct shop *shop)
+{
+        struct shop own = { .folder = shop->folder };
+
+        child_ensure(store_tree_create(&own.tree, own.folder.fd, false, false) == 0);
+        for (unsigned i = 0;; i++)
+                child_ensure(copy(&own, i % 2 ? "one" : "two", "to", true, NULL) == 0);
+}
+
+static void a_killed_copy_leaves_the_old_tree_or_the_new(void **test)
+{
+        struct shop *shop = *test;
+        struct random random = { 815 };
+
+        fill(shop, "one");
+        fill(shop, "two");
+        assert_int_equal(copy(shop, "one", "to", false, NULL), 0);
+        for (unsigned i = 0; i < KILLS; i++) {
+                pid_t child = fork();
+                char with[8];
+                int fd;
+
+                if (child == 0)
+                        copy_for_ever(shop);
+                usleep(1000 + random_below(&random, 10000));
+                kill(child, SIGKILL);
+                assert_int_equal(waitpid(child, NULL, 0), child);
+                fd = openat(shop->folder.fd, "to/file", O_RDONLY | O_CLOEXEC);
+                assert_int_equal(read(fd, with, sizeof(with)), 3);
+                close(fd);
+                with[3] = '\0';
+                expect_filled(shop, "to", with);
+                assert_int_equal(entries_in(shop->folder.fd, "to"), 2);
+                assert_true(store_tree_clean(shop->tree) >= 0);
+                assert_int_equal(staged(shop), 0);
+        }
+}
+
+/* ---- without permission ---- */
+
+static void as_nobody(struct shop *shop)
+{
+        struct noting noting = refusing(NULL);
+        struct store_member member;
+        struct store_walk_options options = { .depth = INT32_MAX };
+        struct store_walk *walk;
+        unsigned count = 0;
+
+        if (geteuid() == 0 && (setegid(65534) < 0 || seteuid(65534) < 0))
+                _exit(CHILD_SKIPPED);
+        child_ensure(put(shop, "closed/new", "x") == -EACCES);
+        child_ensure(put(shop, "closed/file", "x") == -EACCES);
+        child_ensure(copy(shop, "tree", "copied", false, &noting.watch) == -ENOTEMPTY);
+        child_ensure(strcmp(noting.failed, "tree/secret EACCES;") == 0);
+        child_ensure(!is_there(shop, "copied/secret") && is_there(shop, "copied/file"));
+        child_ensure(store_walk_create(&walk, shop->tree, "tree", &options) == 0);
+        while (store_walk_next(walk, &member) == 1)
+                count++;
+        store_walk_destroy(walk);
+        child_ensure(count == 3);
+        noting = refusing(NULL);
+        child_ensure(take_away(shop, "closed", &noting.watch) == -ENOTEMPTY);
+        child_ensure(strcmp(noting.failed, "closed/file EACCES;") == 0);
+        child_ensure(put(shop, "blind/file", "x") == 0);
+}
+
+/* A folder that cannot be written, a file that cannot be read, a folder that cannot be listed. */
+static void what_is_not_permitted_is_told(void **test)
+{
+        struct shop *shop = *test;
+        static const char *const open_to_all[] = { ".", "tree" };
+
+        make_folder(shop, "closed");
+        must_put(shop, "closed/file", "x");
+        make_folder(shop, "tree");
+        must_put(shop, "tree/file", "x");
+        must_put(shop, "tree/secret", "x");
+        make_folder(shop, "blind");
+        for (unsigned i = 0; i < array_count(open_to_all); i++)
+                assert_int_equal(fchmodat(shop->folder.fd, open_to_all[i], 0777, 0), 0);
+        assert_int_equal(fchmodat(shop->folder.fd, "tree/secret", 0, 0), 0);
+        assert_int_equal(fchmodat(shop->folder.fd, "closed", 0555, 0), 0);
+        assert_int_equal(fchmodat(shop->folder.fd, "blind", 0333, 0), 0);
+        in_child(shop, as_nobody);
+        assert_int_equal(fchmodat(shop->folder.fd, "closed", 0755, 0), 0);
+        assert_int_equal(fchmodat(shop->folder.fd, "blind", 0755, 0), 0);
+        assert_int_equal(store_tree_clean(shop->tree), 1); /* the child has not destroyed its tree */
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -703,6 +796,8 @@ int main(void)
                 shop_test(a_link_is_moved_and_copied_as_a_link),
                 shop_test(a_move_to_another_file_system_copies),
                 shop_test(without_room_both_stay_as_they_are),
+                shop_test(a_killed_copy_leaves_the_old_tree_or_the_new),
+                shop_test(what_is_not_permitted_is_told),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -248,6 +248,41 @@ static void a_deep_tree_is_walked_with_few_descriptors(void **test)
         assert_int_equal(entries_in(AT_FDCWD, "/proc/self/fd"), before);
 }
 
+/* Far below, a folder on the way is moved: the way up must neither lead to where that lies now nor end. */
+static void a_folder_moved_on_the_way_leads_nowhere_else(void **test)
+{
+        struct shop *shop = *test;
+        struct store_member member;
+        struct store_walk *walk;
+        bool moved = false;
+        int got;
+        char name[32];
+
+        make_deep(shop, 60);
+        make_folder(shop, "elsewhere");
+        for (unsigned i = 0; i < 200; i++) {
+                snprintf(name, sizeof(name), "elsewhere/secret%u", i);
+                plant(shop, name);
+        }
+        for (unsigned i = 0; i < 200; i++) {
+                snprintf(name, sizeof(name), "d/d/plain%u", i);
+                plant(shop, name);
+        }
+        assert_int_equal(store_walk_create(&walk, shop->tree, "d", &everything), 0);
+        while ((got = store_walk_next(walk, &member)) == 1) {
+                unsigned depth = 0;
+
+                for (const char *at = member.path; *at; at++)
+                        depth += *at == '/';
+                if (depth > 55 && !moved)
+                        moved = renameat(shop->folder.fd, "d/d/d", shop->folder.fd, "elsewhere/moved") == 0;
+                assert_null(strstr(member.name, "secret"));
+        }
+        store_walk_destroy(walk);
+        assert_true(moved);
+        assert_int_equal(got, 0);
+}
+
 static void what_is_too_deep_is_told_but_not_entered(void **test)
 {
         struct shop *shop = *test;
@@ -297,6 +332,7 @@ int main(void)
                 shop_test(attributes_are_found_out_when_asked_for),
                 shop_test(ten_thousand_files_are_each_told_once),
                 shop_test(a_deep_tree_is_walked_with_few_descriptors),
+                shop_test(a_folder_moved_on_the_way_leads_nowhere_else),
                 shop_test(what_is_too_deep_is_told_but_not_entered),
                 shop_test(long_names_all_the_way_down),
         };
