@@ -341,9 +341,9 @@ static int stamp(int file, const struct timespec *wanted, const struct store_sta
 
 static int may_be_written(const struct store_section *section, const struct store_state *old)
 {
-        if (old->kind == STORE_IS_FOLDER || !section->name[0])
-                return -EISDIR;
-        return old->kind == STORE_IS_LINK || old->kind == STORE_IS_OTHER ? -EACCES : 0;
+        if (old->linked || old->kind == STORE_IS_LINK || old->kind == STORE_IS_OTHER)
+                return -EACCES;
+        return old->kind == STORE_IS_FOLDER || !section->name[0] ? -EISDIR : 0;
 }
 
 static int commit_once(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
