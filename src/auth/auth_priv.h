@@ -99,7 +99,7 @@ int auth_rules_load(struct auth *auth, const char *path);
 /* ---- credentials (check.c) ---- */
 
 struct auth_basic {
-        char text[AUTH_BASIC_BYTES + 4];
+        char text[AUTH_BASIC_BYTES + 1];
         struct span all, name, password; /* in `text` */
 };
 

@@ -4,7 +4,6 @@
 #include <crypt.h>
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 
 /* ---- the field ---- */
@@ -18,36 +17,13 @@ bool auth_scheme(struct span authorization, struct span scheme, struct span *cre
         return true;
 }
 
-/* Whole groups of four, '=' at the end only: EVP_DecodeBlock forgives more. Returns how many there are, or -1. */
-static int base64_padding(struct span s)
-{
-        int padding = 0;
-        if (s.size == 0 || s.size % 4 != 0)
-                return -1;
-        while (padding < 2 && s.data[s.size - 1] == '=') {
-                s.size--;
-                padding++;
-        }
-        for (size_t i = 0; i < s.size; i++) {
-                char c = s.data[i];
-                bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-                if (!letter && c != '+' && c != '/')
-                        return -1;
-        }
-        return padding;
-}
-
 /* RFC 7617: a name has no colon, neither has control bytes. A NUL would hide from crypt(3) what is behind it. */
 bool auth_basic_decode(struct auth_basic *basic, struct span credentials)
 {
-        int padding = base64_padding(credentials);
-        if (padding < 0 || credentials.size / 4 * 3 > AUTH_BASIC_BYTES)
+        int size = base64_decode(basic->text, AUTH_BASIC_BYTES, credentials);
+        if (size < 0)
                 return false;
-        int size = EVP_DecodeBlock((unsigned char *)basic->text, (const unsigned char *)credentials.data,
-                                   (int)credentials.size);
-        if (size < padding)
-                return false;
-        basic->all = basic->password = (struct span){ basic->text, (size_t)(size - padding) };
+        basic->all = basic->password = (struct span){ basic->text, (size_t)size };
         basic->text[basic->all.size] = '\0';
         basic->name = span_cut(&basic->password, ':');
         return basic->password.data && auth_valid_name(basic->name) &&

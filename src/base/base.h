@@ -71,6 +71,28 @@ void text_char(struct text *t, char c);
 void text_decimal(struct text *t, uint64_t value);
 void text_format(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What stands for an ASCII character, or {NULL, 0}: itself. `room` may be written to. */
+typedef struct span text_escape_fn(char c, char room[6]);
+
+/* Puts s, characters as `escape` wants them. `size_of` tells the bytes of the character that a span starts with, 0 when
+ * it is none: then its first byte becomes U+FFFD. utf8_size() is one (utf8.c). */
+void text_escape(struct text *t, struct span s, size_t (*size_of)(struct span s), text_escape_fn *escape);
+size_t utf8_size(struct span s);
+
+/* ---- bytes that are written as text (decode.c) ---- */
+
+/* The value of a hexadecimal digit, -1 for any other byte. */
+static inline int hex_digit(char c)
+{
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        c |= 0x20;
+        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* RFC 4648 4: whole groups of four, '=' at the end only, no white space. Returns the bytes, at most `room`, or -1. */
+int base64_decode(void *out, size_t room, struct span s);
+
 /* ---- numbers as people read them (text.c) ---- */
 
 struct figure {

@@ -4,49 +4,21 @@
 
 /* ---- characters ---- */
 
-/* The range that the byte behind this first one must lie in, and the size of the sequence (RFC 3629 4). */
-struct lead {
-        unsigned char first, last; /* of the first byte */
-        unsigned char least, most; /* of the second */
-        unsigned char size;
-};
-
-static const struct lead leads[] = {
-        { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
-        { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },
-        { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
-};
-
-static size_t sequence_of(const struct lead *lead, const unsigned char *bytes, size_t size)
-{
-        if (size < lead->size || bytes[1] < lead->least || bytes[1] > lead->most)
-                return 0;
-        for (size_t i = 2; i < lead->size; i++) {
-                if ((bytes[i] & 0xc0) != 0x80)
-                        return 0;
-        }
-        if (bytes[0] == 0xef && bytes[1] == 0xbf && bytes[2] >= 0xbe)
-                return 0; /* U+FFFE and U+FFFF are no characters of XML */
-        return lead->size;
-}
-
-/* Bytes of the character of XML 1.0 (2.2) that s starts with, 0 when it is none. */
+/* Bytes of the character of XML 1.0 (2.2) that s starts with, 0 when it is none: so are U+FFFE and U+FFFF. */
 static size_t character_size(struct span s)
 {
-        const unsigned char *bytes = (const unsigned char *)s.data;
-
-        if (bytes[0] < 0x80)
-                return bytes[0] >= ' ' || bytes[0] == '\t' || bytes[0] == '\n' || bytes[0] == '\r';
-        for (size_t i = 0; i < array_count(leads); i++) {
-                if (bytes[0] >= leads[i].first && bytes[0] <= leads[i].last)
-                        return sequence_of(&leads[i], bytes, s.size);
-        }
-        return 0;
+        unsigned char first = (unsigned char)s.data[0];
+        if (first < ' ')
+                return first == '\t' || first == '\n' || first == '\r';
+        size_t size = utf8_size(s);
+        bool none = size == 3 && first == 0xef && s.data[1] == '\xbf' && (unsigned char)s.data[2] >= 0xbe;
+        return none ? 0 : size;
 }
 
-/* What stands for a character, or {NULL, 0}: itself. A CR is a reference, for a reader would take it as LF. */
-static struct span text_escape(char c)
+/* A CR is a reference, for a reader would take it as LF. */
+static struct span escape_text(char c, char room[6])
 {
+        (void)room;
         switch (c) {
         case '&':
                 return SPAN("&amp;");
@@ -63,42 +35,21 @@ static struct span text_escape(char c)
         }
 }
 
-static struct span attribute_escape(char c)
+static struct span escape_attribute(char c, char room[6])
 {
         if (c == '\t')
                 return SPAN("&#9;");
-        return c == '\n' ? SPAN("&#10;") : text_escape(c);
-}
-
-/* Characters that stay are put one run at a time. */
-static void escape(struct text *out, struct span s, struct span (*escape_one)(char c))
-{
-        const char *run = s.data;
-
-        while (s.size > 0) {
-                size_t size = character_size(s);
-                struct span other = size == 0 ? SPAN("\xef\xbf\xbd") : escape_one(s.data[0]);
-
-                if (other.data) {
-                        text_put(out, (struct span){ run, (size_t)(s.data - run) });
-                        text_put(out, other);
-                        size = 1;
-                        run = s.data + 1;
-                }
-                s.data += size;
-                s.size -= size;
-        }
-        text_put(out, (struct span){ run, (size_t)(s.data - run) });
+        return c == '\n' ? SPAN("&#10;") : escape_text(c, room);
 }
 
 void dav_put_escaped(struct text *out, struct span s)
 {
-        escape(out, s, text_escape);
+        text_escape(out, s, character_size, escape_text);
 }
 
 void dav_put_attribute(struct text *out, struct span s)
 {
-        escape(out, s, attribute_escape);
+        text_escape(out, s, character_size, escape_attribute);
 }
 
 /* ---- elements ---- */

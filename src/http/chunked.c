@@ -59,7 +59,7 @@ static enum state after_digits(struct http_chunked *chunked, char c)
         case '\t':
                 return EXTENSION_BLANK;
         default:
-                return add_digit(chunked, http_hex(c));
+                return add_digit(chunked, hex_digit(c));
         }
 }
 
@@ -87,7 +87,7 @@ static enum state take_byte(struct http_chunked *chunked, char c)
         switch ((enum state)chunked->state) {
         case SIZE_FIRST:
                 chunked->line_bytes = 1; /* this one */
-                return add_digit(chunked, http_hex(c));
+                return add_digit(chunked, hex_digit(c));
         case SIZE:
                 return after_digits(chunked, c);
         case EXTENSION_BLANK:

@@ -45,15 +45,6 @@ static inline bool http_is_digit(char c)
         return c >= '0' && c <= '9';
 }
 
-/* The value of a hexadecimal digit, -1 for any other byte. */
-static inline int http_hex(char c)
-{
-        if (http_is_digit(c))
-                return c - '0';
-        c |= 0x20;
-        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Takes the next element of a comma-separated list (RFC 9110 5.6.1) from *rest, trimmed; commas in
  * quoted strings do not separate, empty elements are skipped. False at the end. */
 bool http_next_element(struct span *rest, struct span *element);

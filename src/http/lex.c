@@ -101,7 +101,7 @@ static const char *skip_registered_name(const char *p, const char *end)
 {
         for (;;) {
                 p = http_skip(p, end, HTTP_NAME_BYTE);
-                if (end - p < 3 || *p != '%' || http_hex(p[1]) < 0 || http_hex(p[2]) < 0)
+                if (end - p < 3 || *p != '%' || hex_digit(p[1]) < 0 || hex_digit(p[2]) < 0)
                         return p;
                 p += 3;
         }

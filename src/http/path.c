@@ -23,7 +23,7 @@ static int take_byte(struct span *s)
         if (byte < 0x20 || byte == 0x7f)
                 return -400;
         if (byte == '%') {
-                if (s->size < 3 || (high = http_hex(s->data[1])) < 0 || (low = http_hex(s->data[2])) < 0)
+                if (s->size < 3 || (high = hex_digit(s->data[1])) < 0 || (low = hex_digit(s->data[2])) < 0)
                         return -400;
                 byte = high << 4 | low;
                 size = 3;

@@ -56,49 +56,7 @@ const char *http_reason(int status)
         return reasons[status];
 }
 
-/* ---- UTF-8, RFC 3629 ---- */
-
-static bool is_tail(char c)
-{
-        return ((unsigned char)c & 0xc0) == 0x80;
-}
-
-/* The second byte decides about overlong forms, surrogates and what lies past U+10FFFF. */
-static bool is_second(unsigned char first, unsigned char second)
-{
-        switch (first) {
-        case 0xe0:
-                return second >= 0xa0;
-        case 0xed:
-                return second < 0xa0;
-        case 0xf0:
-                return second >= 0x90;
-        case 0xf4:
-                return second < 0x90;
-        default:
-                return true;
-        }
-}
-
-/* The size of the sequence s starts with, 0 when it is none. */
-static size_t sequence_size(struct span s)
-{
-        unsigned char first = (unsigned char)s.data[0];
-        size_t size = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-
-        if (size == 0 || size > s.size)
-                return 0;
-        for (size_t i = 1; i < size; i++) {
-                if (!is_tail(s.data[i]))
-                        return 0;
-        }
-        return size == 1 || is_second(first, (unsigned char)s.data[1]) ? size : 0;
-}
-
 /* ---- escaping ---- */
-
-/* What stands for an ASCII character, or {NULL, 0}: itself. `room` may be written to. */
-typedef struct span escape_fn(char c, char room[6]);
 
 static struct span html_escape(char c, char room[6])
 {
@@ -136,34 +94,12 @@ static struct span json_escape(char c, char room[6])
         return (struct span){ room, 6 };
 }
 
-/* Characters that stay are put one run at a time. */
-static void escape(struct text *out, struct span s, escape_fn *escape_one)
-{
-        const char *run = s.data;
-        char room[6];
-
-        while (s.size > 0) {
-                size_t size = sequence_size(s);
-                struct span other = size == 0 ? SPAN("\xef\xbf\xbd") : escape_one(s.data[0], room);
-
-                if (other.data) {
-                        text_put(out, (struct span){ run, (size_t)(s.data - run) });
-                        text_put(out, other);
-                        size = 1;
-                        run = s.data + 1;
-                }
-                s.data += size;
-                s.size -= size;
-        }
-        text_put(out, (struct span){ run, (size_t)(s.data - run) });
-}
-
 void http_escape_html(struct text *out, struct span s)
 {
-        escape(out, s, html_escape);
+        text_escape(out, s, utf8_size, html_escape);
 }
 
 void http_escape_json(struct text *out, struct span s)
 {
-        escape(out, s, json_escape);
+        text_escape(out, s, utf8_size, json_escape);
 }

@@ -345,22 +345,37 @@ enum next step_begun(struct request *r)
 
 /* ---- the body ---- */
 
+/* The part's head off the front of *bytes, a byte at a time: it is short. 0 or a status. */
+static int take_part(struct change *c, struct span *bytes)
+{
+        while (bytes->size > 0 && !c->part_complete) {
+                if (c->part_size == sizeof(c->part))
+                        return 400;
+                c->part[c->part_size++] = *bytes->data;
+                *bytes = (struct span){ bytes->data + 1, bytes->size - 1 };
+                c->part_complete = c->part_size >= 4 && memcmp(c->part + c->part_size - 4, "\r\n\r\n", 4) == 0;
+        }
+        return c->part_complete ? put_part(c) : 0;
+}
+
+/* What a shard's XML bodies take in all is bounded, with what they become. 0 or a status. */
+static int take_xml(struct change *c, struct span bytes)
+{
+        struct shard *shard = c->shard;
+        c->xml_bytes += XML_FACTOR * bytes.size;
+        shard->xml_bytes += XML_FACTOR * bytes.size;
+        if (shard->xml_bytes > (uint64_t)shard->max_changes * XML_BYTES)
+                return 503;
+        return -dav_body_feed(c->xml, bytes.data, bytes.size);
+}
+
 /* Bytes of the body into the room, the parser or the list of what is to be written. 0 or a status. */
 static int take_bytes(struct change *c, struct span bytes)
 {
         struct request *r = c->request;
         uint64_t most = r->shard->server->options.max_upload;
-        uint64_t most_xml = (uint64_t)r->shard->max_changes * XML_BYTES;
         if (c->byterange && !c->part_complete) {
-                size_t taken = 0;
-                while (taken < bytes.size && !c->part_complete) {
-                        if (c->part_size == sizeof(c->part))
-                                return 400;
-                        c->part[c->part_size++] = bytes.data[taken++];
-                        c->part_complete = c->part_size >= 4 && memcmp(c->part + c->part_size - 4, "\r\n\r\n", 4) == 0;
-                }
-                bytes = (struct span){ bytes.data + taken, bytes.size - taken };
-                int status = c->part_complete ? put_part(c) : 0;
+                int status = take_part(c, &bytes);
                 if (status || bytes.size == 0)
                         return status;
         }
@@ -377,11 +392,7 @@ static int take_bytes(struct change *c, struct span bytes)
                 c->vecs[c->vec_count++] = (struct iovec){ (char *)(uintptr_t)bytes.data, bytes.size };
                 return 0;
         case BODY_XML:
-                c->xml_bytes += XML_FACTOR * bytes.size;
-                r->shard->xml_bytes += XML_FACTOR * bytes.size;
-                if (r->shard->xml_bytes > most_xml)
-                        return 503;
-                return -dav_body_feed(c->xml, bytes.data, bytes.size);
+                return take_xml(c, bytes);
         default:
                 return c->received > MOST_SKIPPED_AFTER_REFUSAL ? 413 : 0;
         }

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <unistd.h>
 
 enum {
@@ -62,27 +61,11 @@ static bool add_check(struct digests *digests, enum algorithm algorithm, const u
 }
 
 /* A byte sequence of a structured field: ":base64:" (RFC 8941 3.3.5). Bytes, or -1. */
-static int decode_bytes(struct span text, unsigned char out[EVP_MAX_MD_SIZE + 3])
+static int decode_bytes(struct span text, unsigned char out[EVP_MAX_MD_SIZE])
 {
         if (text.size < 2 || text.data[0] != ':' || text.data[text.size - 1] != ':')
                 return -1;
-        const char *data = text.data + 1;
-        size_t size = text.size - 2, padding = 0;
-        while (padding < 2 && padding < size && data[size - 1 - padding] == '=')
-                padding++;
-        if (size % 4 || size > (EVP_MAX_MD_SIZE + 2) / 3 * 4)
-                return -1;
-        int n = EVP_DecodeBlock(out, (const unsigned char *)data, (int)size);
-        return n < 0 ? -1 : n - (int)padding;
-}
-
-static struct span trimmed(struct span s)
-{
-        while (s.size > 0 && (*s.data == ' ' || *s.data == '\t'))
-                s = (struct span){ s.data + 1, s.size - 1 };
-        while (s.size > 0 && (s.data[s.size - 1] == ' ' || s.data[s.size - 1] == '\t'))
-                s.size--;
-        return s;
+        return base64_decode(out, EVP_MAX_MD_SIZE, (struct span){ text.data + 1, text.size - 2 });
 }
 
 static int algorithm_of(struct span name)
@@ -97,10 +80,10 @@ static int algorithm_of(struct span name)
 static bool take_list(struct digests *digests, struct span value)
 {
         while (value.size > 0) {
-                struct span item = trimmed(span_cut(&value, ','));
-                struct span name = trimmed(span_cut(&item, '='));
+                struct span item = span_trim(span_cut(&value, ','));
+                struct span name = span_trim(span_cut(&item, '='));
                 int algorithm = algorithm_of(name);
-                unsigned char bytes[EVP_MAX_MD_SIZE + 3];
+                unsigned char bytes[EVP_MAX_MD_SIZE];
                 int size = algorithm < 0 ? 0 : decode_bytes(item, bytes);
                 if (size < 0 || name.size == 0)
                         return false;
@@ -115,17 +98,26 @@ static void take_wants(struct digests *digests, struct span value)
 {
         while (value.size > 0) {
                 struct span item = span_cut(&value, ',');
-                struct span name = trimmed(span_cut(&item, '='));
-                struct span preference = trimmed(item);
+                struct span name = span_trim(span_cut(&item, '='));
+                struct span preference = span_trim(item);
                 int algorithm = algorithm_of(name);
                 if (algorithm >= 0 && !span_equal(preference, SPAN("0")))
                         digests->wanted[algorithm] = digests->needed[algorithm] = true;
         }
 }
 
-static int hex_digit(char c)
+/* Bytes, or -1. */
+static int decode_hex(struct span hex, unsigned char out[EVP_MAX_MD_SIZE])
 {
-        return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+        if (hex.size % 2 || hex.size == 0 || hex.size / 2 > EVP_MAX_MD_SIZE)
+                return -1;
+        for (size_t at = 0; at < hex.size; at += 2) {
+                int high = hex_digit(hex.data[at]), low = hex_digit(hex.data[at + 1]);
+                if (high < 0 || low < 0)
+                        return -1;
+                out[at / 2] = (unsigned char)(high << 4 | low);
+        }
+        return (int)(hex.size / 2);
 }
 
 /* "SHA1:hex" and the like. A kind that is not known is kept and not checked. */
@@ -138,17 +130,10 @@ static bool take_checksum(struct digests *digests, struct span value)
         memcpy(digests->checksum, value.data, value.size);
         digests->checksum_size = value.size;
         for (int i = 0; i < ALGORITHMS; i++) {
-                if (name.size != strlen(names[i].owncloud) || strncasecmp(name.data, names[i].owncloud, name.size) != 0)
+                if (!span_equal_nocase(name, span_of(names[i].owncloud)))
                         continue;
-                if (hex.size % 2 || hex.size == 0 || hex.size / 2 > sizeof(bytes))
-                        return false;
-                for (size_t at = 0; at < hex.size; at += 2) {
-                        int high = hex_digit(hex.data[at]), low = hex_digit(hex.data[at + 1]);
-                        if (high < 0 || low < 0)
-                                return false;
-                        bytes[at / 2] = (unsigned char)(high << 4 | low);
-                }
-                return add_check(digests, (enum algorithm)i, bytes, hex.size / 2);
+                int size = decode_hex(hex, bytes);
+                return size >= 0 && add_check(digests, (enum algorithm)i, bytes, (size_t)size);
         }
         return true;
 }

@@ -40,31 +40,37 @@ bool proxy_is_trusted(const struct serve_options *options, const struct sockaddr
         return false;
 }
 
-int proxy_take(struct serve_options *options, const char *text)
+/* The address, and how many bits of it count when nothing says otherwise: all. */
+static bool read_address(struct trusted *trusted, const char *text, size_t size)
 {
         char address[64];
+        if (size >= sizeof(address))
+                return false;
+        memcpy(address, text, size);
+        address[size] = '\0';
+        if (inet_pton(AF_INET, address, trusted->address))
+                trusted->size = 4;
+        else if (inet_pton(AF_INET6, address, trusted->address))
+                trusted->size = 16;
+        else
+                return false;
+        trusted->bits = (uint8_t)(trusted->size * 8u);
+        return true;
+}
+
+int proxy_take(struct serve_options *options, const char *text)
+{
         const char *slash = strchr(text, '/');
-        size_t size = slash ? (size_t)(slash - text) : strlen(text);
-        unsigned bits = 0;
         if (options->trusted_count == MAX_TRUSTED) {
                 complain("--trust-proxy: at most %d times", MAX_TRUSTED);
                 return -EINVAL;
         }
         struct trusted *trusted = &options->trusted[options->trusted_count];
-        bool good = size < sizeof(address);
-        if (good) {
-                memcpy(address, text, size);
-                address[size] = '\0';
-                trusted->size = inet_pton(AF_INET, address, trusted->address)    ? 4
-                                : inet_pton(AF_INET6, address, trusted->address) ? 16
-                                                                                 : 0;
-                good = trusted->size > 0;
-        }
-        if (!good) {
+        if (!read_address(trusted, text, slash ? (size_t)(slash - text) : strlen(text))) {
                 complain("--trust-proxy: '%s' is no address, nor ADDRESS/BITS", text);
                 return -EINVAL;
         }
-        bits = trusted->size * 8u;
+        unsigned bits = trusted->bits;
         if (slash && option_number("trust-proxy", slash + 1, 0, bits, &bits) < 0)
                 return -EINVAL;
         trusted->bits = (uint8_t)bits;

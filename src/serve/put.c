@@ -16,17 +16,10 @@ enum { MAX_LINK_BYTES = 4095 };
 
 /* ---- what the head says ---- */
 
+/* Without its parameters. */
 static bool is_type(struct span value, struct span type)
 {
-        struct span first = span_cut(&value, ';');
-        while (first.size > 0 && first.data[first.size - 1] == ' ')
-                first.size--;
-        if (first.size != type.size)
-                return false;
-        for (size_t i = 0; i < type.size; i++)
-                if ((first.data[i] | 0x20) != (type.data[i] | 0x20))
-                        return false;
-        return true;
+        return span_equal_nocase(span_trim(span_cut(&value, ';')), type);
 }
 
 static int prepare_sabre(struct change *c, const struct http_head *head)
@@ -104,13 +97,11 @@ int put_part(struct change *c)
         while (left.size > 0) {
                 struct span line = span_cut(&left, '\n');
                 struct span name = span_cut(&line, ':');
-                while (line.size > 0 && (*line.data == ' ' || *line.data == '\t'))
-                        line = (struct span){ line.data + 1, line.size - 1 };
-                while (line.size > 0 && (line.data[line.size - 1] == '\r' || line.data[line.size - 1] == ' '))
-                        line.size--;
-                if (!is_type(name, SPAN("content-range")))
+                if (!span_equal_nocase(span_trim(name), SPAN("content-range")))
                         continue;
-                if (found || dav_parse_content_range(&c->target, line, true) < 0)
+                if (line.size > 0 && line.data[line.size - 1] == '\r')
+                        line.size--;
+                if (found || dav_parse_content_range(&c->target, span_trim(line), true) < 0)
                         return 400;
                 found = true;
         }

@@ -47,6 +47,7 @@ enum store_kind { STORE_NOTHING, STORE_IS_FILE, STORE_IS_FOLDER, STORE_IS_LINK, 
 
 struct store_state {
         enum store_kind kind; /* STORE_NOTHING: there is none, the rest is zero */
+        bool linked;          /* what a symbolic link of that name leads to */
         uint64_t size, inode, device;
         uint32_t mode, links;                    /* permission bits (07777); hard links */
         struct timespec modified, changed, born; /* born.tv_sec 0: not known */

@@ -106,6 +106,7 @@ int store_state_followed(const struct store_tree *tree, int folder, const char *
         if (file < 0)
                 return 0;
         error = store_state_of(file, state);
+        state->linked = true;
         close(file);
         return error;
 }

@@ -341,9 +341,9 @@ static int stamp(int file, const struct timespec *wanted, const struct store_sta
 
 static int may_be_written(const struct store_section *section, const struct store_state *old)
 {
-        if (old->kind == STORE_IS_FOLDER || !section->name[0])
-                return -EISDIR;
-        return old->kind == STORE_IS_LINK || old->kind == STORE_IS_OTHER ? -EACCES : 0;
+        if (old->linked || old->kind == STORE_IS_LINK || old->kind == STORE_IS_OTHER)
+                return -EACCES;
+        return old->kind == STORE_IS_FOLDER || !section->name[0] ? -EISDIR : 0;
 }
 
 static int commit_once(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
@@ -368,6 +368,7 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
 {
         bool durable = commit->durable || upload->tree->durable;
         struct store_state old = section->now;
+        bool sure = old.kind == STORE_NOTHING || !section->tree->links; /* else it may be what a link leads to */
         int error = 0;
 
         ensure(upload->tree == section->tree);
@@ -375,7 +376,7 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
                 return -errno;
         /* Who does not know of sections may create or remove it between our look and our link. */
         for (unsigned i = 0; i < COMMIT_TRIES && (i == 0 || error == -EEXIST || error == -ENOENT); i++) {
-                error = i > 0 ? store_state_at(section->folder, section->name, &old) : 0;
+                error = i > 0 || !sure ? store_state_at(section->folder, section->name, &old) : 0;
                 if (!error)
                         error = commit_once(upload, section, commit, durable, &old);
                 if (commit->exclusive)

@@ -161,6 +161,57 @@ static void counts_and_sizes_read_well(void **state)
         assert_string_equal(figure_size(UINT64_MAX).text, "16 EiB");
 }
 
+static int decoded(char out[8], const char *text)
+{
+        memset(out, 0, 8);
+        return base64_decode(out, 4, span_of(text));
+}
+
+static void base64_decodes_whole_groups(void **state)
+{
+        char out[8];
+        (void)state;
+        assert_int_equal(decoded(out, ""), 0);
+        assert_int_equal(decoded(out, "Zg=="), 1);
+        assert_string_equal(out, "f");
+        assert_int_equal(decoded(out, "Zm8="), 2);
+        assert_string_equal(out, "fo");
+        assert_int_equal(decoded(out, "Zm9v"), 3);
+        assert_string_equal(out, "foo");
+        assert_int_equal(decoded(out, "+/+/"), 3);
+        assert_memory_equal(out, "\xfb\xff\xbf", 3);
+}
+
+static void base64_takes_nothing_else(void **state)
+{
+        static const char *const wrong[] = { "Z",    "Zg",    "Zg=",  "Z===",        "====", "Zg==Zg==",
+                                             " Zm9", "Zm\n=", "Zm-_", "Zm9vYmE\xc3", "=Zm9" };
+        char out[8];
+        (void)state;
+        for (size_t i = 0; i < array_count(wrong); i++)
+                assert_int_equal(decoded(out, wrong[i]), -1);
+}
+
+static void base64_keeps_within_its_room(void **state)
+{
+        char out[8];
+        (void)state;
+        assert_int_equal(decoded(out, "Zm9vYg=="), 4);
+        assert_int_equal(decoded(out, "Zm9vYmE="), -1);
+        assert_int_equal(out[0], 0);
+}
+
+static void hex_digits_have_either_case(void **state)
+{
+        (void)state;
+        assert_int_equal(hex_digit('0'), 0);
+        assert_int_equal(hex_digit('9'), 9);
+        assert_int_equal(hex_digit('a'), 10);
+        assert_int_equal(hex_digit('F'), 15);
+        for (const char *c = "/:@G`g\x11"; *c; c++)
+                assert_int_equal(hex_digit(*c), -1);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -176,6 +227,10 @@ int main(void)
                 cmocka_unit_test(formatted_text_that_does_not_fit_is_dropped_whole),
                 cmocka_unit_test(text_without_room_overflows_at_once),
                 cmocka_unit_test(counts_and_sizes_read_well),
+                cmocka_unit_test(base64_decodes_whole_groups),
+                cmocka_unit_test(base64_takes_nothing_else),
+                cmocka_unit_test(base64_keeps_within_its_room),
+                cmocka_unit_test(hex_digits_have_either_case),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
