@@ -20,7 +20,8 @@
 #include "store/change.h"
 
 enum {
-        UPLOAD_PIECES = 64, /* of received bytes, written by one call */
+        GATHER_PIECES = 16, /* of received bytes, are written at once; fewer when no more come within a turn of the shard */
+        UPLOAD_PIECES = 64, /* written by one call at most */
         CHANGE_FIELDS_BYTES = 1024,
         PART_HEAD_BYTES = 1024,    /* of the one part of a message/byterange */
         XML_BYTES = 16 << 10,      /* for each change that there may be: what XML bodies take in all */
@@ -59,7 +60,9 @@ struct change {
         struct dav_body *xml;
         const struct dav_request *asked;
         struct find *find;    /* of a PROPFIND */
-        struct chain writing; /* pieces that the write in flight reads */
+        struct chain writing;    /* pieces that the write in flight reads, or the next will */
+        struct list gathering;   /* in shard->gathering, while few pieces wait for more */
+        uint64_t gathered_turn;  /* of the shard, in which the last of them came */
         struct iovec vecs[UPLOAD_PIECES];
         unsigned vec_count;
         struct dav_target target;
@@ -95,6 +98,9 @@ static inline struct store_tree *change_tree(const struct change *c)
 {
         return c->shard->server->tree;
 }
+
+/* At the end of a turn: uploads to which nothing has come in it write what there is. */
+void change_write_gathered(struct shard *shard);
 
 /* Gives back what a change holds, and itself: now, or when its upload's file is gone. NULL is fine. */
 void change_release(struct change *c);

@@ -299,6 +299,8 @@ struct shard {
         struct list for_send;    /* ... among sends */
         struct list for_change;  /* ... among changes */
         struct list for_check;   /* ... to have a password checked */
+        struct list gathering;   /* changes: uploads with a few pieces received */
+        uint64_t turns;
         struct piece pieces[BUFFER_COUNT];
         uint32_t pieces_held;        /* of them, by connections */
         struct accepting *listeners; /* own ones, by the spec */
