@@ -62,7 +62,7 @@ static bool has_etag(const struct store_state *state, struct span etag)
         return state->kind != STORE_NOTHING && span_equal(etag, (struct span){ state->etag, state->etag_size });
 }
 
-/* One condition of the If header. A resource that is not ours, or cannot be looked at, fulfils none. */
+/* One condition of the If header. A resource that is not ours, or may not be looked at, fulfils none. */
 static int holds(void *context, const struct dav_condition *condition)
 {
         struct asking *asking = context;
@@ -71,7 +71,7 @@ static int holds(void *context, const struct dav_condition *condition)
         const char *path = c->request->path;
         bool folder;
         if (condition->resource.data) {
-                if (gate_resolve(c, condition->resource, room, &folder) < 0)
+                if (gate_resolve(c, condition->resource, room, &folder) < 0 || !gate_may(c, room, false, AUTH_READ))
                         return 0;
                 path = room;
         }

@@ -81,31 +81,33 @@ static int make_empty(struct change *c)
         return error ? change_status(error) : 201;
 }
 
-static int add_lock(struct change *c, int good)
+static int add_lock(struct change *c, struct store_lock *lock, int good)
 {
-        struct store_lock lock;
-        int status = fill_in(c, &lock);
-        if (status)
-                return status;
-        int error = store_lock_add(&c->section, &lock, c->conflict);
+        int error = store_lock_add(&c->section, lock, c->conflict);
         if (error == -EAGAIN)
                 return 423;
         if (error)
                 return error == -EOPNOTSUPP ? 507 : change_status(error);
-        ensure(c->request->path_size < sizeof(lock.path));
-        memcpy(lock.path, c->request->path, c->request->path_size + 1u);
-        change_field(c, "Lock-Token: <%s>\r\n", lock.token);
-        return tell_lock(c, &lock, good);
+        ensure(c->request->path_size < sizeof(lock->path));
+        memcpy(lock->path, c->request->path, c->request->path_size + 1u);
+        change_field(c, "Lock-Token: <%s>\r\n", lock->token);
+        return tell_lock(c, lock, good);
 }
 
+/* One that reaches down keeps others from what is there, so it takes the right to change all of it. */
 static int new_lock(struct change *c)
 {
+        struct store_lock lock;
         int status = gate_conditions(c, &c->section.now);
+        if (!status && c->depth == DAV_DEPTH_INFINITY && !gate_may(c, c->request->path, true, AUTH_WRITE))
+                status = 403;
+        if (!status)
+                status = fill_in(c, &lock);
         if (status)
                 return status;
         bool creates = c->section.now.kind == STORE_NOTHING;
         int good = creates ? make_empty(c) : 200;
-        return good < 300 ? add_lock(c, good) : good;
+        return good < 300 ? add_lock(c, &lock, good) : good;
 }
 
 /* ---- one that there is ---- */

@@ -19,7 +19,7 @@ int tree_prepare(struct change *c)
         if (size < 0)
                 return -size;
         c->depth = dav_parse_depth(http_field(&r->head, HTTP_DEPTH), DAV_DEPTH_INFINITY);
-        if (c->depth < 0 || c->depth == 1 || (r->head.method == HTTP_MOVE && c->depth != DAV_DEPTH_INFINITY))
+        if (c->depth < 0 || c->depth == 1)
                 return 400;
         bool moves = r->head.method == HTTP_MOVE;
         bool may = gate_may(c, r->path, true, moves ? AUTH_WRITE : AUTH_READ) &&
@@ -30,7 +30,8 @@ int tree_prepare(struct change *c)
 int delete_prepare(struct change *c)
 {
         struct span depth = http_field(&c->request->head, HTTP_DEPTH);
-        if (dav_parse_depth(depth, DAV_DEPTH_INFINITY) != DAV_DEPTH_INFINITY)
+        c->depth = dav_parse_depth(depth, DAV_DEPTH_INFINITY);
+        if (c->depth < 0)
                 return 400;
         return c->request->path_size == 0 || !gate_may(c, c->request->path, true, AUTH_WRITE) ? 403 : 0;
 }
@@ -128,10 +129,18 @@ int make_folder_run(struct change *c)
         return status;
 }
 
+/* A folder goes with all that is in it (RFC 4918 9.6.1, 9.9.2). Of a file Depth says nothing, and lftp sends 0. */
+static bool is_half(const struct change *c)
+{
+        return c->section.now.kind == STORE_IS_FOLDER && c->depth != DAV_DEPTH_INFINITY;
+}
+
 static int delete (struct change *c)
 {
         if (c->section.now.kind == STORE_NOTHING)
                 return 404;
+        if (is_half(c))
+                return 400;
         int status = gate_conditions(c, &c->section.now);
         if (!status)
                 status = gate_locks(c, c->request->path, GATE_REMOVES);
@@ -157,6 +166,8 @@ static int may_arrive(struct change *c, bool moves)
 {
         if (c->section.now.kind == STORE_NOTHING)
                 return 404;
+        if (moves && is_half(c))
+                return 400;
         int status = gate_conditions(c, &c->section.now);
         if (!status && moves)
                 status = gate_locks(c, c->request->path, GATE_REMOVES);

@@ -74,10 +74,11 @@ def test_curl_puts(tree, url, model, blob):
 
 @needs('curl')
 def test_curl_resumes_an_upload(tree, url, model, blob):
-    """-C N sends the rest as PUT with Content-Range."""
-    tree.put('file', blob[:3000000])
-    curl('-C', '3000000', '-T', model / 'large.bin', url + 'file')
-    assert tree.read('file') == blob
+    """-C N sends the rest as PUT with Content-Range; -C - does not look how much there is, and sends all."""
+    for resume in ('3000000', '-'):
+        tree.put('file', blob[:3000000])
+        curl('-C', resume, '-T', model / 'large.bin', url + 'file')
+        assert tree.read('file') == blob
 
 
 @needs('curl')

@@ -451,3 +451,8 @@ def test_a_lock_of_depth_0_is_not_told_of_members(tree):
     token_of(tree.ask('LOCK', 'folder', 'Depth: 0', body=lock_body()))
     members = tree.propfind('folder', 'lockdiscovery', depth=1)
     assert [len(members[name].locks()) for name in ('folder/', 'folder/file')] == [1, 0]
+
+
+def test_a_lock_that_is_refused_makes_no_file(tree):
+    assert tree.ask('LOCK', 'new', body=lock_body(owner='x' * 2000)).status == 507
+    assert tree.names() == []

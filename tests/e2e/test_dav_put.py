@@ -433,6 +433,23 @@ def test_a_full_disk_leaves_the_old_file_whole(small_disk, serve_tree, blob, fra
     assert tree.put('file', blob[:2 * MEBI]).status == 204, 'there is room for that'
 
 
+@pytest.mark.parametrize('size', [2 * MEBI, 8 * MEBI])
+def test_a_full_disk_leaves_a_file_as_it_was_that_is_to_grow(small_disk, serve_tree, blob, size):
+    """Of 2 MiB there is room for what comes, but not for it in the file as well."""
+    tree = serve_tree(folder=small_disk)
+    tree.put('file', blob[:MEBI])
+    etag, blocks = tree.etag('file'), (small_disk / 'file').stat().st_blocks
+    for fields in (['X-Update-Range: append'], [f'X-Update-Range: bytes={MEBI - 10}-{MEBI - 11 + size}'],
+                   [f'X-Update-Range: bytes={3 * MEBI}-{3 * MEBI - 1 + size}']):
+        fields += ['Content-Type: application/x-sabredav-partialupdate', f'Content-Length: {size}']
+        with tree.connect() as connection:
+            answer = upload(connection, tree.href('file'), blob[:size], *fields, method='PATCH')
+            assert answer.status == 507, answer
+    assert tree.get('file').body == blob[:MEBI] and tree.etag('file') == etag
+    assert (small_disk / 'file').stat().st_blocks == blocks
+    eventually(lambda: not tree.unfinished())
+
+
 def test_no_room_for_another_name(small_disk, serve_tree):
     tree = serve_tree(folder=small_disk)
     tree.file('source')

@@ -316,11 +316,12 @@ def test_sync_is_answered_like_without(digits):
     assert digits.etag('file') == etag and digits.read('file') == b'ybc'
 
 
-FS_IOC_FIEMAP, NOT_ON_DISK_YET = 0xC020660B, 0x4
+FS_IOC_FIEMAP = 0xC020660B
+WITHOUT_PLACE, WITH_PLACE_ONLY = 0x4, 0x800  # FIEMAP_EXTENT_DELALLOC, FIEMAP_EXTENT_UNWRITTEN
 
 
 def is_on_disk(path):
-    """Whether the file system has given every byte its place, which it does at the latest for fsync."""
+    """Whether the file system has given every byte its place and filled it, which it does at the latest for fsync."""
     with open(path, 'rb') as file:
         room = bytearray(struct.pack('=QQLLLL', 0, 2 ** 64 - 1, 0, 0, 16, 0) + bytes(56 * 16))
         try:
@@ -329,7 +330,7 @@ def is_on_disk(path):
             pytest.skip('this file system does not tell where files lie')
     count = struct.unpack_from('=L', room, 20)[0]
     flags = [struct.unpack_from('=L', room, 32 + 56 * number + 40)[0] for number in range(count)]
-    return count > 0 and not any(flag & NOT_ON_DISK_YET for flag in flags)
+    return count > 0 and not any(flag & (WITHOUT_PLACE | WITH_PLACE_ONLY) for flag in flags)
 
 
 def delays(tree):

@@ -1,10 +1,11 @@
 """Who may not write, and where nobody may."""
 import os
+import shutil
 import subprocess
 
 import pytest
 from conftest import PROGRAM
-from dav import classes, encode, lock_body, set_property, update_body
+from dav import Tree, classes, lock_body, set_property, update_body
 
 WRITES = {
     'PUT': dict(body=b'no'), 'DELETE': {}, 'MKCOL': {}, 'PROPPATCH': dict(body=update_body(set_property('<a xmlns="urn:a"/>'))),
@@ -24,6 +25,12 @@ def state(folder):
             plain = os.path.isfile(full) and not os.path.islink(full)
             found[full] = open(full, 'rb').read() if plain else os.readlink(full) if os.path.islink(full) else None
     return {name: value for name, value in found.items() if '/.berth-staging' not in name}
+
+
+def may_run_as_nobody():
+    """Not when one of the folders above is its owner's alone."""
+    command = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups', PROGRAM, '--version']
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 # ---- a server that only reads ----
@@ -278,16 +285,34 @@ def test_other_kinds_of_files(tree):
     assert os.listdir(tree.path) == before
 
 
-def test_a_folder_that_may_not_be_written(serve_tree):
-    """As root everything may be written; as somebody else the answer is 403 and nothing changes."""
-    if os.geteuid() == 0:
-        pytest.skip('root may write everywhere')
-    tree = serve_tree()
-    tree.file('folder/file')
-    (tree.path / 'folder').chmod(0o555)
-    try:
-        for what, answer in each_write(tree, encode('folder/file')):
-            if what not in ('PROPPATCH', 'LOCK', 'UNLOCK', 'COPY', 'PATCH'):
-                assert answer.status == 403, f'{what}: {answer}'
-    finally:
-        (tree.path / 'folder').chmod(0o755)
+@pytest.fixture
+def serve_nobody(serve, memory_folder, engine):
+    """A tree on a server that runs as a user who owns only the folder itself."""
+    folder = memory_folder / f'of-nobody-{engine}'
+    folder.mkdir()
+    memory_folder.chmod(0o755)
+    shutil.chown(folder, 'nobody', 'nogroup')
+    wrapper = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups']
+    yield lambda: Tree(serve('--writable', folder=folder, wrapper=wrapper))
+    memory_folder.chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which('setpriv') or not may_run_as_nobody(),
+                    reason='takes root, setpriv and a program that others may run')
+def test_what_the_server_may_not_do_is_forbidden(serve_nobody):
+    tree = serve_nobody()
+    tree.file('file')
+    tree.file('folder/file', b'of root')
+    (tree.path / 'folder/within').mkdir()
+    (tree.path / 'folder').chmod(0o755)
+    before = state(tree.path)
+    for what, answer in each_write(tree, 'folder/file'):
+        if what in ('PUT', 'DELETE', 'PROPPATCH', 'MOVE', 'LOCK', 'PATCH', 'COPY to it', 'MOVE to it'):
+            assert answer.status == 403 or answer.status == 207 and b' 403 ' in answer.body, f'{what}: {answer}'
+    for path in tree.path.glob('elsewhere-*'):
+        path.unlink()
+    assert tree.put('folder/new', b'no').status == 403
+    assert tree.ask('MKCOL', 'folder/new').status == 403
+    assert tree.ask('DELETE', 'folder').status in (207, 403)
+    assert state(tree.path) == before
+    assert tree.put('new', b'yes').status == 201

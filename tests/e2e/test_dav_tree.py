@@ -146,6 +146,14 @@ def test_depths_that_cannot_be(forest):
     assert forest.names() == ['source']
 
 
+def test_depth_of_a_file_says_nothing(tree):
+    """lftp deletes files with Depth: 0."""
+    tree.file('file')
+    assert tree.to('MOVE', 'file', 'moved', 'Depth: 0').status == 201
+    assert tree.ask('DELETE', 'moved', 'Depth: 0').status == 204
+    assert tree.names() == []
+
+
 @pytest.mark.parametrize('method', ['COPY', 'MOVE'])
 @pytest.mark.parametrize('source', ['file', 'folder'])
 @pytest.mark.parametrize('target', ['file', 'folder'])
