@@ -405,8 +405,8 @@ void conn_rested(struct berth_handle *handle)
         receive_first(shard);
 }
 
-/* An upload of which more is to come, while a job looks at its name or writes the piece before: as many pieces as there are
- * buffers for others. Each gives all of them back when its job is done, whatever its client does, so nobody is the worse. */
+/* An upload of which more is to come, while a job looks at its name or writes the piece before: as many pieces as there
+ * are buffers for others. Each gives all of them back when its job is done, whatever its client does. */
 static bool is_upload(const struct conn *conn)
 {
         const struct request *r = conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;

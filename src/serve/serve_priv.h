@@ -647,8 +647,8 @@ void request_run(struct request *request);
 /* Gives back everything it holds and the request itself; nothing may be in flight. */
 void request_release(struct request *request);
 
-/* Its body comes while it waits for a place, and there are no buffers for it: 503, and the body is of no use any more. False
- * when it is not so. */
+/* Its body comes while it waits for a place, and there are no buffers for it: 503, and the body is of no use any more.
+ * False when it is not so. */
 bool request_refuse_body(struct request *request);
 
 /* An answer is due though nobody knows what was asked: it is counted and logged with an empty head. */
