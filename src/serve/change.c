@@ -527,17 +527,40 @@ static int64_t run_job(struct berth_call *call)
 enum next step_run(struct request *r)
 {
         struct change *c = r->change;
-        int result = c->xml ? dav_body_end(c->xml, &c->asked) : 0;
+        int result = c->xml && c->tries == 0 ? dav_body_end(c->xml, &c->asked) : 0;
         if (result < 0)
                 return refuse(r, -result);
+        if (c->tries == 0)
+                c->run_since = r->shard->now_seconds;
+        c->busy = false;
         r->call.call = run_job;
         berth_call(r->shard->port, &r->call);
         return wait_for(r, STEP_RAN);
 }
 
+static void pause_over(struct berth_op *op)
+{
+        struct request *r = container_of(container_of(op, struct berth_timer, op), struct request, pause);
+        r->pausing = false;
+        request_came_back(r);
+}
+
+static enum next try_again(struct request *r)
+{
+        unsigned doublings = min_of(r->change->tries, 16u);
+        unsigned pause_ms = min_of((unsigned)FIRST_PAUSE_MS << doublings, (unsigned)LONGEST_PAUSE_MS);
+        r->change->tries++;
+        r->pausing = true;
+        r->pause.op.done = pause_over;
+        berth_timer_start(r->shard->port, &r->pause, pause_ms);
+        return wait_for(r, STEP_RUN);
+}
+
 enum next step_ran(struct request *r)
 {
         struct change *c = r->change;
+        if (c->busy && r->shard->now_seconds - c->run_since < PLACE_SECONDS)
+                return try_again(r);
         c->status = status_of(r);
         return go(r, c->find && c->status == 207 ? STEP_LIST : STEP_CHANGED);
 }

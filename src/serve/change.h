@@ -29,6 +29,11 @@ enum {
         FAILURES_BYTES = 64 << 10, /* of a multistatus that tells what failed; more is left out */
 };
 
+/* A folder that somebody else is changing keeps a worker waiting so long at most, which is many times what a short
+ * change takes; then the request waits without one, and tries again. Else those who wait for one folder, in which a
+ * large tree is being copied, would keep all workers from everybody else. */
+enum { SECTION_MS = 2, FIRST_PAUSE_MS = 2, LONGEST_PAUSE_MS = 256 };
+
 enum body_kind { BODY_NONE, BODY_SMALL, BODY_UPLOAD, BODY_XML };
 
 struct digests;
@@ -49,7 +54,10 @@ struct change {
         bool conditional; /* there is an If header: `conditions` */
         bool overwrite;
         bool has_modified; /* `modified` is to be set */
+        bool busy;         /* the job found its section taken: PLACE_SECONDS long it is tried again */
         int depth;
+        unsigned tries;        /* runs of the job before this one */
+        uint32_t run_since;    /* shard seconds: of the first */
         uint32_t small_size;   /* bytes of a BODY_SMALL, in the request's out[] */
         uint64_t received;     /* bytes of the body, less the part's head */
         uint64_t xml_bytes;    /* counted in shard->xml_bytes */
@@ -104,6 +112,13 @@ void change_write_gathered(struct shard *shard);
 
 /* Gives back what a change holds, and itself: now, or when its upload's file is gone. NULL is fine. */
 void change_release(struct change *c);
+
+/* Notes whether what a job's section says is that it is taken. */
+static inline int change_entered(struct change *c, int error)
+{
+        c->busy = error == -EBUSY;
+        return error;
+}
 
 /* One more field of the answer. */
 void change_field(struct change *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
