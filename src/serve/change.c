@@ -64,6 +64,7 @@ void change_release(struct change *c)
                 return;
         struct shard *shard = c->shard;
         chain_free(shard, &c->writing);
+        list_remove(&c->gathering);
         access_drop(c->access);
         shard->xml_bytes -= c->xml_bytes;
         find_destroy(c->find);
@@ -93,6 +94,7 @@ static struct change *change_begin(struct request *r)
         c->shard = r->shard;
         c->access = r->shard->access ? access_hold(r->shard->access) : NULL;
         chain_init(&c->writing);
+        list_init(&c->gathering);
         r->change = c;
         return c;
 }
@@ -404,6 +406,7 @@ static int take_piece(struct change *c)
         struct request *r = c->request;
         struct shard *shard = r->shard;
         struct span piece = chain_first(shard, request_held(r)), body;
+        c->gathered_turn = shard->turns;
         size_t at = 0, used;
         int result = 0, status = 0;
         while (result == 0 && !status && at < piece.size && c->vec_count < UPLOAD_PIECES) {
@@ -434,12 +437,40 @@ static int64_t write_job(struct berth_call *call)
 /* What comes meanwhile is the next piece to be written. */
 static enum next write_pieces(struct request *r)
 {
+        list_remove(&r->change->gathering);
         if (!r->change->body_complete)
                 conn_receive(r->conn);
         r->change->write_since = r->shard->now_seconds;
         r->call.call = write_job;
         berth_call(r->shard->port, &r->call);
         return wait_for(r, STEP_WRITTEN);
+}
+
+/* A job for each few bytes would cost more than the bytes: more of them are waited for as long as each turn of the shard brings
+ * some. */
+static bool is_enough(const struct change *c)
+{
+        const struct shard *shard = c->shard;
+        return c->body_complete || c->vec_count >= GATHER_PIECES || shard->pieces_held > BUFFER_COUNT / 2 ||
+               conn_input_ended(c->request->conn) || c->gathered_turn < shard->turns;
+}
+
+static void gather(struct change *c)
+{
+        list_remove(&c->gathering);
+        list_append(&c->shard->gathering, &c->gathering);
+}
+
+/* Those in the list wait for input, so nothing of theirs is in flight. */
+void change_write_gathered(struct shard *shard)
+{
+        struct list *node = shard->gathering.next;
+        while (node != &shard->gathering) {
+                struct change *c = container_of(node, struct change, gathering);
+                node = node->next;
+                if (c->gathered_turn < shard->turns)
+                        request_input(c->request);
+        }
 }
 
 enum next step_receive(struct request *r)
@@ -454,8 +485,10 @@ enum next step_receive(struct request *r)
                 if (status)
                         return refuse(r, status);
         }
-        if (c->vec_count > 0)
+        if (c->vec_count > 0 && is_enough(c))
                 return write_pieces(r);
+        if (c->vec_count > 0)
+                gather(c);
         if (c->body_complete)
                 return go(r, STEP_RUN);
         if (conn_input_ended(r->conn)) {
@@ -494,17 +527,40 @@ static int64_t run_job(struct berth_call *call)
 enum next step_run(struct request *r)
 {
         struct change *c = r->change;
-        int result = c->xml ? dav_body_end(c->xml, &c->asked) : 0;
+        int result = c->xml && c->tries == 0 ? dav_body_end(c->xml, &c->asked) : 0;
         if (result < 0)
                 return refuse(r, -result);
+        if (c->tries == 0)
+                c->run_since = r->shard->now_seconds;
+        c->busy = false;
         r->call.call = run_job;
         berth_call(r->shard->port, &r->call);
         return wait_for(r, STEP_RAN);
 }
 
+static void pause_over(struct berth_op *op)
+{
+        struct request *r = container_of(container_of(op, struct berth_timer, op), struct request, pause);
+        r->pausing = false;
+        request_came_back(r);
+}
+
+static enum next try_again(struct request *r)
+{
+        unsigned doublings = min_of(r->change->tries, 16u);
+        unsigned pause_ms = min_of((unsigned)FIRST_PAUSE_MS << doublings, (unsigned)LONGEST_PAUSE_MS);
+        r->change->tries++;
+        r->pausing = true;
+        r->pause.op.done = pause_over;
+        berth_timer_start(r->shard->port, &r->pause, pause_ms);
+        return wait_for(r, STEP_RUN);
+}
+
 enum next step_ran(struct request *r)
 {
         struct change *c = r->change;
+        if (c->busy && r->shard->now_seconds - c->run_since < PLACE_SECONDS)
+                return try_again(r);
         c->status = status_of(r);
         return go(r, c->find && c->status == 207 ? STEP_LIST : STEP_CHANGED);
 }

@@ -20,13 +20,19 @@
 #include "store/change.h"
 
 enum {
-        UPLOAD_PIECES = 64, /* of received bytes, written by one call */
+        GATHER_PIECES = 16, /* of received bytes, are written at once; fewer when no more come within a turn of the shard */
+        UPLOAD_PIECES = 64, /* written by one call at most */
         CHANGE_FIELDS_BYTES = 1024,
         PART_HEAD_BYTES = 1024,    /* of the one part of a message/byterange */
         XML_BYTES = 16 << 10,      /* for each change that there may be: what XML bodies take in all */
         XML_FACTOR = 4,            /* memory for a byte of them */
         FAILURES_BYTES = 64 << 10, /* of a multistatus that tells what failed; more is left out */
 };
+
+/* A folder that somebody else is changing keeps a worker waiting so long at most, which is many times what a short
+ * change takes; then the request waits without one, and tries again. Else those who wait for one folder, in which a
+ * large tree is being copied, would keep all workers from everybody else. */
+enum { SECTION_MS = 2, FIRST_PAUSE_MS = 2, LONGEST_PAUSE_MS = 256 };
 
 enum body_kind { BODY_NONE, BODY_SMALL, BODY_UPLOAD, BODY_XML };
 
@@ -48,7 +54,10 @@ struct change {
         bool conditional; /* there is an If header: `conditions` */
         bool overwrite;
         bool has_modified; /* `modified` is to be set */
+        bool busy;         /* the job found its section taken: PLACE_SECONDS long it is tried again */
         int depth;
+        unsigned tries;        /* runs of the job before this one */
+        uint32_t run_since;    /* shard seconds: of the first */
         uint32_t small_size;   /* bytes of a BODY_SMALL, in the request's out[] */
         uint64_t received;     /* bytes of the body, less the part's head */
         uint64_t xml_bytes;    /* counted in shard->xml_bytes */
@@ -59,7 +68,9 @@ struct change {
         struct dav_body *xml;
         const struct dav_request *asked;
         struct find *find;    /* of a PROPFIND */
-        struct chain writing; /* pieces that the write in flight reads */
+        struct chain writing;    /* pieces that the write in flight reads, or the next will */
+        struct list gathering;   /* in shard->gathering, while few pieces wait for more */
+        uint64_t gathered_turn;  /* of the shard, in which the last of them came */
         struct iovec vecs[UPLOAD_PIECES];
         unsigned vec_count;
         struct dav_target target;
@@ -96,8 +107,18 @@ static inline struct store_tree *change_tree(const struct change *c)
         return c->shard->server->tree;
 }
 
+/* At the end of a turn: uploads to which nothing has come in it write what there is. */
+void change_write_gathered(struct shard *shard);
+
 /* Gives back what a change holds, and itself: now, or when its upload's file is gone. NULL is fine. */
 void change_release(struct change *c);
+
+/* Notes whether what a job's section says is that it is taken. */
+static inline int change_entered(struct change *c, int error)
+{
+        c->busy = error == -EBUSY;
+        return error;
+}
 
 /* One more field of the answer. */
 void change_field(struct change *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

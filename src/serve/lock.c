@@ -139,7 +139,7 @@ static int enter_root_of(struct change *c, struct search *search, int missing)
                 return missing;
         if (!is_owner(c, &search->found))
                 return 403;
-        int error = store_enter(&c->section, change_tree(c), search->found.path);
+        int error = change_entered(c, store_enter(&c->section, change_tree(c), search->found.path));
         return error ? change_status(error) : 0;
 }
 
@@ -161,7 +161,7 @@ int lock_run(struct change *c)
 {
         if (!c->asked || c->asked->empty)
                 return refresh(c);
-        int error = store_enter(&c->section, change_tree(c), c->request->path);
+        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
         if (error)
                 return change_status(error);
         int status = new_lock(c);

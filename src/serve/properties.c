@@ -225,7 +225,7 @@ int patch_properties_run(struct change *c)
 {
         if (!c->asked || c->asked->property_count == 0)
                 return 400;
-        int error = store_enter(&c->section, change_tree(c), c->request->path);
+        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
         if (error)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
         int status = c->section.now.kind == STORE_NOTHING ? 404 : gate_conditions(c, &c->section.now);

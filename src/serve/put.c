@@ -277,11 +277,11 @@ static int in_section(struct change *c)
 
 int put_run(struct change *c)
 {
-        if (c->digests && !c->upload)
+        if (c->digests && !c->upload && c->tries == 0)
                 digests_take(c->digests, c->request->out, c->small_size);
-        if (c->digests && !digests_verify(c->digests))
+        if (c->digests && c->tries == 0 && !digests_verify(c->digests))
                 return 400;
-        int error = store_enter(&c->section, change_tree(c), c->request->path);
+        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
         if (error)
                 return change_status(error);
         int status = in_section(c);

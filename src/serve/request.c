@@ -399,8 +399,8 @@ static bool is_slow(const struct request *r)
                r->shard->now_seconds - r->send_since > SLOW_SECONDS;
 }
 
-/* Linux 6.18 and others may forget a multishot receive when the peer's last bytes and its end, or its reset, come in one
- * breath (github.com/axboe/liburing/issues/1549): who has been silent since the last look is listened to anew. */
+/* Linux 6.18 and others may forget a multishot receive when the peer's last bytes and its end, or its reset, come in
+ * one breath (github.com/axboe/liburing/issues/1549): who has been silent since the last look is listened to anew. */
 static void listen_anew(struct request *r)
 {
         uint64_t heard = r->early_size + r->body_skipped;

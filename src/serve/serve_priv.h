@@ -299,6 +299,8 @@ struct shard {
         struct list for_send;    /* ... among sends */
         struct list for_change;  /* ... among changes */
         struct list for_check;   /* ... to have a password checked */
+        struct list gathering;   /* changes: uploads with a few pieces received */
+        uint64_t turns;
         struct piece pieces[BUFFER_COUNT];
         uint32_t pieces_held;        /* of them, by connections */
         struct accepting *listeners; /* own ones, by the spec */
@@ -647,8 +649,8 @@ void request_run(struct request *request);
 /* Gives back everything it holds and the request itself; nothing may be in flight. */
 void request_release(struct request *request);
 
-/* Its body comes while it waits for a place, and there are no buffers for it: 503, and the body is of no use any more. False
- * when it is not so. */
+/* Its body comes while it waits for a place, and there are no buffers for it: 503, and the body is of no use any more.
+ * False when it is not so. */
 bool request_refuse_body(struct request *request);
 
 /* An answer is due though nobody knows what was asked: it is counted and logged with an empty head. */

@@ -83,6 +83,8 @@ static int open_root(struct server *server)
         int error = server->root < 0 ? -errno : 0;
         if (!error)
                 error = store_tree_create(&server->tree, server->root, server->options.links, server->options.durable);
+        if (!error)
+                store_tree_patience(server->tree, SECTION_MS);
         if (error)
                 complain("cannot serve %s: %s", server->options.folder, strerror(-error));
         return error;

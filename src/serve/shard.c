@@ -219,7 +219,7 @@ static void make_lists(struct shard *shard)
         struct list *const lists[] = {
                 &shard->hot,       &shard->fresh,   &shard->resting,     &shard->waiting,  &shard->readable,
                 &shard->ending,    &shard->active,  &shard->for_listing, &shard->for_send, &shard->for_change,
-                &shard->for_check, &shard->sending, &shard->lingering,
+                &shard->for_check, &shard->sending, &shard->lingering, &shard->gathering,
         };
         for (size_t i = 0; i < array_count(lists); i++)
                 list_init(lists[i]);
@@ -274,13 +274,15 @@ void shard_stop(struct shard *shard)
 
 bool shard_turn(struct shard *shard, int timeout_ms)
 {
-        int n = berth_port_run(shard->port, timeout_ms);
+        shard->turns++;
+        int n = berth_port_run(shard->port, list_empty(&shard->gathering) ? timeout_ms : 0);
         if (n < 0) {
                 complain("the %s engine failed: %s", berth_port_engine(shard->port), strerror(-n));
                 abort();
         }
         shard->now_seconds = (uint32_t)((berth_port_now_ms(shard->port) - shard->started_ms) / 1000);
         conn_admit(shard);
+        change_write_gathered(shard);
         if (!list_empty(&shard->for_listing) || !list_empty(&shard->for_send) || !list_empty(&shard->for_change) ||
             !list_empty(&shard->for_check))
                 request_admit(shard);

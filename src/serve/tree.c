@@ -121,7 +121,7 @@ int make_folder_run(struct change *c)
 {
         if (c->request->path_size == 0)
                 return 405;
-        int error = store_enter(&c->section, change_tree(c), c->request->path);
+        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
         if (error)
                 return change_status(error);
         int status = make_folder(c);
@@ -153,7 +153,7 @@ static int delete (struct change *c)
 
 int delete_run(struct change *c)
 {
-        int error = store_enter(&c->section, change_tree(c), c->request->path);
+        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
         if (error)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
         int status = delete (c);
@@ -200,6 +200,7 @@ static int with_two(struct change *c, int (*work)(struct change *c, bool moves),
         if (strcmp(c->request->path, c->destination) == 0)
                 return 403;
         int error = store_enter_two(&c->section, &c->other, change_tree(c), c->request->path, c->destination, &second);
+        change_entered(c, error);
         if ((error == -ENOENT || error == -ENOTDIR) && !second)
                 return 404;
         if (error)

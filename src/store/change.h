@@ -32,6 +32,8 @@ struct store_tree; /* the root with what changing it needs; any thread, at the s
 /* `root` stays the caller's and open. `links`: follow symbolic links that stay beneath the root. `durable`: every
  * change is on disk (fsync of file and folder) when it has returned. Nothing is written before the first change. */
 int store_tree_create(struct store_tree **tree, int root, bool links, bool durable);
+/* How long who enters a section waits for it, in ms; 10 s unless told. Before the tree is used. */
+void store_tree_patience(struct store_tree *tree, unsigned busy_ms);
 /* Removes what servers that are dead have left: staging folders, and temporary names in them. At start. The number of
  * names removed, or -errno. */
 int store_tree_clean(struct store_tree *tree);
@@ -74,7 +76,7 @@ struct store_section {
 };
 
 /* Nobody else changes what stands at `path` until store_leave(). -ENOENT, -ENOTDIR: the folder above is not there;
- * -EBUSY: another process holds it for more than ten seconds. On an error there is nothing to leave. */
+ * -EBUSY: others hold it, for longer than the tree's patience. On an error there is nothing to leave. */
 int store_enter(struct store_section *section, struct store_tree *tree, const char *path);
 /* Two at once (COPY, MOVE), in an order that cannot deadlock; they may lie in one folder. On -ENOENT or -ENOTDIR
  * *second_failed tells whose. */

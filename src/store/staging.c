@@ -37,6 +37,11 @@ bool store_is_staging(struct span path)
 
 /* ---- the tree ---- */
 
+void store_tree_patience(struct store_tree *tree, unsigned busy_ms)
+{
+        tree->busy_ms = busy_ms;
+}
+
 static void init_mutexes(struct store_tree *tree)
 {
         pthread_mutex_init(&tree->staging, NULL);

@@ -368,7 +368,6 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
 {
         bool durable = commit->durable || upload->tree->durable;
         struct store_state old = section->now;
-        bool sure = old.kind == STORE_NOTHING || !section->tree->links; /* else it may be what a link leads to */
         int error = 0;
 
         ensure(upload->tree == section->tree);
@@ -376,7 +375,7 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
                 return -errno;
         /* Who does not know of sections may create or remove it between our look and our link. */
         for (unsigned i = 0; i < COMMIT_TRIES && (i == 0 || error == -EEXIST || error == -ENOENT); i++) {
-                error = i > 0 || !sure ? store_state_at(section->folder, section->name, &old) : 0;
+                error = i > 0 ? store_state_at(section->folder, section->name, &old) : 0;
                 if (!error)
                         error = commit_once(upload, section, commit, durable, &old);
                 if (commit->exclusive)
