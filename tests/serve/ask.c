@@ -144,14 +144,14 @@ static void missing(struct ask *ask, struct text *out)
 static void options(struct ask *ask, struct text *out)
 {
         ask->status = 204;
-        ask->field = "Allow: GET, HEAD, OPTIONS";
+        ask->field = "Allow: GET, HEAD, OPTIONS, PROPFIND";
         simple(ask, out, "OPTIONS", "*");
 }
 
 static void other_method(struct ask *ask, struct text *out)
 {
         page(ask, 405);
-        ask->field = "Allow: GET, HEAD, OPTIONS";
+        ask->field = "Allow: GET, HEAD, OPTIONS, PROPFIND";
         simple(ask, out, "DELETE", "/short.txt");
 }
 
