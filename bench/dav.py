@@ -400,7 +400,10 @@ def copy_folder(run):
         ask(run, 'COPY', '/many/', (200, 201, 204), headers={  # RFC 4918 has 201 for this; lighttpd says 200
             'Destination': f'http://127.0.0.1:{run.port}{run.path}{name}/', 'Depth': 'infinity', 'Overwrite': 'F'})
     with os.scandir(run.folder / name) as entries:
-        sizes = {entry.name: entry.stat().st_size for entry in entries if not entry.name.startswith('.')}
+        states = {entry.name: entry.stat() for entry in entries if not entry.name.startswith('.')}
+    sizes = {name: state.st_size for name, state in states.items()}
+    if any(state.st_nlink > 1 for state in states.values()):
+        raise Wrong('COPY makes hard links: further names of the same files, not copies')
     if sizes != {file_name(number): FILE_SIZE for number in range(FILES)}:
         raise Wrong(f'COPY made {len(sizes)} files with {sum(sizes.values())} bytes')
     return meter.sample

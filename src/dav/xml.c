@@ -42,8 +42,23 @@ static struct span escape_attribute(char c, char room[6])
         return c == '\n' ? SPAN("&#10;") : escape_text(c, room);
 }
 
+/* Nothing to be escaped: most names are such. (char may be signed: bytes past ASCII are not.) */
+static bool is_plain(struct span s)
+{
+        for (size_t i = 0; i < s.size; i++) {
+                char c = s.data[i];
+                if (c < ' ' || c > '~' || c == '&' || c == '<' || c == '>' || c == '"')
+                        return false;
+        }
+        return true;
+}
+
 void dav_put_escaped(struct text *out, struct span s)
 {
+        if (is_plain(s)) {
+                text_put(out, s);
+                return;
+        }
         text_escape(out, s, character_size, escape_text);
 }
 

@@ -22,6 +22,9 @@ struct find {
         bool wants_dead;
         uint64_t room_device, available, used; /* the last quota looked up */
         bool has_room;
+        bool has_date; /* the last one written */
+        int64_t date_seconds;
+        char date[HTTP_DATE_BYTES];
         size_t above_size, inherited_size;
         char inherited[INHERITED_BYTES]; /* active locks from above, then those of the folder that reach its members */
 };
@@ -244,11 +247,14 @@ static bool put_target(struct find *find, struct text *out, const struct store_m
         return true;
 }
 
-static void put_date(struct text *out, int64_t seconds)
+/* Many files of a folder are of the same second. */
+static void put_date(struct find *find, struct text *out, int64_t seconds)
 {
-        char date[HTTP_DATE_BYTES];
-        http_format_date(date, seconds);
-        text_put(out, (struct span){ date, sizeof(date) });
+        if (!find->has_date || find->date_seconds != seconds)
+                http_format_date(find->date, seconds);
+        find->has_date = true;
+        find->date_seconds = seconds;
+        text_put(out, (struct span){ find->date, sizeof(find->date) });
 }
 
 static void put_creation(struct text *out, const struct store_state *state)
@@ -289,7 +295,7 @@ static bool put_value(struct find *find, struct text *out, const struct store_me
                 return state->etag_size > 0;
         case DAV_GETLASTMODIFIED:
         case DAV_WIN32_LAST_MODIFIED:
-                put_date(out, state->modified.tv_sec);
+                put_date(find, out, state->modified.tv_sec);
                 return true;
         case DAV_LOCKDISCOVERY:
                 put_locks(find, out, member);

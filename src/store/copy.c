@@ -23,7 +23,10 @@ struct job {
         char staged[STORE_STAGED_BYTES]; /* the copy, or what was replaced */
         int folder;                      /* where the copies of the current members go */
         bool durable, failed;
+        bool no_clones; /* the file system has none: not to be tried for each file */
 };
+
+enum { SHORT_BYTES = 64 << 10 }; /* a file up to this size is copied through memory, without a look for holes */
 
 /* ---- one file ---- */
 
@@ -53,14 +56,24 @@ static int copy_data(int from, int to, uint64_t size, struct store_watch *watch)
         return 0;
 }
 
+/* Mostly it is right already, and to ask is cheaper than to set. Nobody else reaches into staging meanwhile. */
+static int set_mode(int file, mode_t mode)
+{
+        struct stat now;
+
+        if (fstat(file, &now) == 0 && (now.st_mode & 07777) == mode)
+                return 0;
+        return fchmod(file, mode) < 0 ? -errno : 0;
+}
+
 /* What a copy takes over beside its content. */
 static int dress(const struct job *job, int folder, const char *name, const struct store_state *state, int copy)
 {
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, state->modified };
         int error = store_xattr_copy(folder, name, copy, false);
 
-        if (!error && fchmod(copy, state->mode & 0777) < 0)
-                error = -errno;
+        if (!error)
+                error = set_mode(copy, state->mode & 0777);
         if (!error && state->kind == STORE_IS_FILE && futimens(copy, times) < 0)
                 error = -errno;
         if (!error && job->durable)
@@ -68,26 +81,35 @@ static int dress(const struct job *job, int folder, const char *name, const stru
         return error;
 }
 
-static int fill_file(const struct job *job, int folder, const char *name, int source, int copy)
+static int copy_content(struct job *job, int source, uint64_t size, int copy)
+{
+        if (!job->no_clones && ioctl(copy, FICLONE, source) == 0)
+                return 0;
+        job->no_clones = true;
+        return size <= SHORT_BYTES ? store_copy_by_memory(source, 0, copy, 0, size)
+                                   : copy_data(source, copy, size, job->watch);
+}
+
+static int fill_file(struct job *job, int folder, const char *name, int source, int copy)
 {
         struct store_state state;
         int error = store_state_of(source, &state);
 
         if (!error && state.kind != STORE_IS_FILE)
                 error = -EACCES; /* it was replaced meanwhile */
-        if (!error && ioctl(copy, FICLONE, source) < 0)
-                error = copy_data(source, copy, state.size, job->watch);
+        if (!error)
+                error = copy_content(job, source, state.size, copy);
         return error ? error : dress(job, folder, name, &state, copy);
 }
 
-static int copy_file(const struct job *job, int folder, const char *name, int to, const char *new_name)
+static int copy_file(struct job *job, int folder, const char *name, int to, const char *new_name)
 {
         int source = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         int copy, error;
 
         if (source < 0)
                 return -errno;
-        copy = openat(to, new_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        copy = openat(to, new_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         error = copy < 0 ? -errno : fill_file(job, folder, name, source, copy);
         if (error && copy >= 0)
                 unlinkat(to, new_name, 0);
@@ -109,7 +131,7 @@ static int copy_link(int folder, const char *name, int to, const char *new_name)
 }
 
 /* FIFOs, sockets and devices are nothing that one can copy. */
-static int copy_member(const struct job *job, int folder, const char *name, const struct store_state *state, int to,
+static int copy_member(struct job *job, int folder, const char *name, const struct store_state *state, int to,
                        const char *new_name)
 {
         if (state->kind == STORE_IS_FILE)
@@ -142,9 +164,35 @@ static const char *new_name(const struct job *job)
         return job->descent->depth == 0 ? job->staged : job->descent->name;
 }
 
+/* The copy's top folder is made where it will stand, under a hidden name, and at once moved to staging: file systems put
+ * what is in a folder near where the folder was made. Else all copies would crowd around staging, where ext4 passes over the
+ * inodes of those deleted lately one by one. */
+static int make_top(const struct job *job)
+{
+        char hidden[sizeof(job->staged) + 16];
+        int place = job->to->folder;
+        int error;
+
+        snprintf(hidden, sizeof(hidden), ".berth-copy-%s", job->staged);
+        if (mkdirat(place, hidden, 0700) < 0)
+                return -errno;
+        if (renameat(place, hidden, job->staging, job->staged) == 0)
+                return 0;
+        error = -errno;
+        unlinkat(place, hidden, AT_REMOVEDIR);
+        return error;
+}
+
+static int make_folder(const struct job *job)
+{
+        if (job->descent->depth == 0)
+                return make_top(job);
+        return mkdirat(job->folder, new_name(job), 0700) < 0 ? -errno : 0;
+}
+
 static int enter_copy(struct job *job)
 {
-        int error = mkdirat(job->folder, new_name(job), 0700) < 0 ? -errno : 0;
+        int error = make_folder(job);
 
         if (!error)
                 error = make_current(job, job->folder, new_name(job));
@@ -211,7 +259,7 @@ static int copy_tree(struct job *job)
 
 static int copy_folder_alone(struct job *job)
 {
-        int error = mkdirat(job->staging, job->staged, 0700) < 0 ? -errno : 0;
+        int error = make_top(job);
         int copy = error ? -1 : openat(job->staging, job->staged, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
         if (error || copy < 0)

@@ -110,6 +110,7 @@ void store_upload_finish(struct store_upload *upload);
 int store_upload_stage(struct store_upload *upload, int staging, char name[STORE_STAGED_BYTES]);
 bool store_cancelled(struct store_watch *watch);
 /* Asks now and then whether it is cancelled. Ends early where `from` does. */
+int store_copy_by_memory(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size);
 int store_copy_bytes(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size,
                      struct store_watch *watch);
 

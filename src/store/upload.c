@@ -182,7 +182,7 @@ uint64_t store_upload_size(const struct store_upload *upload)
         return upload->size;
 }
 
-static int copy_by_memory(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size)
+int store_copy_by_memory(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size)
 {
         char *piece = malloc(PIECE_BYTES);
         int error = piece ? 0 : -ENOMEM;
@@ -227,7 +227,7 @@ int store_copy_bytes(int from, uint64_t from_offset, int to, uint64_t to_offset,
                 if (n < 0 && no_room(-errno))
                         return -errno;
                 if (n <= 0) { /* not between these two; the pieces through memory tell what is really wrong */
-                        int error = copy_by_memory(from, from_offset, to, to_offset, piece);
+                        int error = store_copy_by_memory(from, from_offset, to, to_offset, piece);
 
                         if (error)
                                 return error;
