@@ -34,7 +34,6 @@ enum {
 
 enum {
         MAX_CHAIN_PIECES = 4,           /* then no more is received until some are used */
-        MAX_SURPLUS = BUFFER_COUNT / 2, /* pieces held in all, past which nobody may bring more than is asked for */
 };
 
 static void conn_input(struct berth_op *op);
@@ -358,6 +357,8 @@ static void take_request(struct conn *conn)
         move_to(turn ? shard->waiting.next : &shard->waiting, conn);
         if (has(conn, ARMED))
                 berth_cancel(shard->port, &conn->active->input);
+        if (shard->pieces_held > MAX_SURPLUS) /* those who wait must not hold all buffers */
+                conn_refuse(conn, REFUSED_REQUESTS);
 }
 
 void conn_next(struct conn *conn)
@@ -425,6 +426,8 @@ static unsigned pieces_ahead(const struct conn *conn)
 static bool is_useless(const struct conn *conn)
 {
         const struct request *r = conn_state(conn) == CONN_BUSY ? conn->active->request : NULL;
+        if (conn_state(conn) == CONN_SENDING)
+                return !conn->active->download->keep_alive;
         return r && r->status && !r->keep_alive;
 }
 

@@ -90,6 +90,17 @@ static struct berth_send_file rest_of(const struct request *r)
         return rest;
 }
 
+/* Requests that came behind a slow one hold buffers. When many are held, these are given up: the connection then ends with this
+ * answer, and its client asks again elsewhere (RFC 9112 9.3.2). */
+static void drop_ahead(struct shard *shard, struct download *download)
+{
+        struct chain *held = &download->active->input_held;
+        if (shard->pieces_held <= MAX_SURPLUS || chain_empty(held))
+                return;
+        chain_free(shard, held);
+        download->keep_alive = false;
+}
+
 bool download_begin(struct request *r)
 {
         struct shard *shard = r->shard;
@@ -117,6 +128,7 @@ bool download_begin(struct request *r)
         r->head_seen = false;
         struct conn *conn = r->conn;
         request_release(r);
+        drop_ahead(shard, download);
         conn_sending(conn, download);
         active->out = true;
         active->output.done = sent;

@@ -253,8 +253,36 @@ enum next step_finish(struct request *r)
 
 /* ---- waiting for a place ---- */
 
+static void no_place(struct request *r)
+{
+        refused(r->shard, r->step == STEP_SEND           ? REFUSED_SENDS
+                          : r->step == STEP_CHANGE       ? REFUSED_CHANGES
+                          : r->step == STEP_ACCESS_CHECK ? REFUSED_AUTH
+                                                         : REFUSED_LISTINGS);
+        list_remove(&r->place);
+        if (r->step == STEP_CHANGE)
+                r->keep_alive = false;
+        respond_error(r, 503, "Retry-After: 10\r\n");
+}
+
+/* What came behind the head is given up when many buffers are held: a body that is needed ends the request with it. True
+ * when it is answered. */
+static bool give_up_ahead(struct request *r)
+{
+        bool needed = r->step == STEP_CHANGE || r->step == STEP_ACCESS_CHECK;
+        if (r->shard->pieces_held <= MAX_SURPLUS || chain_empty(request_held(r)))
+                return false;
+        chain_free(r->shard, request_held(r));
+        r->keep_alive = false;
+        if (needed)
+                no_place(r);
+        return needed;
+}
+
 enum next request_wait_for_place(struct request *r, struct list *queue)
 {
+        if (give_up_ahead(r))
+                return NEXT_WAIT;
         r->deadline = r->shard->now_seconds + PLACE_SECONDS;
         list_append(queue, &r->place);
         return NEXT_WAIT;
@@ -355,18 +383,6 @@ static void too_late(struct request *r, enum refusal_reason reason)
         if (!r->head_seen)
                 request_head_unknown(r);
         respond_error(r, 408, NULL);
-}
-
-static void no_place(struct request *r)
-{
-        refused(r->shard, r->step == STEP_SEND           ? REFUSED_SENDS
-                          : r->step == STEP_CHANGE       ? REFUSED_CHANGES
-                          : r->step == STEP_ACCESS_CHECK ? REFUSED_AUTH
-                                                         : REFUSED_LISTINGS);
-        list_remove(&r->place);
-        if (r->step == STEP_CHANGE)
-                r->keep_alive = false;
-        respond_error(r, 503, "Retry-After: 10\r\n");
 }
 
 bool request_refuse_body(struct request *r)

@@ -241,6 +241,7 @@ struct server {
 enum {
         BUFFER_COUNT = 1024, /* receive buffers per shard */
         BUFFER_BYTES = 4096,
+        MAX_SURPLUS = BUFFER_COUNT / 2, /* of them held in all, past which nobody may keep what is not asked for */
         HOT_LIMIT = 16384, /* connections with a receive armed and no request, per shard */
         CROWD = 1024,      /* with so many of them new connections rest at once */
         WAKE_AT_ONCE = 64, /* connections that were at rest start to receive in one turn */
