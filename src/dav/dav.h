@@ -11,7 +11,6 @@
 
 #define DAV_NAMESPACE "DAV:"
 #define DAV_BERTH_NAMESPACE "urn:berth:posix" /* properties for the mount, docs/internals/dav.md */
-#define DAV_XATTR_NAMESPACE "urn:berth:xattr" /* plain user.* attributes; the local name is that behind "user." */
 #define DAV_WIN32_NAMESPACE "urn:schemas-microsoft-com:"
 #define DAV_OWNCLOUD_NAMESPACE "http://owncloud.org/ns"
 
