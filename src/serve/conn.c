@@ -357,8 +357,6 @@ static void take_request(struct conn *conn)
         move_to(turn ? shard->waiting.next : &shard->waiting, conn);
         if (has(conn, ARMED))
                 berth_cancel(shard->port, &conn->active->input);
-        if (shard->pieces_held > MAX_SURPLUS) /* those who wait must not hold all buffers */
-                conn_refuse(conn, REFUSED_REQUESTS);
 }
 
 void conn_next(struct conn *conn)
