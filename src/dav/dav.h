@@ -110,6 +110,39 @@ int dav_body_end(struct dav_body *body, const struct dav_request **request);
 /* NULL is fine. */
 void dav_body_destroy(struct dav_body *body);
 
+/* ---- multistatus bodies as a client reads them (answer.c) ----
+ *
+ * Fed as they come; one response is in memory at a time. Bounds as for request bodies (depth, names, values), but none
+ * for the whole. Document type declarations are refused. */
+
+struct dav_found {
+        struct dav_name name;
+        enum dav_live live;
+        int status;       /* of its propstat: 200, 404, ... */
+        struct span text; /* all text within it, unescaped, white space at both ends cut */
+        bool collection;  /* resourcetype: holds DAV:collection */
+        struct dav_found *next;
+};
+
+struct dav_member {
+        struct span href; /* as it stands, white space at both ends cut: a URI or an absolute path, encoded */
+        int status;       /* of the response itself, where it has no propstat; else 0 */
+        struct dav_found *found;
+};
+
+/* One response. Everything lasts until it returns. Not 0 ends the reading with that error. */
+typedef int dav_member_fn(void *context, const struct dav_member *member);
+
+struct dav_answer;
+
+/* 0 or -ENOMEM. */
+int dav_answer_create(struct dav_answer **answer, dav_member_fn *member, void *context);
+/* The next bytes. 0; -EBADMSG not well-formed or no multistatus, -E2BIG over a bound, -ENOMEM, or what member() gave. */
+int dav_answer_feed(struct dav_answer *answer, const char *data, size_t size);
+/* No more will come: 0, or an error as above; -EBADMSG when it is not complete. */
+int dav_answer_end(struct dav_answer *answer);
+void dav_answer_destroy(struct dav_answer *answer);
+
 /* ---- the If header (if.c), RFC 4918 10.4 ---- */
 
 enum { DAV_MAX_CONDITIONS = 64 };

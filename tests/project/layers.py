@@ -14,9 +14,10 @@ uses = {
     'auth': ['base'],
     'store': ['base', 'port', 'berth'],
     'serve': ['base', 'port', 'berth', 'http', 'dav', 'auth', 'store', 'web'],
+    'mount': ['base', 'http', 'dav'],
     'load': ['base', 'port', 'berth', 'http', 'web'],
     'doctor': ['base'],
-    'cli': ['base', 'port', 'berth', 'http', 'dav', 'auth', 'store', 'serve', 'load', 'doctor'],
+    'cli': ['base', 'port', 'berth', 'http', 'dav', 'auth', 'store', 'serve', 'mount', 'load', 'doctor'],
 }
 
 

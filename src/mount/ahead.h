@@ -1,0 +1,46 @@
+/* ahead: reading a file of the server, with requests ahead of a sequential reader.
+ *
+ * A stream (one for each node that is being read) holds pieces: byte ranges that were asked for and have come or are
+ * coming. A read takes what there is, waits for what is coming and asks for the rest; once reads follow each other,
+ * further pieces are asked for in parallel, the window ahead doubling up to the mount's --read-ahead, which bounds
+ * the pieces of all streams: when it is reached the windows of others shrink and pieces that nobody reads go. A jump
+ * forward within the window waits in place; a small one backward is served from the last pieces; any other starts anew
+ * and asks only for what is wanted. Each request carries the version's tag, so that two versions are never mixed.
+ */
+#ifndef MOUNT_AHEAD_H
+#define MOUNT_AHEAD_H
+
+#include "mount/remote.h"
+
+struct ahead;  /* the mount's pool of pieces */
+struct stream; /* one file's */
+
+struct ahead_options {
+        size_t limit_bytes;   /* of all pieces (--read-ahead) */
+        size_t piece_bytes;   /* of one request in sequence, at most (1 MiB by default) */
+        unsigned connections; /* pieces under way of one stream, at most */
+        struct remote *remote;
+};
+
+struct ahead_counters {
+        _Atomic uint64_t reads, hits, requests, bytes_read, bytes_asked, bytes_dropped;
+};
+
+int ahead_create(struct ahead **ahead, const struct ahead_options *options);
+/* All streams must be gone. */
+void ahead_destroy(struct ahead *ahead);
+const struct ahead_counters *ahead_counters(const struct ahead *ahead);
+
+struct stream *ahead_open(struct ahead *ahead); /* NULL: no memory */
+/* Waits for nothing: requests under way end by themselves. */
+void ahead_close(struct ahead *ahead, struct stream *stream);
+/* All that it holds is of no more use: the file was changed. */
+void ahead_forget(struct ahead *ahead, struct stream *stream);
+
+/* Reads [first, first + size) of the version `tag` of the file at `path` into `out`, of a file of `file_size` bytes as
+ * far as is known (nothing behind it is asked for). Bytes read, fewer at the end only. -ESTALE: another version stands
+ * there; forget, look, and try again. -EINTR as remote_give_up_on() has it. Any thread, several at a time. */
+ssize_t ahead_read(struct ahead *ahead, struct stream *stream, const char *path, const char *tag, uint64_t file_size,
+                   uint64_t first, size_t size, char *out);
+
+#endif

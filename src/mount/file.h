@@ -1,0 +1,69 @@
+/* file: a file that is open, or has data to be sent: writing, and what close and fsync promise.
+ *
+ * Belongs to a node of the tree, made by the first open, gone when nobody has it open and all is sent. Writes gather in
+ * extents (gather.h) and go out one at a time for a file, each by If-Match with the tag of the one before, so that a
+ * change by somebody else is never overwritten (-ESTALE, and nothing more is sent until all have closed). Whoever
+ * needs a file's data sent (flush, fsync, a thread of the sender) becomes its sender while there is none.
+ *
+ * All functions may be called by any thread and may block for as long as --retry says.
+ */
+#ifndef MOUNT_FILE_H
+#define MOUNT_FILE_H
+
+#include "mount/tree.h"
+
+struct mount;
+struct file;
+
+struct file_open {
+        bool read, write;
+        bool truncate; /* O_TRUNC */
+};
+
+/* How the kernel is to treat an opened file. */
+struct file_opened {
+        bool direct;     /* no page cache: somebody else may be writing */
+        bool keep_cache; /* the content is what the kernel's page cache has */
+};
+
+/* Opens an existing node. Takes a lock on the server where it will be written to in parts. 0, -EBUSY, -ESTALE, ... */
+int file_open(struct mount *mount, struct node *node, const struct file_open *how, struct file **file,
+              struct file_opened *opened);
+/* A new file, which the server does not know yet; the tree does (tree_made(), view with one lookup). */
+int file_create(struct mount *mount, struct node *folder, const char *name, uint16_t mode, struct file **file,
+                struct tree_view *view);
+/* The last use of that open. What is not sent yet goes on being sent. */
+void file_close(struct mount *mount, struct file *file, bool write);
+
+/* Takes a copy. Waits while the mount's write buffer is full. -EFBIG, -ENOSPC, -ESTALE, ...: an earlier failure too. */
+int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size);
+/* Bytes read, fewer than size only at the end of the file. */
+ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, char *out);
+
+/* close(2): everything has been accepted by the server, or the error. */
+int file_flush(struct mount *mount, struct file *file);
+/* fsync(2): everything is durable there. */
+int file_sync(struct mount *mount, struct file *file);
+
+/* truncate(2) and ftruncate(2); `file` NULL: of a node that this mount has not open. */
+int file_truncate(struct mount *mount, struct node *node, uint64_t size);
+/* chmod, utimens: with the next data where there is some, else now. */
+int file_set(struct mount *mount, struct node *node, const struct remote_times_and_mode *with);
+
+/* Before its name is removed or replaced, and before a folder above is renamed: what is in flight has come back and its
+ * lock is given up. Between before and after nothing of it is sent. */
+void file_before_rename(struct mount *mount, struct node *node);
+void file_after_rename(struct mount *mount, struct node *node);
+
+/* unlink(2) of a name of a node that is open: 0 when it was dealt with (kept on the server under a hidden name until it
+ * is closed, or never was there), 1 when it has to be removed in the ordinary way. */
+int file_unlink(struct mount *mount, struct node *folder, const char *name, struct node *node);
+
+/* Sends everything of all files, within --retry: for sync, unmount. Returns files that could not be sent. */
+unsigned file_send_all(struct mount *mount);
+
+/* The threads that send in the background and refresh locks. */
+int file_start(struct mount *mount);
+void file_stop(struct mount *mount);
+
+#endif
