@@ -1,5 +1,5 @@
-/* file_inner: an open file from within; for file.c (opening, reading, attributes), send.c (turns, sending, the sender's
- * threads), lease.c (locks), spool.c (whole files), hidden.c (removed or replaced while open) and unsent.c.
+/* file_inner: an open file from within; for file.c (opening, reading, attributes), send.c (turns, sending), sender.c (all
+ * files, their memory, threads), lease.c (locks), spool.c (whole files), hidden.c (removed or replaced while open) and unsent.c.
  *
  * The turn: whoever talks to the server about the file's content, name or lock has it, one at a time; it may be held
  * over requests, the mutex may not. `start`, `tag`, `token`, `server_size`, `hidden` and `sending` change only in the
@@ -24,7 +24,7 @@ struct file {
         struct mount *mount;
         struct node *node; /* pinned */
 
-        /* By the lock of the sender (send.c). */
+        /* By the lock of the sender (sender.c). */
         unsigned references; /* opens, the list of dirty files, a thread that works on it */
         struct list dirty_node;
         bool dirty;   /* in that list: something is to be sent */
@@ -60,7 +60,7 @@ struct file {
         bool spool_dirty;
 };
 
-/* ---- references, turns, dirt (send.c) ---- */
+/* ---- references, turns, dirt ---- */
 
 /* The file of a node with one reference more, or NULL; with `make` a fresh one (-ENOMEM: NULL). */
 struct file *file_get(struct mount *mount, struct node *node, bool make);
@@ -72,6 +72,11 @@ void file_give_turn(struct file *file);
 
 /* There is something to be sent, or an extent is due. Mutex held. */
 void file_mark(struct file *file);
+
+/* All is sent. The caller holds a reference of its own. */
+void file_unmark(struct file *file);
+/* Not tried again in the background for a while. */
+void file_rest(struct file *file, unsigned ms);
 
 enum file_send {
         FILE_SEND_DUE, /* what is full or in excess */
@@ -113,7 +118,7 @@ int lease_take(struct file *file, const char *path);
 void lease_give(struct file *file);
 /* Its time has come; not in its turn. */
 void lease_refresh(struct file *file);
-/* The sender's list of what it refreshes (send.c). */
+/* The sender's list of what it refreshes (sender.c). */
 void sender_add_locked(struct file *file);
 void sender_remove_locked(struct file *file);
 
