@@ -288,8 +288,12 @@ static int store(struct file *file, uint64_t first, const char *data, size_t siz
 
 int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached)
 {
-        size_t cost = whole_files_only(file) ? 0 : gather_cost(&file->gather, size);
-        int error = buffer_reserve(mount, cost);
+        pthread_mutex_lock(&file->lock);
+        size_t cost = whole_files_only(file) ? 0 : gather_cost(&file->gather, first, size);
+        int error = file->stale ? -ESTALE : file->error;
+        pthread_mutex_unlock(&file->lock);
+        if (!error)
+                error = buffer_reserve(mount, cost);
         if (error)
                 return error;
         pthread_mutex_lock(&file->lock);
