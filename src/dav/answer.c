@@ -136,7 +136,7 @@ static void begin_response(struct dav_answer *answer)
 }
 
 /* Most properties are live: their names need no memory. */
-static void begin_property(struct dav_answer *answer, const struct dav_name *name)
+static void begin_property(struct dav_answer *answer, const struct dav_name *name, const char *const *attributes)
 {
         struct dav_found *found = NULL;
 
@@ -155,6 +155,8 @@ static void begin_property(struct dav_answer *answer, const struct dav_name *nam
                 found->name = (struct dav_name){ keep(answer, name->space), keep(answer, name->local) };
         else
                 found->name = dav_live_name(found->live);
+        for (; attributes[0]; attributes += 2)
+                found->base64 |= strcmp(attributes[0], "encoding") == 0 && strcmp(attributes[1], "base64") == 0;
         answer->open = *answer->end = found;
         answer->end = &found->next;
         answer->count++;
@@ -167,7 +169,8 @@ static void separate(struct dav_answer *answer)
                 text_char(&answer->text, ' ');
 }
 
-static void enter(struct dav_answer *answer, enum place place, const struct dav_name *name)
+static void enter(struct dav_answer *answer, enum place place, const struct dav_name *name,
+                  const char *const *attributes)
 {
         switch (place) {
         case RESPONSE:
@@ -178,7 +181,7 @@ static void enter(struct dav_answer *answer, enum place place, const struct dav_
                 answer->propstat_status = 0;
                 break;
         case VALUE:
-                begin_property(answer, name);
+                begin_property(answer, name, attributes);
                 answer->text.used = 0;
                 break;
         case HREF:
@@ -195,6 +198,14 @@ static void enter(struct dav_answer *answer, enum place place, const struct dav_
         default:
                 break;
         }
+}
+
+/* White space of a link's target is the target's own. */
+static void end_property(struct dav_answer *answer)
+{
+        struct span whole = { answer->text.data, answer->text.used };
+
+        answer->open->text = keep(answer, answer->open->live == DAV_BERTH_TARGET ? whole : trim(whole));
 }
 
 static void end_propstat(struct dav_answer *answer)
@@ -225,7 +236,7 @@ static void leave(struct dav_answer *answer, enum place place)
                 answer->propstat_status = parse_status(gathered(answer));
                 break;
         case VALUE:
-                answer->open->text = keep(answer, gathered(answer));
+                end_property(answer);
                 break;
         case INNER:
                 separate(answer);
@@ -249,7 +260,6 @@ static void on_start(void *context, const XML_Char *name, const XML_Char **attri
         struct dav_name split = dav_split_name(name);
         enum place place;
 
-        (void)attributes;
         if (answer->status != 0)
                 return;
         place = next_place(answer->places[answer->depth], &split);
@@ -262,7 +272,7 @@ static void on_start(void *context, const XML_Char *name, const XML_Char **attri
                 return;
         }
         answer->places[++answer->depth] = (uint8_t)place;
-        enter(answer, place, &split);
+        enter(answer, place, &split, (const char *const *)attributes);
 }
 
 static void on_end(void *context, const XML_Char *name)

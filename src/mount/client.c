@@ -166,9 +166,8 @@ static void begin(struct client *client, struct call *call, uint64_t now)
                 client->counters.retries++;
                 if (call->restart)
                         call->restart(call);
-        } else {
-                call->progress_ms = now;
         }
+        call->progress_ms += now - call->due_ms; /* what it spent in the queue does not count */
         call->due_ms = now;
         result = transfer_begin(transfer, call, now);
         if (result < 0) {
@@ -236,6 +235,7 @@ static void look_at_waiting(struct client *client, struct call *call, uint64_t n
         if (given_up(call)) {
                 give_up(client, call);
         } else if (now >= call->due_ms || now >= deadline_of(client, call)) {
+                call->due_ms = now;
                 list_remove(&call->node);
                 list_append(&client->queue, &call->node);
         }

@@ -46,13 +46,15 @@ struct client_answer {
         char lock_token[128];                   /* Lock-Token without < >, or "" */
         char dav[1024], allow[256], server[64]; /* as they stand, several lines as one list, cut; for OPTIONS */
         char accept_patch[128];
+        char reason[16]; /* Berth-Error: why a 409: the name of an errno */
 };
 
 struct call {
         /* The caller's, from start to done. */
-        const char *method;                  /* a constant */
-        char path[CLIENT_PATH_BYTES];        /* what follows the base URL, encoded, without a leading '/'; may be "" */
-        char fields[CLIENT_FIELDS_BYTES];    /* header lines, each ended by '\n'; may be "" */
+        const char *method;               /* a constant */
+        char path[CLIENT_PATH_BYTES];     /* what follows the base URL, encoded, without a leading '/'; may be "" */
+        char fields[CLIENT_FIELDS_BYTES]; /* header lines, each ended by '\n'; may be "" */
+        const char *field;                /* one more of any length, without its end; memory of the caller, or NULL */
         struct iovec body[CLIENT_MAX_PARTS]; /* sent in order; memory of the caller; sent again with a new attempt */
         unsigned parts;                      /* 0: no body */
         bool idempotent;   /* may be sent again when nobody knows whether it was carried out. Others are only sent again
@@ -79,7 +81,8 @@ struct call {
         struct list node;
         void *transfer;
         void *waiter;
-        uint64_t progress_ms, due_ms;
+        uint64_t progress_ms; /* when it moved last */
+        uint64_t due_ms;      /* of the next attempt; in the queue: since when; then: when the attempt began */
         unsigned wait_ms;
         size_t sent, received; /* the most that any attempt came to */
 };

@@ -67,13 +67,13 @@ static void take_inode(struct client_answer *answer, struct span value)
         answer->inode = inode == UINT64_MAX ? 0 : inode;
 }
 
+/* rclone's tokens are no URIs, as RFC 4918 wants them. */
 static void take_lock_token(struct client_answer *answer, struct span value)
 {
-        struct span token = dav_parse_lock_token(value);
-
         answer->lock_token[0] = '\0';
-        if (token.data && token.size < sizeof(answer->lock_token))
-                append(answer->lock_token, sizeof(answer->lock_token), token);
+        if (value.size >= 3 && value.data[0] == '<' && value.data[value.size - 1] == '>' &&
+            value.size - 2 < sizeof(answer->lock_token))
+                append(answer->lock_token, sizeof(answer->lock_token), (struct span){ value.data + 1, value.size - 2 });
 }
 
 static void take_dav(struct client_answer *answer, struct span value)
@@ -96,6 +96,11 @@ static void take_accept_patch(struct client_answer *answer, struct span value)
         append(answer->accept_patch, sizeof(answer->accept_patch), value);
 }
 
+static void take_reason(struct client_answer *answer, struct span value)
+{
+        append(answer->reason, sizeof(answer->reason), value);
+}
+
 static const struct field {
         struct span name;
         void (*take)(struct client_answer *answer, struct span value);
@@ -110,6 +115,7 @@ static const struct field {
         { { "Allow", 5 }, take_allow },
         { { "Server", 6 }, take_server },
         { { "Accept-Patch", 12 }, take_accept_patch },
+        { { "Berth-Error", 11 }, take_reason },
 };
 
 /* An interim answer (1xx) is followed by another one. */

@@ -237,6 +237,10 @@ static int put_fields(struct transfer *transfer, const struct call *call)
                 *end = '\0';
                 fields[count++].data = line;
         }
+        if (call->field && count == TRANSFER_FIELDS)
+                return -E2BIG;
+        if (call->field)
+                fields[count++].data = (char *)call->field;
         for (size_t i = 0; i < count; i++)
                 fields[i].next = i + 1 < count ? &fields[i + 1] : NULL;
         return curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, fields) ? -ENOMEM : 0;
