@@ -3,6 +3,8 @@
  *   mount.c     the command: from options to a mount that stands, background, end     options.c   its command line
  *   unmount.c   `berth unmount`                                                         stats.c     counters for people
  *   session.c   /dev/fuse: mounting, INIT, threads                                      notify.c    telling the kernel
+ *   interrupt.c programs that are killed while they wait                                background.c, place.c, fusermount.c,
+ *                                                                                       credentials.c, mount_flags.c (command.h)
  *   names.c     FUSE operations on names: lookup, mkdir, unlink, rename, link, ...       folder.c    opendir, readdir
  *   attributes.c ... on attributes: getattr, setattr, statfs, user.*                     io.c        ... on open files
  *   tree.c      what is known of files (tree.h)         file.c      open files (file.h)   send.c      sending their data
@@ -47,7 +49,9 @@ struct mount_options {
         uint64_t write_buffer_bytes, extent_bytes, read_ahead_bytes, cache_bytes;
         unsigned flush_after_ms, ttl_ms;
         bool read_only, foreground, help, stats, quiet;
-        /* of -o; what is not known here goes to the kernel */
+        bool helper, sloppy, fake; /* as mount.berth: called by mount(8), with its -s and -f */
+        bool nonempty;             /* -o nonempty: whatever is in the folder */
+        /* of -o */
         bool allow_other, set_uid, set_gid;
         unsigned uid, gid, umask;
         unsigned long mount_flags; /* MS_NOSUID and the like */
@@ -110,6 +114,10 @@ fuse_ino_t number_of(struct mount *mount, struct node *node);
 
 /* Called first in each operation that may wait for the server: an interrupted program's request is given up. Counts the operation. */
 void operation_begin(fuse_req_t request);
+
+/* Whether the kernel wants the set-user-id and set-group-id bits of the file cleared along with this WRITE, SETATTR
+ * (size), OPEN (O_TRUNC) or CREATE: the one who asks may not keep them. A change of the owner clears them always. */
+bool operation_clears_set_id(void);
 
 /* ---- names.c ---- */
 
