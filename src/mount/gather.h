@@ -13,9 +13,10 @@ struct extent {
         struct list node; /* in order of age, the one written to last at the end */
         uint64_t first;   /* offset in the file */
         size_t size;      /* bytes that it holds */
-        size_t room;      /* bytes allocated, behind `before` */
         uint64_t touched_ms;
         char *data;
+        char *memory; /* `data` points into it: there may be room on both sides */
+        size_t room;  /* bytes of memory; they stand for bytes of the same block */
 };
 
 struct gather {
@@ -23,7 +24,8 @@ struct gather {
         unsigned max_extents; /* kept at a time; more make the oldest due */
         struct list extents;
         unsigned count;
-        size_t held_bytes; /* memory of all extents, also of those taken out */
+        size_t held_bytes; /* memory of all extents, also of those taken out; their rooms and structs */
+        uint64_t filled;   /* end of the last block that became full, UINT64_MAX: none did */
 };
 
 void gather_init(struct gather *gather, size_t extent_bytes, unsigned max_extents);
@@ -33,14 +35,15 @@ void gather_finish(struct gather *gather);
 /* Takes a copy of the bytes. 0, or -ENOMEM (nothing was taken). May pass max_extents: gather_due() then tells. */
 int gather_write(struct gather *gather, uint64_t first, const char *data, size_t size, uint64_t now_ms);
 
-/* Bytes of memory that a write of `size` bytes may add at most. */
-size_t gather_cost(const struct gather *gather, size_t size);
+/* Bytes that this write would add to held_bytes now: 0 when it falls into room that is there. At most half an extent
+ * and those of the blocks that it begins. */
+size_t gather_cost(const struct gather *gather, uint64_t first, size_t size);
 
-/* Cuts off what stands at or behind `size`. */
+/* Cuts off what stands at or behind `size`. What is taken out is not touched: wait for it. */
 void gather_truncate(struct gather *gather, uint64_t size);
 
 /* An extent that should be sent now, or NULL: a full block; the oldest when there are more than max_extents; with
- * `all` any, in the order of their offsets; one that was not touched since `quiet_since_ms`. Stays in the gather. */
+ * `all` any, in the order of their offsets; one that was last touched before `quiet_since_ms`. Stays in the gather. */
 struct extent *gather_due(const struct gather *gather, bool all, uint64_t quiet_since_ms);
 
 /* Takes it out for sending: it is the caller's, and still counts in held_bytes. */
@@ -57,7 +60,7 @@ size_t gather_overlay(const struct gather *gather, uint64_t first, size_t size, 
 /* The same for one extent (taken out, being sent). */
 size_t extent_overlay(const struct extent *extent, uint64_t first, size_t size, char *out);
 
-/* The end of what is written furthest; 0: nothing. */
+/* The end of what is written furthest and not taken out; 0: nothing. */
 uint64_t gather_end(const struct gather *gather);
 
 #endif
