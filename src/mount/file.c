@@ -443,7 +443,8 @@ static int truncate_in_turn(struct file *file, uint64_t size)
         struct mount *mount = file->mount;
         int error = 0;
         if (whole_files_only(file) || (size < file->server_size && size > 0 && !mount->remote.can.berth)) {
-                error = file_send(file, FILE_SEND_ALL);
+                if (file->spool < 0 && !file_clean(file))
+                        error = file_send(file, FILE_SEND_ALL);
                 if (!error)
                         error = spool_open(file);
                 if (!error)

@@ -8,15 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* "/var/lib/berth/unsent" for root, else in the user's folder for state (XDG base directories). */
+/* In the user's folder for state (XDG base directories), or for root that of the system. */
 static int folder_path(char *out, size_t size)
 {
         const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
         int length;
-        if (geteuid() == 0)
-                length = snprintf(out, size, "/var/lib/berth/unsent");
-        else if (state && *state == '/')
+        if (state && *state == '/')
                 length = snprintf(out, size, "%s/berth/unsent", state);
+        else if (geteuid() == 0)
+                length = snprintf(out, size, "/var/lib/berth/unsent");
         else
                 length = snprintf(out, size, "%s/.local/state/berth/unsent", home ? home : "/tmp");
         return length < (int)size ? 0 : -ENAMETOOLONG;
