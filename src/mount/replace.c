@@ -100,6 +100,7 @@ struct rename {
         bool no_replace, is_folder;
         struct node *source, *target; /* target NULL: nothing stands there */
         struct node **open;           /* the source, or what is below it: files that are open; pinned */
+        struct file **files;          /* of them, those that were still open when their turn was taken */
         size_t open_count;
 };
 
@@ -107,20 +108,20 @@ struct rename {
  * with the lock alone, the others together, so that no two wait for each other. */
 static pthread_rwlock_t turns = PTHREAD_RWLOCK_INITIALIZER;
 
-static void take_turns(const struct rename *r)
+static void take_turns(struct rename *r)
 {
         if (r->is_folder && r->open_count > 0)
                 pthread_rwlock_wrlock(&turns);
         else
                 pthread_rwlock_rdlock(&turns);
         for (size_t i = 0; i < r->open_count; i++)
-                file_before_rename(r->mount, r->open[i]);
+                r->files[i] = file_before_rename(r->mount, r->open[i]);
 }
 
 static void give_turns(const struct rename *r)
 {
         for (size_t i = 0; i < r->open_count; i++)
-                file_after_rename(r->mount, r->open[i]);
+                file_after_rename(r->files[i]);
         pthread_rwlock_unlock(&turns);
 }
 
@@ -142,24 +143,36 @@ static int move(const struct rename *r)
         return error;
 }
 
-static int rename_known(struct rename *r)
+static int rename_in_turn(struct rename *r)
 {
         struct tree *tree = r->mount->tree;
+        int error = tree_pin_open(tree, r->source, &r->open, &r->open_count);
+        if (error)
+                return error;
+        r->files = calloc(r->open_count + 1, sizeof(*r->files));
+        if (r->files) {
+                take_turns(r);
+                error = move(r);
+                give_turns(r);
+        }
+        for (size_t i = 0; i < r->open_count; i++)
+                tree_unpin(tree, r->open[i]);
+        free(r->open);
+        error = r->files ? error : -ENOMEM;
+        free(r->files);
+        return error;
+}
+
+static int rename_known(struct rename *r)
+{
         if (r->target && r->no_replace)
                 return -EEXIST;
         if (r->target == r->source)
                 return 0;
         int error = r->target && r->is_folder ? holds_open_files(r->mount, r->target) : 0;
-        if (!error)
-                error = tree_pin_open(tree, r->source, &r->open, &r->open_count);
         if (error)
                 return error;
-        take_turns(r);
-        error = move(r);
-        give_turns(r);
-        for (size_t i = 0; i < r->open_count; i++)
-                tree_unpin(tree, r->open[i]);
-        free(r->open);
+        error = rename_in_turn(r);
         doubt(r->mount, r->from, error);
         doubt(r->mount, r->to, error);
         return error;
