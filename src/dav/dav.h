@@ -129,7 +129,9 @@ struct dav_found {
         struct dav_name name;
         enum dav_live live;
         int status;       /* of its propstat: 200, 404, ... */
-        struct span text; /* all text within it, unescaped, white space at both ends cut */
+        struct span text; /* all text within it, unescaped; where an element within begins or ends there is white space.
+                           * White space at both ends is cut, but not of DAV_BERTH_TARGET */
+        bool base64;      /* the text is, by an attribute `encoding` */
         bool collection;  /* resourcetype: holds DAV:collection */
         struct dav_found *next;
 };
