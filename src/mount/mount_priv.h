@@ -3,10 +3,17 @@
  *   mount.c     the command: from options to a mount that stands, background, end     options.c   its command line
  *   unmount.c   `berth unmount`                                                         stats.c     counters for people
  *   session.c   /dev/fuse: mounting, INIT, threads                                      notify.c    telling the kernel
+<<<<<<< HEAD
  *   names.c     FUSE operations on names: lookup, mkdir, symlink, link, ...              folder.c    opendir, readdir
  *   replace.c   unlink, rmdir, rename                                                   lister.c    asking for listings
  *   attributes.c ... on attributes: getattr, setattr, statfs                             io.c        ... on open files
  *   extended.c  user.*
+=======
+ *   interrupt.c programs that are killed while they wait                                background.c, place.c, fusermount.c,
+ *                                                                                       credentials.c, mount_flags.c (command.h)
+ *   names.c     FUSE operations on names: lookup, mkdir, unlink, rename, link, ...       folder.c    opendir, readdir
+ *   attributes.c ... on attributes: getattr, setattr, statfs, user.*                     io.c        ... on open files
+>>>>>>> m-session
  *   tree.c      what is known of files (tree.h)         file.c      open files (file.h)   send.c      sending their data
  *   gather.c    written bytes (gather.h)                ahead.c     reading (ahead.h)     lease.c     locks on the server
  *   client.c    HTTP (client.h)                         remote*.c   WebDAV (remote.h)     spool.c     whole files
@@ -49,7 +56,9 @@ struct mount_options {
         uint64_t write_buffer_bytes, extent_bytes, read_ahead_bytes, cache_bytes;
         unsigned flush_after_ms, ttl_ms;
         bool read_only, foreground, help, stats, quiet;
-        /* of -o; what is not known here goes to the kernel */
+        bool helper, sloppy, fake; /* as mount.berth: called by mount(8), with its -s and -f */
+        bool nonempty;             /* -o nonempty: whatever is in the folder */
+        /* of -o */
         bool allow_other, set_uid, set_gid;
         unsigned uid, gid, umask;
         unsigned long mount_flags; /* MS_NOSUID and the like */
@@ -112,6 +121,10 @@ fuse_ino_t number_of(struct mount *mount, struct node *node);
 
 /* Called first in each operation that may wait for the server: an interrupted program's request is given up. Counts the operation. */
 void operation_begin(fuse_req_t request);
+
+/* Whether the kernel wants the set-user-id and set-group-id bits of the file cleared along with this WRITE, SETATTR
+ * (size), OPEN (O_TRUNC) or CREATE: the one who asks may not keep them. A change of the owner clears them always. */
+bool operation_clears_set_id(void);
 
 /* ---- names.c ---- */
 
