@@ -3,17 +3,12 @@
  *   mount.c     the command: from options to a mount that stands, background, end     options.c   its command line
  *   unmount.c   `berth unmount`                                                         stats.c     counters for people
  *   session.c   /dev/fuse: mounting, INIT, threads                                      notify.c    telling the kernel
-<<<<<<< HEAD
+ *   interrupt.c programs that are killed while they wait                                background.c, place.c, fusermount.c,
+ *                                                                                       credentials.c, mount_flags.c (command.h)
  *   names.c     FUSE operations on names: lookup, mkdir, symlink, link, ...              folder.c    opendir, readdir
  *   replace.c   unlink, rmdir, rename                                                   lister.c    asking for listings
  *   attributes.c ... on attributes: getattr, setattr, statfs                             io.c        ... on open files
  *   extended.c  user.*
-=======
- *   interrupt.c programs that are killed while they wait                                background.c, place.c, fusermount.c,
- *                                                                                       credentials.c, mount_flags.c (command.h)
- *   names.c     FUSE operations on names: lookup, mkdir, unlink, rename, link, ...       folder.c    opendir, readdir
- *   attributes.c ... on attributes: getattr, setattr, statfs, user.*                     io.c        ... on open files
->>>>>>> m-session
  *   tree.c      what is known of files (tree.h)         file.c      open files (file.h)   send.c      sending their data
  *   gather.c    written bytes (gather.h)                ahead.c     reading (ahead.h)     lease.c     locks on the server
  *   client.c    HTTP (client.h)                         remote*.c   WebDAV (remote.h)     spool.c     whole files
