@@ -20,6 +20,7 @@ struct ahead_options {
         size_t piece_bytes;   /* of one request in sequence, at most (1 MiB by default) */
         unsigned connections; /* pieces under way of one stream, at most */
         struct remote *remote;
+        void (*start)(struct client *client, struct call *call); /* NULL: client_start() */
 };
 
 struct ahead_counters {

@@ -63,6 +63,7 @@ int remote_connect(struct remote *remote, struct client *client, struct remote_a
 
 /* For all that looks and changes: `given_up` as in client.h, set by the thread that waits; see remote_give_up_on(). */
 void remote_give_up_on(const atomic_bool *flag); /* of the calling thread's calls from now on; NULL: none */
+const atomic_bool *remote_given_up(void); /* what the calling thread said last: for who waits for others' calls */
 
 int remote_stat(struct remote *remote, const char *path, struct remote_attributes *attributes);
 
