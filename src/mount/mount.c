@@ -118,29 +118,25 @@ static int connect_server(struct mount *mount, struct remote_attributes *root)
         return error;
 }
 
-/* Once, in two lines: what it is, and what does not work there. */
-static void describe(struct mount *mount)
+static void decide_read_only(struct mount *mount)
 {
-        const struct remote_abilities *can = &mount->remote.can;
-        const char *lacks[4];
+        if (mount->remote.can.writable || mount->options.read_only)
+                return;
+        say("%s: the server takes no changes, from you at least: read-only", mount->options.url);
+        mount->options.read_only = true;
+}
+
+static void describe_lacks(const struct remote_abilities *can)
+{
+        const char *lacks[5];
         char line[512];
         unsigned count = 0;
-        say("%s on %s: %s%s%s%s", mount->options.url, mount->options.folder, *can->server ? can->server : "a server",
-            can->berth ? ": modes, times, links, fsync" : "",
-            can->ranges != REMOTE_WHOLE ? can->berth ? ", parts of files" : ": parts of files" : "",
-            can->locks ? ", locks" : "");
-        if (!can->writable && !mount->options.read_only) {
-                say("the server takes no changes (from you): read-only");
-                mount->options.read_only = true;
-        }
-        if (mount->options.read_only)
-                return;
         if (!can->berth)
-                lacks[count++] = "no modes, times, links; fsync does not know whether the server has it on disk";
+                lacks[count++] = "modes, times and links do not exist there; fsync does not know what is on its disk";
         if (can->ranges == REMOTE_WHOLE)
-                lacks[count++] = "a file that is changed is sent whole, when it is closed";
+                lacks[count++] = "a file that is changed is sent whole";
         if (!can->locks)
-                lacks[count++] = "no locks: writers elsewhere are only noticed";
+                lacks[count++] = "no locks, so that other writers are noticed late";
         if (!can->attributes)
                 lacks[count++] = "no extended attributes";
         struct text text = text_in(line, sizeof(line) - 1);
@@ -148,7 +144,28 @@ static void describe(struct mount *mount)
                 text_format(&text, "%s%s", i ? "; " : "", lacks[i]);
         line[text.used] = '\0';
         if (count)
-                say("this server has %s", line);
+                say("with this server: %s", line);
+}
+
+/* Once, when it stands: what it is, and what does not work there. */
+static void describe(const struct mount *mount)
+{
+        const struct remote_abilities *can = &mount->remote.can;
+        char line[256];
+        struct text text = text_in(line, sizeof(line) - 1);
+        text_put(&text, span_of(*can->server ? can->server : "a WebDAV server"));
+        if (can->ranges != REMOTE_WHOLE)
+                text_put(&text, SPAN(", parts of files"));
+        if (can->berth)
+                text_put(&text, SPAN(", modes, times, links"));
+        if (can->locks)
+                text_put(&text, SPAN(", locks"));
+        if (mount->options.read_only)
+                text_put(&text, SPAN(", read-only"));
+        line[text.used] = '\0';
+        say("%s is mounted on %s (%s)", mount->options.url, mount->options.folder, line);
+        if (!mount->options.read_only)
+                describe_lacks(can);
 }
 
 /* ---- signals ---- */
@@ -265,6 +282,7 @@ static int serve(struct mount *mount, struct background *background, struct sign
                 place_unmount(mount->options.folder, true);
                 return COMMAND_FAILED;
         }
+        describe(mount);
         background_tell(background);
         error = session_run(mount);
         stop_signals(signals);
@@ -281,7 +299,7 @@ static int run(struct mount *mount, struct background *background)
         int status = COMMAND_FAILED;
         block_signals(&signals); /* in all threads to come */
         if (connect_server(mount, &root) == 0) {
-                describe(mount);
+                decide_read_only(mount);
                 if (mount->options.fake)
                         status = 0;
                 else if (start_parts(mount, &root) == 0)

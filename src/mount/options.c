@@ -134,7 +134,7 @@ static int parse_time(const char *option, const char *text, double most_seconds,
         for (unsigned i = 0; number && isfinite(value) && i < array_count(units); i++) {
                 if (strcmp(end, units[i].name) != 0 || value * units[i].ms > most_seconds * 1000)
                         continue;
-                *out = (unsigned)lround(value * units[i].ms);
+                *out = (unsigned)(value * units[i].ms + 0.5);
                 return 0;
         }
         complain("--%s %s: expected a time of at most %.0f seconds, such as 5, 0.5, 5s or 500ms", option, text,
