@@ -564,27 +564,26 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
 
 /* ---- its name ---- */
 
-void file_before_rename(struct mount *mount, struct node *node)
+struct file *file_before_rename(struct mount *mount, struct node *node)
 {
         struct file *file = file_get(mount, node, false);
         if (!file)
-                return;
+                return NULL;
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
         if (!file->stale)
                 file_send(file, FILE_SEND_ALL);
         lease_give(file);
         pthread_mutex_unlock(&file->lock);
+        return file;
 }
 
-void file_after_rename(struct mount *mount, struct node *node)
+void file_after_rename(struct file *file)
 {
-        struct file *file = file_get(mount, node, false);
         if (!file)
                 return;
         pthread_mutex_lock(&file->lock);
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
         file_put(file);
-        file_put(file); /* that of file_before_rename() */
 }

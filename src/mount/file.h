@@ -54,8 +54,9 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
 
 /* Before its name is removed or replaced, and before a folder above is renamed: what is in flight has come back and its
  * lock is given up. Between before and after nothing of it is sent. */
-void file_before_rename(struct mount *mount, struct node *node);
-void file_after_rename(struct mount *mount, struct node *node);
+/* Returns what goes to file_after_rename(); NULL: nobody has it open. */
+struct file *file_before_rename(struct mount *mount, struct node *node);
+void file_after_rename(struct file *file); /* NULL is fine */
 
 /* unlink(2) of a name of a node that is open: 0 when it was dealt with (kept on the server under a hidden name until it
  * is closed, or never was there), 1 when it has to be removed in the ordinary way. */

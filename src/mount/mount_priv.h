@@ -5,8 +5,10 @@
  *   session.c   /dev/fuse: mounting, INIT, threads                                      notify.c    telling the kernel
  *   interrupt.c programs that are killed while they wait                                background.c, place.c, fusermount.c,
  *                                                                                       credentials.c, mount_flags.c (command.h)
- *   names.c     FUSE operations on names: lookup, mkdir, unlink, rename, link, ...       folder.c    opendir, readdir
- *   attributes.c ... on attributes: getattr, setattr, statfs, user.*                     io.c        ... on open files
+ *   names.c     FUSE operations on names: lookup, mkdir, symlink, link, ...              folder.c    opendir, readdir
+ *   replace.c   unlink, rmdir, rename                                                   lister.c    asking for listings
+ *   attributes.c ... on attributes: getattr, setattr, statfs                             io.c        ... on open files
+ *   extended.c  user.*
  *   tree.c      what is known of files (tree.h)         file.c      open files (file.h)   send.c      sending their data
  *   gather.c    written bytes (gather.h)                ahead.c     reading (ahead.h)     lease.c     locks on the server
  *   client.c    HTTP (client.h)                         remote*.c   WebDAV (remote.h)     spool.c     whole files
@@ -72,7 +74,7 @@ struct mount_counters { /* beside those of client, ahead and tree */
 };
 
 struct sender; /* send.c */
-struct lister; /* folder.c */
+struct lister; /* lister.c */
 
 struct mount {
         struct mount_options options;
@@ -152,6 +154,13 @@ void attributes_removexattr(fuse_req_t request, fuse_ino_t number, const char *n
 void attributes_fill(struct mount *mount, const struct tree_view *view, struct stat *stat);
 void entry_fill(struct mount *mount, const struct tree_view *view, struct fuse_entry_param *entry);
 
+/* The attributes are about to be told: whoever has it open hears before of what has changed on the server. */
+static inline void attributes_told(struct mount *mount, struct node *node)
+{
+        if (tree_file(mount->tree, node))
+                file_look(mount, node);
+}
+
 /* Attributes of a node that hold now: known, or asked for. 0, -ESTALE, -ENOENT, ... */
 int attributes_look(struct mount *mount, struct node *node, struct tree_view *view);
 
@@ -163,9 +172,15 @@ void folder_read_plus(fuse_req_t request, fuse_ino_t number, size_t size, off_t 
 void folder_close(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *info);
 void folder_sync(fuse_req_t request, fuse_ino_t number, int data_only, struct fuse_file_info *info);
 
+/* ---- lister.c ---- */
+
 /* Lists a folder unless its listing is known. Several that want the same wait for one request. 0 or -errno. */
 int folder_list(struct mount *mount, struct node *folder);
-int folder_start(struct mount *mount); /* the lister: folders listed ahead of who walks a tree */
+/* A name in it has to be asked for: lists all of it instead where that seems better. True: it is listed now. */
+bool folder_list_instead(struct mount *mount, struct node *folder);
+/* Somebody begins to read it: where that is one of many, folders that come next are listed ahead. */
+void folder_walk(struct mount *mount, struct node *folder);
+int folder_start(struct mount *mount); /* the threads that list ahead */
 void folder_stop(struct mount *mount);
 
 /* ---- io.c ---- */

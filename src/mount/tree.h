@@ -134,8 +134,8 @@ size_t tree_ahead(struct tree *tree, struct node *folder, size_t distance, struc
 /* A name in the folder has to be asked for. True when it seems better to list all of it: others were in the last second
  * (with `eager` at once), in proportion to what is in it. */
 bool tree_misses(struct tree *tree, struct node *folder, bool eager);
-/* Its listing is so long that it is asked for by readers only. */
-void tree_is_large(struct tree *tree, struct node *folder);
+/* From now on it is listed for readers only: it is too long for others, or could not be. */
+void tree_leave_to_readers(struct tree *tree, struct node *folder);
 
 #define TREE_HIDDEN ".berth-unlinked-" /* files that were removed while open, on the server until they are closed */
 

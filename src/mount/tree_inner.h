@@ -48,7 +48,7 @@ struct members {
         uint64_t forgotten;  /* the highest count of changes of names that were dropped */
         uint64_t read_ms, missed_ms;
         uint32_t misses;
-        bool large;
+        bool for_readers;
 };
 
 struct node {

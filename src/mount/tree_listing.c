@@ -178,7 +178,7 @@ static void search(struct ahead_search *s, struct node *folder, uint64_t cookie,
                 struct node *node = name->node;
                 if (members_listed(node, s->now)) {
                         search(s, node, 0, depth - 1);
-                } else if (!node->members || !node->members->large) {
+                } else if (!node->members || !node->members->for_readers) {
                         if (node->pins++ == 0)
                                 node_settle(s->tree, node);
                         s->out[s->found++] = node;
@@ -208,7 +208,7 @@ bool tree_misses(struct tree *tree, struct node *folder, bool eager)
         tree_enter(tree);
         struct members *members = members_of(tree, folder);
         bool worth = false;
-        if (members && !members->large) {
+        if (members && !members->for_readers) {
                 if (now - members->missed_ms >= WALK_MS)
                         members->misses = 0;
                 members->missed_ms = now;
@@ -219,11 +219,11 @@ bool tree_misses(struct tree *tree, struct node *folder, bool eager)
         return worth;
 }
 
-void tree_is_large(struct tree *tree, struct node *folder)
+void tree_leave_to_readers(struct tree *tree, struct node *folder)
 {
         tree_enter(tree);
         struct members *members = members_of(tree, folder);
         if (members)
-                members->large = true;
+                members->for_readers = true;
         tree_leave(tree);
 }

@@ -688,9 +688,9 @@ static void test_walkers_are_seen_and_folders_ahead_of_them_found(void **state)
         assert_ptr_equal(ahead[3], folders[2].node);
         for (unsigned i = 0; i < 4; i++)
                 tree_unpin(tree, ahead[i]);
-        /* What is listed is walked through; what is large is left to who wants it. */
+        /* What is listed is walked through; what is long is left to who wants it. */
         list(tree, folders[1].node, NULL, 0);
-        tree_is_large(tree, folders[2].node);
+        tree_leave_to_readers(tree, folders[2].node);
         assert_int_equal(tree_ahead(tree, below[1].node, 10, ahead, 8), 1);
         assert_ptr_equal(ahead[0], folders[3].node);
         tree_unpin(tree, ahead[0]);
