@@ -364,7 +364,7 @@ static void *run(void *context)
         bool stop = false;
 
         while (!stop) {
-                if (!take_started(client, &stop)) {
+                if (!take_started(client, &stop) && !stop) {
                         drive(client);
                         client->asleep = false;
                         harvest(client);
