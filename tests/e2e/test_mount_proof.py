@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from conftest import LONG, PROGRAM, TOOLS, Server
+from conftest import LONG, TOOLS, Server, eventually
 from mount import BY, ESTABLISHED, TIME_WAIT, Network, Proxy
 from test_clients import needs
 
@@ -335,10 +335,23 @@ def test_make(mount):
 
 # ---- when things break ----
 
-def free_port():
+def is_free(port):
     with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(('127.0.0.1', port))
+            probe.listen()
+        except OSError:
+            return False
+        return True
+
+
+def lasting_port():
+    """None that is given to clients: one who tries again and again while nobody listens would sooner or later be given the
+    very port, and be connected to itself."""
+    with open('/proc/sys/net/ipv4/ip_local_port_range', encoding='ascii') as file:
+        first = int(file.read().split()[0])
+    return next(port for port in iter(lambda: random.randrange(first // 2, first), None) if is_free(port))
 
 
 class Mortal(threading.Thread):
@@ -346,11 +359,12 @@ class Mortal(threading.Thread):
 
     def __init__(self, folder):
         super().__init__(daemon=True)
-        self.folder, self.address = folder, ('127.0.0.1', free_port())
+        self.folder, self.address = folder, ('127.0.0.1', lasting_port())
         self.ended, self.deaths, self.problem = threading.Event(), 0, None
         self.server = self.begin()
 
     def begin(self):
+        eventually(lambda: is_free(self.address[1]))  # the kernel closes what a ring held a moment after the process is gone
         return Server(self.folder, '--writable', '--hidden', listen=['{}:{}'.format(*self.address)])
 
     def run(self):
