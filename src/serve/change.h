@@ -4,7 +4,7 @@
  *   STEP_BEGIN     on a worker thread, for what is large or waits for "100 Continue": would it be refused? Makes the
  *                  upload
  *   STEP_RECEIVE   the body: a short one into the request's own room, an upload's to its file in as large pieces as
- *                  came together meanwhile, XML to its parser
+ *                  came together meanwhile, or (flow.c) by blocks, XML to its parser
  *   STEP_RUN       on a worker thread: the method itself; conditions are checked in the section in which it changes
  *                  the name
  *   STEP_CHANGED   the answer
@@ -73,6 +73,10 @@ struct change {
         uint64_t gathered_turn;  /* of the shard, in which the last of them came */
         struct iovec vecs[UPLOAD_PIECES];
         unsigned vec_count;
+        bool may_flow, flows;                 /* by blocks (flow.c): where there are some; now */
+        bool dry;                             /* there is nothing more to receive for now */
+        uint8_t filling_block, writing_block; /* 0: none */
+        uint32_t filled;                      /* bytes in the former */
         struct dav_target target;
         struct timespec modified;
         struct store_section section, other; /* other: the destination of COPY and MOVE */
@@ -157,6 +161,22 @@ bool gate_may(const struct change *c, const char *path, bool whole, enum auth_ri
 int gate_member(struct change *c, int folder, const char *name, const char *path);
 /* Decodes what Destination or a tag of the If header points to. Bytes of `out` (HTTP_MAX_PATH), or minus a status. */
 int gate_resolve(const struct change *c, struct span value, char *out, bool *folder);
+
+/* ---- large uploads (flow.c) ---- */
+
+/* An upload begins; from now on, or when there are blocks again, c->flows tells that it goes by blocks. */
+void flow_begin(struct change *c);
+void flow_again(struct change *c);
+/* Gives back its blocks. */
+void flow_end(struct change *c);
+/* Goes on receiving unless that is in progress, or of no use now. False: no block is free. */
+bool flow_receive(struct change *c);
+/* A receive into `block`, or (0) the wait for the socket, has ended. */
+void flow_arrived(struct request *r, uint8_t block, int64_t result);
+/* Whether what has come is to be written, and what that is (c->vecs). */
+bool flow_is_enough(const struct change *c);
+void flow_to_write(struct change *c);
+void flow_written(struct change *c);
 
 /* ---- PUT and PATCH (put.c) ---- */
 
