@@ -189,13 +189,15 @@ int store_locks_on(struct store_tree *tree, const char *path, int (*each)(void *
 
                 memcpy(above, path, at);
                 above[at] = '\0';
-                folder = store_open_beneath(tree->root, above, O_PATH | O_DIRECTORY, tree->links);
+                folder = at == 0 ? tree->root
+                                 : store_open_beneath(tree->root, above, O_PATH | O_DIRECTORY, tree->links);
                 if (folder < 0)
                         return leads_nowhere(folder) ? 0 : folder;
                 result = tell(folder, "", above, size > 0, each, context);
                 if (!result && !slash && size > 0)
                         result = tell(folder, name, path, false, each, context);
-                close(folder);
+                if (at > 0)
+                        close(folder);
                 if (result || !slash)
                         return result;
                 at = (size_t)(slash - path);
