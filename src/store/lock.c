@@ -315,6 +315,7 @@ static int search_beneath(struct store_section *section, struct search *search)
 
         if (error)
                 return error;
+        descent->kinds_only = true;
         while (!error && (step = store_descent_next(descent)) != STORE_END) {
                 if (step != STORE_LEAVE && descent->depth > 0)
                         error = store_locks_at(descent->folder, descent->name, descent->path, in_the_way, search);
