@@ -206,9 +206,9 @@ enum berth_recv_flags { BERTH_MULTISHOT = 1 };
  * an error or a cancel. While the pool is empty data waits in the kernel. */
 BERTH_API void berth_recv(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, unsigned flags);
 
-/* Receives what is there now into `data`, and does not wait: bytes, 0 at the peer's end of stream, -EAGAIN when there is
- * nothing yet (berth_wait_readable() tells when there is), or -errno. With more there than `size`, or with what has come
- * meanwhile, the next one goes on. `data` lasts until completion. */
+/* Receives what is there now into `data`, and does not wait: bytes, 0 at the peer's end of stream, -EAGAIN when there
+ * is nothing yet (berth_wait_readable() tells when there is), or -errno. What did not fit is for the next one. `data`
+ * lasts until completion. */
 BERTH_API void berth_recv_now(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, void *data,
                               size_t size);
 

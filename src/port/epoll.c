@@ -454,7 +454,8 @@ static bool epoll_step(struct berth_port *port, struct berth_op *op, struct bert
 
 /* ---- starting and cancelling ---- */
 
-/* A receive on a socket known to be drained waits for the edge, or does not wait; everything else has its turn in the queue. */
+/* A receive on a socket known to be drained waits for the edge, or does not wait; everything else has its turn in the
+ * queue. */
 static void epoll_start(struct berth_port *port, struct berth_op *op)
 {
         bool receives = op->kind == OP_RECV || op->kind == OP_WAIT_READABLE;

@@ -55,7 +55,8 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
                (uint64_t)budget->active * sizeof(struct active) + (uint64_t)budget->requests * sizeof(struct request) +
                (uint64_t)budget->sends * sizeof(struct download) + (uint64_t)budget->listings * LISTING_BYTES +
                (uint64_t)budget->long_heads * options->limits.head_bytes + (uint64_t)budget->changes * CHANGE_BYTES +
-               (uint64_t)budget->blocks * BLOCK_BYTES + open_files(budget) * FILE_BYTES + budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
+               (uint64_t)budget->blocks * BLOCK_BYTES + open_files(budget) * FILE_BYTES + budget->content_bytes +
+               (uint64_t)budget->rings * RING_BYTES;
 }
 
 /* Connections that are not at rest: no more than there are, nor more than there can be in each of these states. */

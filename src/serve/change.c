@@ -219,8 +219,7 @@ static int prepare(struct change *c)
         if (size < 0)
                 return -size;
         r->path_size = (uint16_t)size;
-        bool unseen = (r->hidden && !options->hidden) || store_is_staging((struct span){ r->path, (size_t)size });
-        if (unseen)
+        if (is_unseen(r->shard, r->hidden, (struct span){ r->path, (size_t)size }))
                 return is_writing(r->head.method) ? 403 : 404;
         r->proxied = proxy_is_trusted(options, (const struct sockaddr *)&r->conn->active->peer);
         struct span sync = http_field(&r->head, HTTP_SYNC);
@@ -450,12 +449,12 @@ static enum next write_pieces(struct request *r)
         return wait_for(r, STEP_WRITTEN);
 }
 
-/* A job for each few bytes would cost more than the bytes: more of them are waited for as long as each turn of the shard brings
- * some. */
+/* A job for each few bytes would cost more than the bytes: more of them are waited for as long as each turn of the
+ * shard brings some. */
 static bool is_enough(const struct change *c)
 {
         const struct shard *shard = c->shard;
-        return c->body_complete || c->vec_count >= GATHER_PIECES || shard->pieces_held > BUFFER_COUNT / 2 ||
+        return c->body_complete || c->vec_count >= GATHER_PIECES || shard->pieces_held > MAX_SURPLUS ||
                conn_input_ended(c->request->conn) || c->gathered_turn < shard->turns;
 }
 
@@ -612,14 +611,8 @@ static enum next send_page(struct request *r)
 /* RFC 9110 15.5.6: what else there is. */
 static void tell_allowed(struct change *c)
 {
-        const char *separator = "Allow: ";
-        for (unsigned method = 0; method < HTTP_METHOD_OTHER; method++) {
-                if (method == c->request->head.method)
-                        continue;
-                change_field(c, "%s%s", separator, http_method_name((enum http_method)method));
-                separator = ", ";
-        }
-        change_field(c, "\r\n");
+        char line[ALLOW_BYTES];
+        change_field(c, "%s", respond_allow(line, true, c->request->head.method));
 }
 
 enum next step_changed(struct request *r)

@@ -20,7 +20,7 @@
 #include "store/change.h"
 
 enum {
-        GATHER_PIECES = 16, /* of received bytes, are written at once; fewer when no more come within a turn of the shard */
+        GATHER_PIECES = 16, /* of received bytes, are written at once; fewer when a turn of the shard brings none */
         UPLOAD_PIECES = 64, /* written by one call at most */
         CHANGE_FIELDS_BYTES = 1024,
         PART_HEAD_BYTES = 1024,    /* of the one part of a message/byterange */
@@ -106,6 +106,12 @@ static inline bool is_writing(enum http_method method)
         return method >= HTTP_PUT && method < HTTP_METHOD_OTHER;
 }
 
+/* Whether nobody may know of that path; `hidden`: a part of it begins with a dot, as staging does. */
+static inline bool is_unseen(const struct shard *shard, bool hidden, struct span path)
+{
+        return hidden && (!shard->server->options.hidden || store_is_staging(path));
+}
+
 static inline struct store_tree *change_tree(const struct change *c)
 {
         return c->shard->server->tree;
@@ -139,7 +145,7 @@ int change_status(int64_t error);
 
 /* ---- what stands in the way (gate.c) ---- */
 
-/* RFC 9110 13.2.2 and the If header (RFC 4918 10.4): 0, 304 or 412. `now` is what stands at the request's path. */
+/* RFC 9110 13.2.2 and the If header (RFC 4918 10.4): 0 or 412. `now` is what stands at the request's path. */
 int gate_conditions(struct change *c, const struct store_state *now);
 enum gate_effect {
         GATE_CONTENT, /* what stands there changes */
@@ -148,6 +154,8 @@ enum gate_effect {
 };
 /* Locks in the way of a change at `path` whose token was not submitted: 0 or 423, c->conflict being its root. */
 int gate_locks(struct change *c, const char *path, enum gate_effect effect);
+/* Whether who asks has made that lock, or nobody knows who has. */
+bool gate_is_theirs(const struct change *c, const struct store_lock *lock);
 /* What putting something at a place does there. */
 static inline enum gate_effect gate_effect_of(const struct store_state *now)
 {
@@ -230,7 +238,7 @@ void digests_destroy(struct digests *digests);
 void put_href(struct text *out, struct span path, bool folder);
 /* "HTTP/1.1 200 OK" in <D:status>. */
 void put_status(struct text *out, int status);
-/* The locks on a path as lockdiscovery; on what stands at folder/name, or for folder -1 all that cover the path. */
+/* One lock as <D:activelock>. */
 void put_lock(struct text *out, const struct store_lock *lock);
 
 #endif

@@ -824,6 +824,10 @@ void access_let_go(struct request *r);
 enum next respond_error(struct request *r, int status, const char *extra);
 /* The answer for a failed open or read. */
 enum next respond_errno(struct request *r, int64_t error);
+/* The line "Allow: GET, ..." into `out`, which it returns: what there is to be asked, `writable` of changes, too; not
+ * `except`. */
+enum { ALLOW_BYTES = 160 };
+const char *respond_allow(char out[ALLOW_BYTES], bool writable, enum http_method except);
 /* A status line and the fields every answer has. */
 struct text respond_head(struct request *r, int status);
 /* Ends the head: Connection if needed, the empty line. */

@@ -197,9 +197,9 @@ static const char *new_name(const struct job *job)
         return job->descent->depth == 0 ? job->staged : job->descent->name;
 }
 
-/* The copy's top folder is made where it will stand, under a hidden name, and at once moved to staging: file systems put
- * what is in a folder near where the folder was made. Else all copies would crowd around staging, where ext4 passes over the
- * inodes of those deleted lately one by one. */
+/* The copy's top folder is made where it will stand, under a hidden name, and at once moved to staging: file systems
+ * put what is in a folder near where the folder was made. Else all copies would crowd around staging, where ext4 passes
+ * over the inodes of those deleted lately one by one. */
 static int make_top(const struct job *job)
 {
         char hidden[sizeof(job->staged) + 16];
