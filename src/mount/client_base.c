@@ -191,7 +191,7 @@ static CURLcode apply_route(const struct client *client, CURL *easy)
         if (!code && client->unix_socket)
                 code = curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
         if (!code && (client->unix_socket || !names_proxy()))
-                code = curl_easy_setopt(easy, CURLOPT_PROXY, "");
+                code = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
         return code;
 }
 
