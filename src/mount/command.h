@@ -28,7 +28,7 @@ int mount_flag(struct mount_options *options, const char *name, const char *valu
 enum place_state {
         PLACE_FREE,
         PLACE_BERTH, /* one of ours, that lives as far as one can see */
-        PLACE_DEAD,  /* one of ours, or somebody's FUSE mount, whose process is gone */
+        PLACE_DEAD,  /* one of ours, whose process is gone */
         PLACE_OTHER, /* another file system is mounted there */
 };
 
@@ -39,7 +39,7 @@ struct place {
         char source[1024];
 };
 
-/* Looks without asking the file system that is mounted there. 0, or -errno: there is no such folder. */
+/* Looks; asks nothing of a mount but whether it lives. 0, or -errno: there is no such folder. */
 int place_look(struct place *place, const char *folder);
 /* Its number and source once more, of the mount that has just been made there. */
 void place_look_at_mount(struct place *place);
