@@ -57,12 +57,16 @@ struct mount_options {
         bool allow_other, set_uid, set_gid;
         unsigned uid, gid, umask;
         unsigned long mount_flags; /* MS_NOSUID and the like */
+        char *kept[24]; /* texts that others point to, freed by mount_options_finish() */
+        unsigned kept_count;
         char log_file[4096];       /* --log-file: messages once it is in the background; "": syslog */
 };
 
 void mount_options_help(void);
 /* 0, or -EINVAL after saying what is wrong. */
 int mount_options_parse(struct mount_options *options, int argc, char **argv);
+/* Also after a parse that failed. */
+void mount_options_finish(struct mount_options *options);
 
 /* ---- one mounted folder ---- */
 
