@@ -210,8 +210,9 @@ void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, u
 
 /* ---- counters for people (stats.c) ----
  *
- * Read through the mount itself: the extended attribute of its root by this name. */
-#define STATS_ATTRIBUTE "user.berth.stats"
+ * Read through the mount itself: the extended attribute of its root by this name. One of "system.", since before one of
+ * "user." the kernel wants to know the mode of the root, and asks the server that may be away. */
+#define STATS_ATTRIBUTE "system.berth.stats"
 /* "name value" lines; bytes, at most size - 1, NUL-terminated. */
 size_t stats_write(struct mount *mount, char *out, size_t size);
 /* `berth mount --stats DIR`. Exit status. */

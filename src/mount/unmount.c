@@ -34,19 +34,24 @@ static const char help[] =
 
 /* ---- sending ---- */
 
+/* What the kernel has, where the folder can be opened: not with the server away. */
+static void sync_pages(const char *path)
+{
+        int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (folder < 0)
+                return;
+        syncfs(folder); /* its errors are the files', which are counted below */
+        close(folder);  /* or it would be in use */
+}
+
 /* Files that could not be sent, or -errno. */
 static int send_all(const char *path)
 {
         char answer[32];
-        int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (folder < 0)
-                return -errno;
-        syncfs(folder); /* its errors are the files', which the answer counts */
-        ssize_t n = fgetxattr(folder, FLUSH_ATTRIBUTE, answer, sizeof(answer) - 1);
-        int error = -errno;
-        close(folder); /* or it would be in use */
+        sync_pages(path);
+        ssize_t n = getxattr(path, FLUSH_ATTRIBUTE, answer, sizeof(answer) - 1);
         if (n < 0)
-                return error;
+                return -errno;
         answer[n] = '\0';
         return atoi(answer);
 }
