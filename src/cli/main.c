@@ -51,8 +51,17 @@ static int version_command(int argc, char **argv)
         return 0;
 }
 
+/* mount(8) runs /sbin/mount.TYPE for a type that the kernel does not know: "berth" in fstab, by a link to this program. */
+static int is_mount_helper(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+        return strcmp(slash ? slash + 1 : path, "mount.berth") == 0;
+}
+
 int main(int argc, char **argv)
 {
+        if (argc > 0 && is_mount_helper(argv[0]))
+                return mount_command(argc, argv);
         if (argc < 2) {
                 usage(stderr);
                 return 2;

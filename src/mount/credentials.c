@@ -78,11 +78,9 @@ int credentials_from_url(struct mount_options *options, char *argument)
                                              : "the URL names no host");
                 return -EINVAL;
         }
-        char *url = malloc(strlen(scheme) + strlen(host) + 1);
-        char *user = at ? strndup(rest, (size_t)(at - rest)) : NULL;
+        char *url = options_keep(options, malloc(strlen(scheme) + strlen(host) + 1));
+        char *user = at ? options_keep(options, strndup(rest, (size_t)(at - rest))) : NULL;
         if (!url || (at && !user)) {
-                free(url);
-                free(user);
                 complain("no memory");
                 return -EINVAL;
         }
@@ -196,8 +194,8 @@ static int complete_user(struct mount_options *options, const struct credentials
         if (asprintf(&both, "%s:%s", user, password) < 0)
                 return -EINVAL;
         explicit_bzero(password, sizeof(password));
-        options->client.user = both;
-        return 0;
+        options->client.user = options_keep(options, both);
+        return options->client.user ? 0 : -EINVAL;
 }
 
 static int complete_bearer(struct mount_options *options, const char *path)
@@ -206,7 +204,7 @@ static int complete_bearer(struct mount_options *options, const char *path)
         int error = read_secret("bearer-file", path, token);
         if (error)
                 return error;
-        options->client.bearer = strdup(token);
+        options->client.bearer = options_keep(options, strdup(token));
         return options->client.bearer ? 0 : -EINVAL;
 }
 

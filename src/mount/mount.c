@@ -334,16 +334,23 @@ static int mount_it(struct mount *mount)
         return run(mount, &background);
 }
 
-int mount_command(int argc, char **argv)
+static int command(struct mount *mount, int argc, char **argv)
 {
-        static struct mount mount;
-        if (mount_options_parse(&mount.options, argc, argv) < 0)
+        if (mount_options_parse(&mount->options, argc, argv) < 0)
                 return COMMAND_WRONG;
-        if (mount.options.help) {
+        if (mount->options.help) {
                 mount_options_help();
                 return 0;
         }
-        if (mount.options.stats)
-                return stats_command(mount.options.folder);
-        return mount_it(&mount);
+        if (mount->options.stats)
+                return stats_command(mount->options.folder);
+        return mount_it(mount);
+}
+
+int mount_command(int argc, char **argv)
+{
+        static struct mount mount;
+        int status = command(&mount, argc, argv);
+        mount_options_finish(&mount.options);
+        return status;
 }

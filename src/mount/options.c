@@ -293,7 +293,7 @@ static char *cut_name(char **rest)
 /* The copy stays: options point into it. */
 static int take_list(struct parse *parse, const char *list)
 {
-        char *rest = strdup(list);
+        char *rest = options_keep(parse->options, strdup(list));
         if (!rest)
                 return -EINVAL;
         while (rest) {
@@ -402,6 +402,24 @@ static int parse_all(struct parse *parse, int argc, char **argv)
                 return 0;
         int error = check(options);
         return error ? error : credentials_complete(options, &parse->credentials);
+}
+
+char *options_keep(struct mount_options *options, char *text)
+{
+        if (text && options->kept_count < array_count(options->kept))
+                return options->kept[options->kept_count++] = text;
+        free(text);
+        return NULL;
+}
+
+/* Passwords are among them. */
+void mount_options_finish(struct mount_options *options)
+{
+        while (options->kept_count > 0) {
+                char *text = options->kept[--options->kept_count];
+                explicit_bzero(text, strlen(text));
+                free(text);
+        }
 }
 
 int mount_options_parse(struct mount_options *options, int argc, char **argv)

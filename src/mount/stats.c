@@ -123,6 +123,13 @@ static void answer_flush(fuse_req_t request, size_t size)
         answer_text(request, text, (size_t)used, size);
 }
 
+/* The kernel does not check, for this kind of name. */
+static bool may_ask(fuse_req_t request)
+{
+        uid_t uid = fuse_req_ctx(request)->uid;
+        return uid == 0 || uid == getuid() || mount_of(request)->options.allow_other;
+}
+
 bool control_answer(fuse_req_t request, fuse_ino_t number, const char *name, size_t size)
 {
         if (number != FUSE_ROOT_ID || strncmp(name, CONTROL_PREFIX, strlen(CONTROL_PREFIX)) != 0)
@@ -131,7 +138,9 @@ bool control_answer(fuse_req_t request, fuse_ino_t number, const char *name, siz
         if (!stats && strcmp(name, FLUSH_ATTRIBUTE) != 0)
                 return false;
         operation_begin(request);
-        if (stats)
+        if (!may_ask(request))
+                fuse_reply_err(request, EACCES);
+        else if (stats)
                 answer_stats(request, size);
         else
                 answer_flush(request, size);

@@ -34,19 +34,24 @@ static const char help[] =
 
 /* ---- sending ---- */
 
+/* What the kernel has, where the folder can be opened: not with the server away. */
+static void sync_pages(const char *path)
+{
+        int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (folder < 0)
+                return;
+        syncfs(folder); /* its errors are the files', which are counted below */
+        close(folder);  /* or it would be in use */
+}
+
 /* Files that could not be sent, or -errno. */
 static int send_all(const char *path)
 {
         char answer[32];
-        int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (folder < 0)
-                return -errno;
-        syncfs(folder); /* its errors are the files', which the answer counts */
-        ssize_t n = fgetxattr(folder, FLUSH_ATTRIBUTE, answer, sizeof(answer) - 1);
-        int error = -errno;
-        close(folder); /* or it would be in use */
+        sync_pages(path);
+        ssize_t n = getxattr(path, FLUSH_ATTRIBUTE, answer, sizeof(answer) - 1);
         if (n < 0)
-                return error;
+                return -errno;
         answer[n] = '\0';
         return atoi(answer);
 }
@@ -56,6 +61,7 @@ static int send_all(const char *path)
 struct server {
         int descriptor; /* of its process; -1: nobody knows which */
         unsigned patience_ms;
+        uint64_t lost; /* files that it has given up already */
 };
 
 static struct server find_server(const char *path)
@@ -64,6 +70,8 @@ static struct server find_server(const char *path)
         struct server server = { .descriptor = -1 };
         if (stats_read(path, text, sizeof(text)) < 0)
                 return server;
+        uint64_t lost = stats_number(text, "lost-writes");
+        server.lost = lost == UINT64_MAX ? 0 : lost;
         uint64_t pid = stats_number(text, "pid"), retry_ms = stats_number(text, "retry-ms");
         server.patience_ms = (retry_ms == UINT64_MAX ? 0 : (unsigned)retry_ms) + SPARE_MS;
         if (pid > 1 && pid < INT32_MAX)
@@ -98,10 +106,18 @@ static int explain(const char *path, int error)
         return COMMAND_FAILED;
 }
 
+static int tell_unsent(const struct place *place, uint64_t files)
+{
+        complain("%llu file%s could not be sent to %s; the mount's log tells which, and where they were left (%s)",
+                 (unsigned long long)files, files == 1 ? "" : "s", place->source,
+                 geteuid() == 0 ? "/var/lib/berth/unsent" : "~/.local/state/berth/unsent");
+        return COMMAND_FAILED;
+}
+
 static int unmount(const struct place *place, bool lazy)
 {
-        struct server server = find_server(place->path);
         int left = send_all(place->path); /* an error: not ours to ask; its process does it all the same */
+        struct server server = find_server(place->path);
         int error = place_unmount(place->path, lazy);
         if (error) {
                 if (left > 0)
@@ -109,12 +125,8 @@ static int unmount(const struct place *place, bool lazy)
                 return explain(place->path, error);
         }
         int status = lazy ? 0 : wait_for_end(&server);
-        if (left <= 0)
-                return status;
-        complain("%d file%s could not be sent to %s; the mount's log tells which, and where they were left (%s)", left,
-                 left == 1 ? "" : "s", place->source,
-                 geteuid() == 0 ? "/var/lib/berth/unsent" : "~/.local/state/berth/unsent");
-        return COMMAND_FAILED;
+        uint64_t files = server.lost + (uint64_t)max_of(left, 0);
+        return files ? tell_unsent(place, files) : status;
 }
 
 static int unmount_place(const struct place *place, const char *folder, bool lazy)
