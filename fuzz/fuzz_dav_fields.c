@@ -1,5 +1,5 @@
-/* The single fields of WebDAV: Depth, Overwrite, Timeout, Lock-Token, Destination, Content-Range and X-Update-Range,
- * each on the same bytes; the first byte steers. */
+/* The single fields of WebDAV: Depth, Overwrite, Timeout, Lock-Token, Destination, Content-Range, X-Update-Range, and
+ * those of the mount, each on the same bytes; the first byte steers. */
 #include "fuzz.h"
 
 #include "dav/dav.h"
@@ -76,6 +76,33 @@ static void check_ranges(struct span field, bool truncate_allowed)
         }
 }
 
+/* What is taken and written again is taken as the same. */
+static void check_mount(struct span field)
+{
+        char room[2 * DAV_ATTRIBUTE_BYTES + 64], name[DAV_ATTRIBUTE_BYTES];
+        struct text text = text_in(room, sizeof(room));
+        struct timespec time, time_again;
+        uint32_t mode, mode_again;
+
+        if (dav_parse_mode(&mode, field)) {
+                dav_put_mode(&text, mode);
+                ensure(mode <= 07777 && dav_parse_mode(&mode_again, (struct span){ room, text.used }));
+                ensure(mode == mode_again);
+        }
+        text.used = 0;
+        if (dav_parse_time(&time, field)) {
+                dav_put_time(&text, &time);
+                ensure(time.tv_nsec >= 0 && time.tv_nsec <= 999999999);
+                ensure(dav_parse_time(&time_again, (struct span){ room, text.used }));
+                ensure(time.tv_sec == time_again.tv_sec && time.tv_nsec == time_again.tv_nsec);
+        }
+        text.used = 0;
+        if (dav_parse_attribute(name, field)) {
+                dav_put_attribute_name(&text, span_of(name));
+                ensure(name[0] && span_equal(field, (struct span){ room, text.used }));
+        }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         uint8_t steer = take_byte(&data, &size);
@@ -85,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_simple(field, steer);
         check_destination(field);
         check_ranges(field, steer & 1);
+        check_mount(field);
         free(copy);
         return 0;
 }

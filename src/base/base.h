@@ -92,6 +92,7 @@ static inline int hex_digit(char c)
 
 /* RFC 4648 4: whole groups of four, '=' at the end only, no white space. Returns the bytes, at most `room`, or -1. */
 int base64_decode(void *out, size_t room, struct span s);
+void base64_put(struct text *out, struct span bytes);
 
 /* ---- numbers as people read them (text.c) ---- */
 

@@ -36,3 +36,17 @@ int base64_decode(void *out, size_t room, struct span s)
         ensure(used == size);
         return (int)size;
 }
+
+void base64_put(struct text *out, struct span bytes)
+{
+        for (size_t i = 0; i < bytes.size; i += 3) {
+                size_t have = min_of(bytes.size - i, (size_t)3);
+                uint32_t bits = 0;
+                char group[4];
+                for (size_t j = 0; j < 3; j++)
+                        bits = bits << 8 | (j < have ? (unsigned char)bytes.data[i + j] : 0);
+                for (size_t j = 0; j < 4; j++)
+                        group[j] = j <= have ? BASE64[bits >> (18 - 6 * j) & 63] : '=';
+                text_put(out, (struct span){ group, sizeof(group) });
+        }
+}

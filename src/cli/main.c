@@ -1,6 +1,7 @@
 /* berth: one program, a table of sub-commands. */
 #include "doctor/doctor.h"
 #include "load/load.h"
+#include "mount/mount.h"
 #include "serve/serve.h"
 
 #include <stdio.h>
@@ -17,6 +18,8 @@ static int version_command(int argc, char **argv);
 
 static const struct command commands[] = {
         { "serve", "serve a folder over HTTP", serve_command },
+        { "mount", "a server's folder as a folder of this machine", mount_command },
+        { "unmount", "end that when all data has been sent", unmount_command },
         { "load", "a crowd of clients, and how it was served", load_command },
         { "doctor", "what this machine's limits allow, and what to change", doctor_command },
         { "help", "this text; 'berth COMMAND --help' for one command's", help_command },

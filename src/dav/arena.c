@@ -63,13 +63,31 @@ struct span dav_arena_copy(struct dav_arena *arena, struct span s)
         return (struct span){ copy, s.size };
 }
 
-void dav_arena_finish(struct dav_arena *arena)
+/* Frees all blocks behind this one. */
+static void free_behind(struct dav_block *first)
 {
-        while (arena->blocks) {
-                struct dav_block *block = arena->blocks;
+        while (first->next) {
+                struct dav_block *block = first->next;
 
-                arena->blocks = block->next;
+                first->next = block->next;
                 free(block);
         }
+}
+
+void dav_arena_reset(struct dav_arena *arena)
+{
+        if (!arena->blocks)
+                return;
+        free_behind(arena->blocks);
+        memset(arena->blocks->room, 0, arena->used);
+        arena->total = arena->blocks->size;
+        arena->used = 0;
+}
+
+void dav_arena_finish(struct dav_arena *arena)
+{
+        if (arena->blocks)
+                free_behind(arena->blocks);
+        free(arena->blocks);
         *arena = (struct dav_arena){ 0 };
 }

@@ -9,8 +9,11 @@
 
 #include "base/base.h"
 
+#include <time.h>
+
 #define DAV_NAMESPACE "DAV:"
-#define DAV_BERTH_NAMESPACE "urn:berth:posix" /* properties for the mount, docs/internals/dav.md */
+#define DAV_BERTH_NAMESPACE "urn:berth:posix"         /* properties for the mount, docs/internals/dav.md */
+#define DAV_ATTRIBUTE_NAMESPACE "urn:berth:attribute" /* extended attributes of users, likewise */
 #define DAV_WIN32_NAMESPACE "urn:schemas-microsoft-com:"
 #define DAV_OWNCLOUD_NAMESPACE "http://owncloud.org/ns"
 
@@ -52,6 +55,13 @@ enum dav_live {
 enum dav_live dav_live_of(const struct dav_name *name);
 struct dav_name dav_live_name(enum dav_live live);
 
+/* Names in DAV_ATTRIBUTE_NAMESPACE: "x" and the bytes of the attribute's name (without "user.") in lower-case hex, so
+ * that each attribute has one. */
+enum { DAV_ATTRIBUTE_BYTES = 251 }; /* of a name with its NUL; Linux has 255 with "user." */
+/* The attribute's name, NUL-terminated; false: it is none. */
+bool dav_parse_attribute(char out[DAV_ATTRIBUTE_BYTES], struct span local);
+void dav_put_attribute_name(struct text *out, struct span attribute);
+
 /* Whether any XML reader takes it as the local name of an element: ASCII letters, digits, "_", "-" and "."; starts
  * with a letter or "_". For names that come from elsewhere than from XML: dav_put_element() writes them as they are. */
 bool dav_is_plain_name(struct span local);
@@ -69,7 +79,7 @@ enum {
         DAV_BODY_BYTES = 1 << 20,
         DAV_BODY_DEPTH = 64, /* elements within elements */
         DAV_BODY_PROPERTIES = 2000,
-        DAV_VALUE_BYTES = 64 << 10, /* of one property's value as it is given out; more is -413 */
+        DAV_VALUE_BYTES = 88 << 10, /* of one property's value as it is given out (64 KiB in base64); more is -413 */
         DAV_SPACE_BYTES = 1 << 10,  /* of one namespace URI */
 };
 
@@ -119,7 +129,9 @@ struct dav_found {
         struct dav_name name;
         enum dav_live live;
         int status;       /* of its propstat: 200, 404, ... */
-        struct span text; /* all text within it, unescaped, white space at both ends cut */
+        struct span text; /* all text within it, unescaped; where an element within begins or ends there is white space.
+                           * White space at both ends is cut, but not of DAV_BERTH_TARGET */
+        bool base64;      /* the text is, by an attribute `encoding` */
         bool collection;  /* resourcetype: holds DAV:collection */
         struct dav_found *next;
 };
@@ -182,6 +194,14 @@ int dav_parse_depth(struct span value, int otherwise);
 /* Overwrite: T (or absent) 1, F 0, else -400. */
 int dav_parse_overwrite(struct span value);
 
+/* Of the mount (docs/internals/dav.md). Berth-Mode and the property mode: permission bits in octal, up to 07777.
+ * Berth-Mtime and the property mtime: seconds since 1970, perhaps with a fraction of up to nine digits, which counts
+ * forward also from seconds before 1970: "-1.5" is half a second before it. False: malformed. */
+bool dav_parse_mode(uint32_t *mode, struct span value);
+bool dav_parse_time(struct timespec *time, struct span value);
+void dav_put_mode(struct text *out, uint32_t mode);
+void dav_put_time(struct text *out, const struct timespec *time);
+
 /* Timeout: the first member that is understood: "Second-n", "Infinite". Absent or none understood: `otherwise`. Cut to
  * `most`. Seconds; never fails (RFC 4918 10.7: the server need not honour it). */
 uint32_t dav_parse_timeout(struct span value, uint32_t otherwise, uint32_t most);
@@ -209,6 +229,9 @@ int dav_parse_destination(struct span *path, struct span value, const struct dav
 /* Text with & < > " and CR escaped; bytes that cannot stand in XML 1.0 (control bytes but tab, LF, CR; what is not
  * UTF-8; U+FFFE and U+FFFF) become U+FFFD each. Worst case six bytes for one. */
 void dav_put_escaped(struct text *out, struct span s);
+
+/* Whether dav_put_escaped() loses nothing of it. */
+bool dav_is_text(struct span s);
 
 /* <name xmlns="space">value</name>, or <name xmlns="space"/> when the value is empty; value goes out as it is (XML).
  * With space "DAV:" it is <D:name>, the prefix D being declared by the document. Without a

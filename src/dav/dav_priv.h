@@ -26,6 +26,8 @@ struct dav_arena {
 void *dav_arena_take(struct dav_arena *arena, size_t size);
 /* A copy with data != NULL even when empty; {NULL, 0} sets `status`. */
 struct span dav_arena_copy(struct dav_arena *arena, struct span s);
+/* Everything is given back at once, but memory is kept for what comes next. `status` stays. */
+void dav_arena_reset(struct dav_arena *arena);
 void dav_arena_finish(struct dav_arena *arena);
 
 /* ---- the content of an element, written so that it stands alone (value.c) ---- */

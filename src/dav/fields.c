@@ -1,6 +1,8 @@
 /* The fields that WebDAV adds to HTTP, RFC 4918 10, one at a time. */
 #include "dav/dav_priv.h"
 
+#define MOST_SECONDS 999999999999 /* past what any file system keeps */
+
 int dav_parse_depth(struct span value, int otherwise)
 {
         struct span depth = span_trim(value);
@@ -22,6 +24,65 @@ int dav_parse_overwrite(struct span value)
                 return 1;
         return span_equal_nocase(overwrite, SPAN("F")) ? 0 : -400;
 }
+
+/* ---- of the mount ---- */
+
+bool dav_parse_mode(uint32_t *mode, struct span value)
+{
+        uint32_t bits = 0;
+
+        for (size_t i = 0; i < value.size; i++) {
+                if (value.data[i] < '0' || value.data[i] > '7' || bits > 07777 / 8)
+                        return false;
+                bits = bits * 8 + (uint32_t)(value.data[i] - '0');
+        }
+        *mode = bits;
+        return value.size > 0;
+}
+
+bool dav_parse_time(struct timespec *time, struct span value)
+{
+        bool before = dav_take_word(&value, SPAN("-"));
+        long nanoseconds = 0, unit = 100000000;
+        uint64_t seconds;
+
+        if (!dav_take_number(&value, &seconds) || seconds > MOST_SECONDS || (before && seconds == 0))
+                return false;
+        if (value.size > 0 && (!dav_take_word(&value, SPAN(".")) || value.size > 9))
+                return false;
+        for (; value.size > 0; value.data++, value.size--, unit /= 10) {
+                if (!dav_is_digit(value.data[0]))
+                        return false;
+                nanoseconds += (value.data[0] - '0') * unit;
+        }
+        *time = (struct timespec){ .tv_sec = before ? -(int64_t)seconds : (int64_t)seconds, .tv_nsec = nanoseconds };
+        return true;
+}
+
+static void put_padded(struct text *out, uint32_t value, uint32_t base, unsigned digits)
+{
+        char room[16];
+
+        for (unsigned i = digits; i-- > 0; value /= base)
+                room[i] = (char)('0' + value % base);
+        text_put(out, (struct span){ room, digits });
+}
+
+void dav_put_mode(struct text *out, uint32_t mode)
+{
+        put_padded(out, mode & 07777, 8, 4);
+}
+
+void dav_put_time(struct text *out, const struct timespec *time)
+{
+        if (time->tv_sec < 0)
+                text_char(out, '-');
+        text_decimal(out, (uint64_t)(time->tv_sec < 0 ? -time->tv_sec : time->tv_sec));
+        text_char(out, '.');
+        put_padded(out, (uint32_t)time->tv_nsec, 10, 9);
+}
+
+/* ---- Timeout ---- */
 
 static bool parse_time(struct span member, uint64_t *seconds)
 {

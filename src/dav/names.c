@@ -45,6 +45,34 @@ struct dav_name dav_live_name(enum dav_live live)
         return names[live];
 }
 
+bool dav_parse_attribute(char out[DAV_ATTRIBUTE_BYTES], struct span local)
+{
+        size_t used = 0;
+
+        if (local.size < 3 || local.size % 2 != 1 || local.size / 2 >= DAV_ATTRIBUTE_BYTES || local.data[0] != 'x')
+                return false;
+        for (size_t i = 1; i < local.size; i += 2) {
+                int high = hex_digit(local.data[i]), low = hex_digit(local.data[i + 1]);
+                bool upper = (local.data[i] >= 'A' && local.data[i] <= 'F') ||
+                             (local.data[i + 1] >= 'A' && local.data[i + 1] <= 'F');
+
+                if (high < 0 || low < 0 || upper || (high | low) == 0)
+                        return false;
+                out[used++] = (char)(high << 4 | low);
+        }
+        out[used] = '\0';
+        return true;
+}
+
+void dav_put_attribute_name(struct text *out, struct span attribute)
+{
+        text_char(out, 'x');
+        for (size_t i = 0; i < attribute.size; i++) {
+                text_char(out, "0123456789abcdef"[(unsigned char)attribute.data[i] >> 4]);
+                text_char(out, "0123456789abcdef"[attribute.data[i] & 15]);
+        }
+}
+
 /* ASCII only: which other characters a name may hold differs between the editions of XML 1.0. */
 bool dav_is_plain_name(struct span local)
 {

@@ -53,6 +53,18 @@ static bool is_plain(struct span s)
         return true;
 }
 
+bool dav_is_text(struct span s)
+{
+        size_t size;
+
+        for (; s.size > 0; s.data += size, s.size -= size) {
+                size = character_size(s);
+                if (size == 0)
+                        return false;
+        }
+        return true;
+}
+
 void dav_put_escaped(struct text *out, struct span s)
 {
         if (is_plain(s)) {

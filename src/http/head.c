@@ -192,6 +192,10 @@ static const char names[HTTP_FIELD_NAMES][20] = {
         [HTTP_ACCEPT] = "accept",
         [HTTP_ACCEPT_ENCODING] = "accept-encoding",
         [HTTP_AUTHORIZATION] = "authorization",
+        [HTTP_BERTH_LINKS] = "berth-links",
+        [HTTP_BERTH_MODE] = "berth-mode",
+        [HTTP_BERTH_MTIME] = "berth-mtime",
+        [HTTP_BERTH_OVERWRITE] = "berth-overwrite",
         [HTTP_CONNECTION] = "connection",
         [HTTP_CONTENT_DIGEST] = "content-digest",
         [HTTP_CONTENT_ENCODING] = "content-encoding",
@@ -225,8 +229,8 @@ static const char names[HTTP_FIELD_NAMES][20] = {
         [HTTP_X_UPDATE_RANGE] = "x-update-range",
 };
 
-/* At most four names are of one length. A length without names leads to HTTP_ACCEPT, which is not of that length. */
-static const uint8_t names_by_size[20][4] = {
+/* At most five names are of one length. A length without names leads to HTTP_ACCEPT, which is not of that length. */
+static const uint8_t names_by_size[20][5] = {
         [2] = { HTTP_IF },
         [4] = { HTTP_HOST, HTTP_SYNC },
         [5] = { HTTP_DEPTH, HTTP_RANGE },
@@ -234,12 +238,12 @@ static const uint8_t names_by_size[20][4] = {
         [7] = { HTTP_REFERER, HTTP_TIMEOUT },
         [8] = { HTTP_IF_MATCH, HTTP_IF_RANGE },
         [9] = { HTTP_OVERWRITE },
-        [10] = { HTTP_CONNECTION, HTTP_LOCK_TOKEN, HTTP_USER_AGENT, HTTP_X_OC_MTIME },
-        [11] = { HTTP_DESTINATION, HTTP_OC_CHECKSUM, HTTP_REPR_DIGEST },
+        [10] = { HTTP_CONNECTION, HTTP_LOCK_TOKEN, HTTP_USER_AGENT, HTTP_X_OC_MTIME, HTTP_BERTH_MODE },
+        [11] = { HTTP_DESTINATION, HTTP_OC_CHECKSUM, HTTP_REPR_DIGEST, HTTP_BERTH_LINKS, HTTP_BERTH_MTIME },
         [12] = { HTTP_CONTENT_TYPE },
         [13] = { HTTP_AUTHORIZATION, HTTP_CONTENT_RANGE, HTTP_IF_NONE_MATCH },
         [14] = { HTTP_CONTENT_DIGEST, HTTP_CONTENT_LENGTH, HTTP_X_UPDATE_RANGE },
-        [15] = { HTTP_ACCEPT_ENCODING },
+        [15] = { HTTP_ACCEPT_ENCODING, HTTP_BERTH_OVERWRITE },
         [16] = { HTTP_CONTENT_ENCODING, HTTP_WANT_REPR_DIGEST, HTTP_X_FORWARDED_HOST },
         [17] = { HTTP_IF_MODIFIED_SINCE, HTTP_TRANSFER_ENCODING, HTTP_X_FORWARDED_PROTO },
         [19] = { HTTP_IF_UNMODIFIED_SINCE },

@@ -37,22 +37,24 @@ struct client_options {
 
 /* What of an answer's head is kept. */
 struct client_answer {
-        int status;                            /* HTTP; of the last attempt */
-        char tag[CLIENT_TAG_BYTES];            /* ETag, "" without or when it is weak */
-        uint64_t length;                       /* Content-Length; UINT64_MAX: not told */
-        uint64_t first, total;                 /* Content-Range: first byte, size of the file; UINT64_MAX: not told */
-        int64_t modified;                      /* Last-Modified, seconds since 1970; INT64_MIN: not told */
-        uint64_t inode;                        /* Berth-Inode; 0: not told */
-        char lock_token[128];                  /* Lock-Token without < >, or "" */
-        char dav[256], allow[256], server[64]; /* as they stand, cut; for OPTIONS */
+        int status;                             /* HTTP; of the last attempt */
+        char tag[CLIENT_TAG_BYTES];             /* ETag, "" without or when it is weak */
+        uint64_t length;                        /* Content-Length; UINT64_MAX: not told */
+        uint64_t first, total;                  /* Content-Range: first byte, size of the file; UINT64_MAX: not told */
+        int64_t modified;                       /* Last-Modified, seconds since 1970; INT64_MIN: not told */
+        uint64_t inode;                         /* Berth-Inode; 0: not told */
+        char lock_token[128];                   /* Lock-Token without < >, or "" */
+        char dav[1024], allow[256], server[64]; /* as they stand, several lines as one list, cut; for OPTIONS */
         char accept_patch[128];
+        char reason[16]; /* Berth-Error: why a 409: the name of an errno */
 };
 
 struct call {
         /* The caller's, from start to done. */
-        const char *method;                  /* a constant */
-        char path[CLIENT_PATH_BYTES];        /* what follows the base URL, encoded, without a leading '/'; may be "" */
-        char fields[CLIENT_FIELDS_BYTES];    /* header lines, each ended by '\n'; may be "" */
+        const char *method;               /* a constant */
+        char path[CLIENT_PATH_BYTES];     /* what follows the base URL, encoded, without a leading '/'; may be "" */
+        char fields[CLIENT_FIELDS_BYTES]; /* header lines, each ended by '\n'; may be "" */
+        const char *field;                /* one more of any length, without its end; memory of the caller, or NULL */
         struct iovec body[CLIENT_MAX_PARTS]; /* sent in order; memory of the caller; sent again with a new attempt */
         unsigned parts;                      /* 0: no body */
         bool idempotent;   /* may be sent again when nobody knows whether it was carried out. Others are only sent again
@@ -78,8 +80,11 @@ struct call {
         /* The client's own. */
         struct list node;
         void *transfer;
-        uint64_t progress_ms, due_ms;
-        size_t sent;
+        void *waiter;
+        uint64_t progress_ms; /* when it moved last */
+        uint64_t due_ms;      /* of the next attempt; in the queue: since when; then: when the attempt began */
+        unsigned wait_ms;
+        size_t sent, received; /* the most that any attempt came to */
 };
 
 /* Counters since the start, for statistics; each may be read at any time. */
@@ -104,6 +109,8 @@ void client_set_retry(struct client *client, unsigned retry_ms);
 
 const struct client_counters *client_counters(const struct client *client);
 
+/* The base URL itself, without user and password, with a trailing '/'. */
+const char *client_base_url(const struct client *client);
 /* The path part of the base URL, with a leading and a trailing '/'; as long as the client. */
 const char *client_base_path(const struct client *client);
 

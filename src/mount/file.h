@@ -18,6 +18,7 @@ struct file;
 struct file_open {
         bool read, write;
         bool truncate; /* O_TRUNC */
+        bool brief;    /* for one change, which needs no lock */
 };
 
 /* How the kernel is to treat an opened file. */
@@ -36,7 +37,8 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
 void file_close(struct mount *mount, struct file *file, bool write);
 
 /* Takes a copy. Waits while the mount's write buffer is full. -EFBIG, -ENOSPC, -ESTALE, ...: an earlier failure too. */
-int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size);
+/* `cached`: from the kernel's page cache, which tells the time of the write by itself. */
+int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached);
 /* Bytes read, fewer than size only at the end of the file. */
 ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, char *out);
 
@@ -52,12 +54,20 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
 
 /* Before its name is removed or replaced, and before a folder above is renamed: what is in flight has come back and its
  * lock is given up. Between before and after nothing of it is sent. */
-void file_before_rename(struct mount *mount, struct node *node);
-void file_after_rename(struct mount *mount, struct node *node);
+/* Returns what goes to file_after_rename(); NULL: nobody has it open. */
+struct file *file_before_rename(struct mount *mount, struct node *node);
+void file_after_rename(struct file *file); /* NULL is fine */
 
 /* unlink(2) of a name of a node that is open: 0 when it was dealt with (kept on the server under a hidden name until it
  * is closed, or never was there), 1 when it has to be removed in the ordinary way. */
 int file_unlink(struct mount *mount, struct node *folder, const char *name, struct node *node);
+
+/* rename(2) over a node that is open: who has it open keeps it, as far as the server can. The name is removed by the
+ * rename itself. */
+int file_keep(struct mount *mount, struct node *node);
+
+/* Takes over what the server was seen to have: of a node whose attributes were just asked for. */
+void file_look(struct mount *mount, struct node *node);
 
 /* Sends everything of all files, within --retry: for sync, unmount. Returns files that could not be sent. */
 unsigned file_send_all(struct mount *mount);

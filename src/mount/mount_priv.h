@@ -3,8 +3,12 @@
  *   mount.c     the command: from options to a mount that stands, background, end     options.c   its command line
  *   unmount.c   `berth unmount`                                                         stats.c     counters for people
  *   session.c   /dev/fuse: mounting, INIT, threads                                      notify.c    telling the kernel
- *   names.c     FUSE operations on names: lookup, mkdir, unlink, rename, link, ...       folder.c    opendir, readdir
- *   attributes.c ... on attributes: getattr, setattr, statfs, user.*                     io.c        ... on open files
+ *   interrupt.c programs that are killed while they wait                                background.c, place.c, fusermount.c,
+ *                                                                                       credentials.c, mount_flags.c (command.h)
+ *   names.c     FUSE operations on names: lookup, mkdir, symlink, link, ...              folder.c    opendir, readdir
+ *   replace.c   unlink, rmdir, rename                                                   lister.c    asking for listings
+ *   attributes.c ... on attributes: getattr, setattr, statfs                             io.c        ... on open files
+ *   extended.c  user.*
  *   tree.c      what is known of files (tree.h)         file.c      open files (file.h)   send.c      sending their data
  *   gather.c    written bytes (gather.h)                ahead.c     reading (ahead.h)     lease.c     locks on the server
  *   client.c    HTTP (client.h)                         remote*.c   WebDAV (remote.h)     spool.c     whole files
@@ -47,7 +51,9 @@ struct mount_options {
         uint64_t write_buffer_bytes, extent_bytes, read_ahead_bytes, cache_bytes;
         unsigned flush_after_ms, ttl_ms;
         bool read_only, foreground, help, stats, quiet;
-        /* of -o; what is not known here goes to the kernel */
+        bool helper, sloppy, fake; /* as mount.berth: called by mount(8), with its -s and -f */
+        bool nonempty;             /* -o nonempty: whatever is in the folder */
+        /* of -o */
         bool allow_other, set_uid, set_gid;
         unsigned uid, gid, umask;
         unsigned long mount_flags; /* MS_NOSUID and the like */
@@ -68,7 +74,7 @@ struct mount_counters { /* beside those of client, ahead and tree */
 };
 
 struct sender; /* send.c */
-struct lister; /* folder.c */
+struct lister; /* lister.c */
 
 struct mount {
         struct mount_options options;
@@ -111,6 +117,10 @@ fuse_ino_t number_of(struct mount *mount, struct node *node);
 /* Called first in each operation that may wait for the server: an interrupted program's request is given up. Counts the operation. */
 void operation_begin(fuse_req_t request);
 
+/* Whether the kernel wants the set-user-id and set-group-id bits of the file cleared along with this WRITE, SETATTR
+ * (size), OPEN (O_TRUNC) or CREATE: the one who asks may not keep them. A change of the owner clears them always. */
+bool operation_clears_set_id(void);
+
 /* ---- names.c ---- */
 
 void names_lookup(fuse_req_t request, fuse_ino_t parent, const char *name);
@@ -144,6 +154,13 @@ void attributes_removexattr(fuse_req_t request, fuse_ino_t number, const char *n
 void attributes_fill(struct mount *mount, const struct tree_view *view, struct stat *stat);
 void entry_fill(struct mount *mount, const struct tree_view *view, struct fuse_entry_param *entry);
 
+/* The attributes are about to be told: whoever has it open hears before of what has changed on the server. */
+static inline void attributes_told(struct mount *mount, struct node *node)
+{
+        if (tree_file(mount->tree, node))
+                file_look(mount, node);
+}
+
 /* Attributes of a node that hold now: known, or asked for. 0, -ESTALE, -ENOENT, ... */
 int attributes_look(struct mount *mount, struct node *node, struct tree_view *view);
 
@@ -155,9 +172,15 @@ void folder_read_plus(fuse_req_t request, fuse_ino_t number, size_t size, off_t 
 void folder_close(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *info);
 void folder_sync(fuse_req_t request, fuse_ino_t number, int data_only, struct fuse_file_info *info);
 
+/* ---- lister.c ---- */
+
 /* Lists a folder unless its listing is known. Several that want the same wait for one request. 0 or -errno. */
 int folder_list(struct mount *mount, struct node *folder);
-int folder_start(struct mount *mount); /* the lister: folders listed ahead of who walks a tree */
+/* A name in it has to be asked for: lists all of it instead where that seems better. True: it is listed now. */
+bool folder_list_instead(struct mount *mount, struct node *folder);
+/* Somebody begins to read it: where that is one of many, folders that come next are listed ahead. */
+void folder_walk(struct mount *mount, struct node *folder);
+int folder_start(struct mount *mount); /* the threads that list ahead */
 void folder_stop(struct mount *mount);
 
 /* ---- io.c ---- */

@@ -8,9 +8,8 @@
  * kept for a repetition and dropped, least recently used first, when they come to more than the bound in bytes.
  *
  * Any thread; one mutex, held for memory only, never over a request. Between asking the server and noting its answer
- * the folder may have been changed by this mount, and the answer be older than the change: so who asks takes the
- * folder's count of changes before (tree_changes) and gives it with the answer; where it has moved, the answer is given
- * out once but not kept, and does not undo what is known better. Attributes of a node that is being written (see
+ * this mount may have changed what was asked for, and the answer be older than the change: so who asks takes the count
+ * of changes before (tree_changes) and gives it with the answer; what was changed since is known better. Attributes of a node that is being written (see
  * tree_own) are this mount's: answers do not touch its size, time and tag.
  */
 #ifndef MOUNT_TREE_H
@@ -61,21 +60,23 @@ int tree_path(struct tree *tree, struct node *node, const char *name, char out[R
 
 enum tree_known { TREE_PRESENT, TREE_ABSENT, TREE_UNKNOWN };
 
-/* What is known of `name` in a folder. With `lookup` a node that is given counts one lookup more. For TREE_ABSENT
- * *view has ttl_ms only. */
+/* What is known of `name` in a folder. With `lookup` a node of TREE_PRESENT counts one lookup more; without, view->node
+ * is for comparing only. For TREE_ABSENT *view has ttl_ms only; for TREE_UNKNOWN what was last known, node NULL if nothing. */
 enum tree_known tree_find(struct tree *tree, struct node *folder, const char *name, bool lookup,
                           struct tree_view *view);
 
 /* What is known of a node itself; TREE_UNKNOWN: its attributes (in *view all the same) have outlived their time. */
 enum tree_known tree_look(struct tree *tree, struct node *node, struct tree_view *view);
 
-/* Changes in the folder made by this mount so far, and of a node by tree_own() and tree_disown(). */
+/* To be taken before asking the server about a folder, a name in it, or a node, and given with the answer. What this mount
+ * has changed meanwhile (the very name or node: by what stands further below, tree_own(), tree_update(), tree_distrust()
+ * and the like) is newer than the answer. */
 uint64_t tree_changes(struct tree *tree, struct node *node);
 
 /* The server's answer for a name. Makes the node if there is none, or if the one there is has become another file (other
  * inode or kind), or has changed while nobody has it open here (so that the kernel, which keeps size and time for
  * itself with writeback caching, starts anew). An open one that changed gets the new attributes and `changed` (below).
- * 0 or -ENOMEM. */
+ * 0; -ENOENT: this mount has removed it since it was asked for; -ENAMETOOLONG, -ENOMEM. */
 int tree_note(struct tree *tree, struct node *folder, const char *name, const struct remote_attributes *attributes,
               uint64_t changes, bool lookup, struct tree_view *view);
 /* The same for a node: an answer for its path. -ESTALE when it is another file now, so that the node has lost its name. */
@@ -119,18 +120,34 @@ struct tree_member {
 /* The first name behind `cookie` (0: from the start); with `lookup` its node counts one lookup more. False: no more.
  * O(log n). Names that begin with TREE_HIDDEN are left out. */
 bool tree_next(struct tree *tree, struct node *folder, uint64_t cookie, bool lookup, struct tree_member *member);
+/* The highest cookie so far. Readers stop there, or who renames each file that it finds would never come to an end. A
+ * reader pins its folder, so that no name is dropped from memory and comes back with another cookie. */
+uint64_t tree_last_cookie(struct tree *tree, struct node *folder);
+
+/* ---- who walks from folder to folder ---- */
+
+/* Somebody begins to read a folder. True when its parent was read just now, too: it walks. */
+bool tree_reads(struct tree *tree, struct node *folder);
+/* The next `distance` folders that a walk in depth will come to after this one: those whose listing is not known, pinned.
+ * Returns how many, at most `room`. */
+size_t tree_ahead(struct tree *tree, struct node *folder, size_t distance, struct node **out, size_t room);
+/* A name in the folder has to be asked for. True when it seems better to list all of it: others were in the last second
+ * (with `eager` at once), in proportion to what is in it. */
+bool tree_misses(struct tree *tree, struct node *folder, bool eager);
+/* From now on it is listed for readers only: it is too long for others, or could not be. */
+void tree_leave_to_readers(struct tree *tree, struct node *folder);
 
 #define TREE_HIDDEN ".berth-unlinked-" /* files that were removed while open, on the server until they are closed */
 
 /* ---- what this mount changes: known at once ---- */
 
 /* A new file, folder or link; whatever stood at the name is not it. As tree_note(), the listing of the folder stays. A new
- * folder's listing is known to be empty (`empty`). */
+ * folder's listing is known to be empty (`empty`). Without a time (both 0) it is now, until the server tells. */
 int tree_made(struct tree *tree, struct node *folder, const char *name, const struct remote_attributes *attributes,
               bool lookup, bool empty, struct tree_view *view);
 /* The name is gone (unlink, rmdir). */
 void tree_removed(struct tree *tree, struct node *folder, const char *name);
-/* rename(): what was at the new name is gone. */
+/* rename(): what was at the new name is gone. -EINVAL: below itself; -ENOMEM: both names are asked for at the next need. */
 int tree_renamed(struct tree *tree, struct node *from, const char *name, struct node *to, const char *new_name);
 /* A further name for a node; links grows by one. */
 int tree_linked(struct tree *tree, struct node *node, struct node *folder, const char *name, bool lookup,
@@ -141,6 +158,8 @@ int tree_linked(struct tree *tree, struct node *node, struct node *folder, const
 /* The file of a node; NULL: none. Setting it pins nothing. */
 struct file *tree_file(struct tree *tree, struct node *node);
 void tree_set_file(struct tree *tree, struct node *node, struct file *file);
+/* The nodes below a folder that have a file: an array to be freed, each one pinned. 0 or -ENOMEM. */
+int tree_pin_open(struct tree *tree, struct node *folder, struct node ***nodes, size_t *count);
 
 /* From now on size, time and tag are this mount's (there is data that the server does not have yet). */
 void tree_own(struct tree *tree, struct node *node);

@@ -229,6 +229,8 @@ static int prepare(struct change *c)
                 return -overwrite;
         c->overwrite = overwrite;
         int status = parse_conditions(c);
+        if (!status)
+                status = dictated_prepare(c);
         return status ? status : method_of(c)->prepare(c);
 }
 
@@ -300,7 +302,7 @@ static int64_t begin_job(struct berth_call *call)
 {
         struct change *c = container_of(call, struct request, call)->change;
         struct store_state now;
-        int error = store_look(change_tree(c), c->request->path, &now);
+        int error = change_look(c, &now);
         if (error)
                 return change_status(error);
         int status = gate_conditions(c, &now);

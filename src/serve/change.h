@@ -20,7 +20,8 @@
 #include "store/change.h"
 
 enum {
-        GATHER_PIECES = 16, /* of received bytes, are written at once; fewer when no more come within a turn of the shard */
+        GATHER_PIECES =
+                16, /* of received bytes, are written at once; fewer when no more come within a turn of the shard */
         UPLOAD_PIECES = 64, /* written by one call at most */
         CHANGE_FIELDS_BYTES = 1024,
         PART_HEAD_BYTES = 1024,    /* of the one part of a message/byterange */
@@ -53,8 +54,12 @@ struct change {
         bool durable;     /* Sync: data */
         bool conditional; /* there is an If header: `conditions` */
         bool overwrite;
-        bool has_modified; /* `modified` is to be set */
-        bool busy;         /* the job found its section taken: PLACE_SECONDS long it is tried again */
+        bool posix;                  /* Berth-Overwrite: of what stands there only as rename(2) would */
+        bool own;                    /* Berth-Links: a symbolic link in the last part is meant itself */
+        bool has_modified, has_mode; /* `modified`, `mode` are to be set */
+        bool dictated;               /* by Berth-Mode or Berth-Mtime: the answer tells the inode */
+        bool oc_modified;            /* `modified` is that of X-OC-Mtime */
+        bool busy;                   /* the job found its section taken: PLACE_SECONDS long it is tried again */
         int depth;
         unsigned tries;        /* runs of the job before this one */
         uint32_t run_since;    /* shard seconds: of the first */
@@ -67,14 +72,15 @@ struct change {
         struct digests *digests; /* to be verified or told; NULL: none */
         struct dav_body *xml;
         const struct dav_request *asked;
-        struct find *find;    /* of a PROPFIND */
-        struct chain writing;    /* pieces that the write in flight reads, or the next will */
-        struct list gathering;   /* in shard->gathering, while few pieces wait for more */
-        uint64_t gathered_turn;  /* of the shard, in which the last of them came */
+        struct find *find;      /* of a PROPFIND */
+        struct chain writing;   /* pieces that the write in flight reads, or the next will */
+        struct list gathering;  /* in shard->gathering, while few pieces wait for more */
+        uint64_t gathered_turn; /* of the shard, in which the last of them came */
         struct iovec vecs[UPLOAD_PIECES];
         unsigned vec_count;
         struct dav_target target;
         struct timespec modified;
+        uint32_t mode;
         struct store_section section, other; /* other: the destination of COPY and MOVE */
 
         int status; /* the answer's */
@@ -187,8 +193,21 @@ int64_t find_fill(struct request *r, char *out, size_t size);
 void find_destroy(struct find *find); /* NULL is fine */
 
 int patch_properties_run(struct change *c); /* properties.c */
-/* Seconds since 1970, perhaps with a fraction of up to nine digits. */
-bool parse_seconds(struct timespec *time, struct span value);
+
+/* ---- fields of the mount (dictated.c) ---- */
+
+int dictated_prepare(struct change *c); /* what the head says: 0 or 400 */
+/* What else than content is to be set. Points into `c`. */
+struct store_commit change_commit(const struct change *c);
+/* store_look() and store_enter() of the request's path, as Berth-Links wants it; the latter notes whether it is busy. */
+int change_look(struct change *c, struct store_state *state);
+int change_enter(struct change *c);
+/* Berth-Inode. */
+void change_tell_inode(struct change *c, const struct store_state *state);
+/* ... of what was made at the section: 201, or a status. */
+int change_tell_made(struct change *c, const struct store_section *section);
+/* Berth-Error: why it cannot be; 409. */
+int change_conflict(struct change *c, int error);
 
 /* ---- digests (digest.c): RFC 9530, OC-Checksum ---- */
 

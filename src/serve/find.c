@@ -4,6 +4,7 @@
 #include "serve/change.h"
 
 #include <errno.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -129,7 +130,7 @@ static int begin(struct change *c, struct find *find)
         const struct serve_options *options = &c->shard->server->options;
         struct store_walk_options walk = { .depth = c->depth, .hidden = options->hidden };
         note_wants(find);
-        walk.links = find->wants[DAV_BERTH_TARGET]; /* the mount wants links, others what they lead to */
+        walk.links = c->own;
         walk.attributes = find->wants_dead || find->wants[DAV_LOCKDISCOVERY];
         find->multiple = c->depth == DAV_DEPTH_INFINITY;
         if (find->wants[DAV_LOCKDISCOVERY])
@@ -142,20 +143,30 @@ static int begin(struct change *c, struct find *find)
 static int conditions(struct change *c)
 {
         struct store_state now;
-        int error = store_look(change_tree(c), c->request->path, &now);
+        int error = change_look(c, &now);
         if (error)
                 return find_status(error);
         return now.kind == STORE_NOTHING ? 404 : gate_conditions(c, &now);
 }
 
+/* Who asks for it wants links as themselves, others what they lead to. */
+static bool asks_for_target(const struct dav_request *asked)
+{
+        for (const struct dav_property *p = asked->properties; p; p = p->next)
+                if (p->live == DAV_BERTH_TARGET)
+                        return true;
+        return false;
+}
+
 int find_run(struct change *c)
 {
         static const struct dav_request everything = { .find = DAV_FIND_ALL };
+        if (!c->asked)
+                c->asked = &everything;
+        c->own |= asks_for_target(c->asked);
         int status = conditions(c);
         if (status)
                 return status;
-        if (!c->asked)
-                c->asked = &everything;
         c->find = calloc(1, sizeof(*c->find));
         if (!c->find)
                 return 503;
@@ -173,8 +184,11 @@ static void put_open(struct text *out, enum dav_live live)
         else
                 text_char(out, '<');
         text_put(out, name.local);
-        if (!span_equal(name.space, SPAN(DAV_NAMESPACE)))
-                text_format(out, " xmlns=\"%.*s\"", (int)name.space.size, name.space.data);
+        if (!span_equal(name.space, SPAN(DAV_NAMESPACE))) {
+                text_put(out, SPAN(" xmlns=\""));
+                text_put(out, name.space);
+                text_char(out, '"');
+        }
         text_char(out, '>');
 }
 
@@ -234,6 +248,7 @@ static bool put_checksums(struct text *out, const struct store_member *member)
         return true;
 }
 
+/* With its element, since bytes that no XML can hold need another one: a target may have any. */
 static bool put_target(struct find *find, struct text *out, const struct store_member *member)
 {
         char target[HTTP_MAX_PATH];
@@ -243,7 +258,15 @@ static bool put_target(struct find *find, struct text *out, const struct store_m
         ssize_t size = store_read_link(&place, target, sizeof(target));
         if (size < 0)
                 return false;
-        dav_put_escaped(out, (struct span){ target, (size_t)size });
+        struct span bytes = { target, (size_t)size };
+        bool text = dav_is_text(bytes);
+        text_put(out, text ? SPAN("<target xmlns=\"" DAV_BERTH_NAMESPACE "\">")
+                           : SPAN("<target xmlns=\"" DAV_BERTH_NAMESPACE "\" encoding=\"base64\">"));
+        if (text)
+                dav_put_escaped(out, bytes);
+        else
+                base64_put(out, bytes);
+        text_put(out, SPAN("</target>"));
         return true;
 }
 
@@ -291,7 +314,7 @@ static bool put_value(struct find *find, struct text *out, const struct store_me
                 text_put(out, folder ? SPAN("httpd/unix-directory") : store_type_of(display_name(member)));
                 return true;
         case DAV_GETETAG:
-                dav_put_escaped(out, (struct span){ state->etag, state->etag_size });
+                text_put(out, (struct span){ state->etag, state->etag_size }); /* hex, in quotes: plain text */
                 return state->etag_size > 0;
         case DAV_GETLASTMODIFIED:
         case DAV_WIN32_LAST_MODIFIED:
@@ -316,10 +339,10 @@ static bool put_value(struct find *find, struct text *out, const struct store_me
         case DAV_OC_CHECKSUMS:
                 return put_checksums(out, member);
         case DAV_BERTH_MODE:
-                text_format(out, "%04o", state->mode & 07777);
+                dav_put_mode(out, state->mode);
                 return true;
         case DAV_BERTH_MTIME:
-                text_format(out, "%lld.%09ld", (long long)state->modified.tv_sec, state->modified.tv_nsec);
+                dav_put_time(out, &state->modified);
                 return true;
         case DAV_BERTH_INODE:
                 text_decimal(out, state->inode);
@@ -338,6 +361,8 @@ static bool put_value(struct find *find, struct text *out, const struct store_me
 static bool put_live(struct find *find, struct text *out, const struct store_member *member, enum dav_live live)
 {
         struct text before = *out;
+        if (live == DAV_BERTH_TARGET)
+                return put_target(find, out, member);
         put_open(out, live);
         if (!put_value(find, out, member, live)) {
                 *out = before;
@@ -354,19 +379,77 @@ struct putting {
         bool names;
 };
 
+static bool is_attribute(const struct dav_name *name)
+{
+        return span_equal(name->space, SPAN(DAV_ATTRIBUTE_NAMESPACE));
+}
+
 static int put_dead(void *context, const struct store_property *property)
 {
         struct putting *putting = context;
         struct dav_name name = { property->space, property->local };
         struct span none = { NULL, 0 };
-        if (dav_live_of(&name) == DAV_DEAD)
+        if (dav_live_of(&name) == DAV_DEAD && !is_attribute(&name))
                 dav_put_element(putting->out, &name, putting->names ? none : property->value,
                                 putting->names ? none : property->lang);
         return 0;
 }
 
+/* A user's attribute of the file, in base64. */
+static void put_attribute_element(struct text *out, struct span local, struct span value)
+{
+        struct dav_name name = { SPAN(DAV_ATTRIBUTE_NAMESPACE), local };
+        if (value.size == 0) {
+                dav_put_element(out, &name, value, (struct span){ NULL, 0 });
+                return;
+        }
+        text_char(out, '<');
+        text_put(out, local);
+        text_put(out, SPAN(" xmlns=\"" DAV_ATTRIBUTE_NAMESPACE "\">"));
+        base64_put(out, value);
+        text_put(out, SPAN("</"));
+        text_put(out, local);
+        text_char(out, '>');
+}
+
+static int put_attribute(void *context, struct span attribute, struct span value)
+{
+        struct putting *putting = context;
+        char room[2 * DAV_ATTRIBUTE_BYTES + 1];
+        struct text local = text_in(room, sizeof(room));
+        dav_put_attribute_name(&local, attribute);
+        put_attribute_element(putting->out, (struct span){ room, local.used },
+                              putting->names ? (struct span){ NULL, 0 } : value);
+        return 0;
+}
+
+static bool put_one_attribute(struct text *out, const struct store_member *member, struct span local)
+{
+        char name[DAV_ATTRIBUTE_BYTES];
+        if (!member->has_attributes || !dav_parse_attribute(name, local))
+                return false;
+        char *room = malloc(XATTR_SIZE_MAX);
+        ssize_t size = room ? store_attribute_get(member->folder, member->name, name, room, XATTR_SIZE_MAX) : -ENOMEM;
+        if (size >= 0)
+                put_attribute_element(out, local, (struct span){ room, (size_t)size });
+        free(room);
+        return size >= 0;
+}
+
+/* All that users have given it: properties and attributes. */
+static void put_given(struct text *out, const struct store_member *member, bool names)
+{
+        struct putting putting = { out, names };
+        if (!member->has_attributes)
+                return;
+        store_property_each(member->folder, member->name, put_dead, &putting);
+        store_attribute_each(member->folder, member->name, put_attribute, &putting);
+}
+
 static bool put_one_dead(struct text *out, const struct store_member *member, const struct dav_name *name)
 {
+        if (is_attribute(name))
+                return put_one_attribute(out, member, name->local);
         struct store_property property;
         char *room = member->has_attributes ? malloc(STORE_PROPERTY_BYTES) : NULL;
         bool found = room && store_property_get(member->folder, member->name, name->space, name->local, room,
@@ -386,7 +469,6 @@ static void put_ok(struct text *out)
 
 static void put_names(struct find *find, struct text *out, const struct store_member *member)
 {
-        struct putting putting = { out, true };
         char room[8 << 10]; /* values are made to see whether there are any */
         for (unsigned live = 0; live < DAV_LIVE_COUNT; live++) {
                 struct text scratch = text_in(room, sizeof(room));
@@ -394,18 +476,15 @@ static void put_names(struct find *find, struct text *out, const struct store_me
                 if (put_value(find, &scratch, member, (enum dav_live)live))
                         dav_put_element(out, &name, (struct span){ NULL, 0 }, (struct span){ NULL, 0 });
         }
-        if (member->has_attributes)
-                store_property_each(member->folder, member->name, put_dead, &putting);
+        put_given(out, member, true);
 }
 
 static void put_all(struct find *find, struct text *out, const struct store_member *member)
 {
-        struct putting putting = { out, false };
         for (unsigned live = 0; live < DAV_LIVE_COUNT; live++)
                 if (find->wants[live])
                         put_live(find, out, member, (enum dav_live)live);
-        if (member->has_attributes)
-                store_property_each(member->folder, member->name, put_dead, &putting);
+        put_given(out, member, false);
 }
 
 static bool put_asked(struct find *find, struct text *out, const struct store_member *member,
@@ -417,7 +496,7 @@ static bool put_asked(struct find *find, struct text *out, const struct store_me
 
 static void put_these(struct find *find, struct text *out, const struct store_member *member)
 {
-        bool missing[DAV_BODY_PROPERTIES] = { false };
+        bool missing[DAV_BODY_PROPERTIES];
         unsigned index = 0, missed = 0;
         for (const struct dav_property *p = find->c->asked->properties; p; p = p->next, index++) {
                 missing[index] = !put_asked(find, out, member, p);

@@ -1,5 +1,5 @@
 /* PROPPATCH, RFC 4918 9.2: all or nothing. Dead properties become attributes of the file; of the live ones times and
- * permission bits can be set.
+ * permission bits can be set. Those in urn:berth:attribute are attributes of the file as they are, for a mount.
  */
 #include "serve/change.h"
 
@@ -8,46 +8,19 @@
 
 enum { PAGE_BYTES = 4096, NAME_FACTOR = 7, NAME_EXTRA = 160 };
 
-/* ---- values ---- */
-
-static bool is_digit(char c)
-{
-        return c >= '0' && c <= '9';
-}
-
-bool parse_seconds(struct timespec *time, struct span value)
-{
-        size_t at = 0;
-        int64_t seconds = 0;
-        long nanoseconds = 0, unit = 100000000;
-        while (at < value.size && is_digit(value.data[at]) && at < 12)
-                seconds = seconds * 10 + (value.data[at++] - '0');
-        if (at == 0 || (at < value.size && value.data[at++] != '.'))
-                return false;
-        for (; at < value.size && is_digit(value.data[at]); at++, unit /= 10)
-                nanoseconds += (value.data[at] - '0') * unit;
-        *time = (struct timespec){ .tv_sec = seconds, .tv_nsec = nanoseconds };
-        return at == value.size;
-}
-
-static bool parse_mode(uint32_t *mode, struct span value)
-{
-        *mode = 0;
-        for (size_t i = 0; i < value.size; i++) {
-                if (value.data[i] < '0' || value.data[i] > '7' || *mode > 07777 / 8)
-                        return false;
-                *mode = *mode * 8 + (uint32_t)(value.data[i] - '0');
-        }
-        return value.size > 0;
-}
-
 /* ---- what is to be changed ---- */
+
+struct attribute {
+        char name[DAV_ATTRIBUTE_BYTES];
+        char value[]; /* decoded */
+};
 
 struct patch {
         struct change *c;
         unsigned count; /* of properties, in the order of the document */
         int *statuses;  /* of each; 0: nothing wrong yet */
         struct store_property_change *dead;
+        struct attribute **attributes; /* of the dead ones that are plain attributes; else NULL */
         unsigned dead_count;
         bool has_mode, has_modified;
         uint32_t mode;
@@ -77,11 +50,11 @@ static int take_live(struct patch *patch, const struct dav_property *property)
                 patch->has_modified |= good;
                 break;
         case DAV_BERTH_MTIME:
-                good = parse_seconds(&patch->modified, text);
+                good = dav_parse_time(&patch->modified, text);
                 patch->has_modified |= good;
                 break;
         case DAV_BERTH_MODE:
-                good = parse_mode(&patch->mode, text);
+                good = dav_parse_mode(&patch->mode, text);
                 patch->has_mode |= good;
                 break;
         default:
@@ -90,23 +63,50 @@ static int take_live(struct patch *patch, const struct dav_property *property)
         return good ? 0 : 409;
 }
 
+/* 0 or the property's status. Whose names they are is the store's to say. */
+static int take_attribute(struct patch *patch, const struct dav_property *property)
+{
+        size_t room = property->text.size;
+        struct attribute *attribute = malloc(sizeof(*attribute) + room + 1);
+        unsigned index = patch->dead_count++;
+        patch->attributes[index] = attribute;
+        if (!attribute)
+                return 503;
+        int size = property->remove ? 0 : base64_decode(attribute->value, room, property->text);
+        if (!dav_parse_attribute(attribute->name, property->name.local) || size < 0)
+                return 409;
+        if (!property->remove && !property->text.data)
+                return 409; /* elements */
+        patch->dead[index] = (struct store_property_change){
+                .attribute = attribute->name,
+                .value = { attribute->value, (size_t)size },
+                .remove = property->remove,
+        };
+        return 0;
+}
+
+static int take_dead(struct patch *patch, const struct dav_property *property)
+{
+        if (span_equal(property->name.space, SPAN(DAV_ATTRIBUTE_NAMESPACE)))
+                return take_attribute(patch, property);
+        patch->dead[patch->dead_count++] = (struct store_property_change){
+                .space = property->name.space,
+                .local = property->name.local,
+                .lang = property->lang,
+                .value = property->value,
+                .remove = property->remove,
+        };
+        return 0;
+}
+
 static bool collect(struct patch *patch)
 {
         bool good = true;
         unsigned index = 0;
         for (const struct dav_property *p = patch->c->asked->properties; p; p = p->next, index++) {
-                if (p->live != DAV_DEAD) {
-                        patch->statuses[index] = take_live(patch, p);
-                        good &= patch->statuses[index] == 0;
-                        continue;
-                }
-                patch->dead[patch->dead_count++] = (struct store_property_change){
-                        .space = p->name.space,
-                        .local = p->name.local,
-                        .lang = p->lang,
-                        .value = p->value,
-                        .remove = p->remove,
-                };
+                int status = p->live != DAV_DEAD ? take_live(patch, p) : take_dead(patch, p);
+                patch->statuses[index] = status;
+                good &= status == 0;
         }
         return good;
 }
@@ -132,12 +132,14 @@ static void blame_live(struct patch *patch, int error)
                         patch->statuses[index] = change_status(error);
 }
 
-/* Live ones first: they can be put back. */
+/* Live ones first: they can be put back. What a link leads to is under another section. */
 static bool apply(struct patch *patch)
 {
         struct store_section *section = &patch->c->section;
         const struct store_state *before = &section->now;
-        int error = patch->has_mode ? store_set_mode(section, patch->mode) : 0;
+        bool link = !patch->c->own && (before->linked || before->kind == STORE_IS_LINK);
+        bool elsewhere = link && (patch->has_mode || patch->has_modified);
+        int error = elsewhere ? -EACCES : patch->has_mode ? store_set_mode(section, patch->mode) : 0;
         if (!error && patch->has_modified)
                 error = store_set_modified(section, &patch->modified);
         if (error)
@@ -146,9 +148,9 @@ static bool apply(struct patch *patch)
                 return true;
         else
                 blame(patch);
-        if (patch->has_mode)
+        if (patch->has_mode && !elsewhere)
                 store_set_mode(section, before->mode);
-        if (patch->has_modified)
+        if (patch->has_modified && !elsewhere)
                 store_set_modified(section, &before->modified);
         return false;
 }
@@ -212,12 +214,16 @@ static int patch_all(struct change *c)
                 .count = count,
                 .statuses = calloc(count + 1, sizeof(*patch.statuses)),
                 .dead = calloc(count + 1, sizeof(*patch.dead)),
+                .attributes = calloc(count + 1, sizeof(struct attribute *)),
         };
         int status = 503;
-        if (patch.statuses && patch.dead)
+        if (patch.statuses && patch.dead && patch.attributes)
                 status = tell(&patch, collect(&patch) && apply(&patch));
+        for (unsigned i = 0; patch.attributes && i <= count; i++)
+                free(patch.attributes[i]);
         free(patch.statuses);
         free(patch.dead);
+        free(patch.attributes);
         return status;
 }
 
@@ -225,7 +231,7 @@ int patch_properties_run(struct change *c)
 {
         if (!c->asked || c->asked->property_count == 0)
                 return 400;
-        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
+        int error = change_enter(c);
         if (error)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
         int status = c->section.now.kind == STORE_NOTHING ? 404 : gate_conditions(c, &c->section.now);

@@ -43,8 +43,8 @@ static int prepare_patch(struct change *c)
                 c->partial = c->byterange = true;
                 return 0;
         }
-        if (c->durable && !head->chunked && head->content_length == 0)
-                return 0; /* only to be made durable */
+        if ((c->durable || c->dictated) && !head->chunked && head->content_length == 0)
+                return 0; /* only to be made durable, or to have another mode or time */
         change_field(c, "Accept-Patch: " SABRE_TYPE ", " BYTERANGE_TYPE "\r\n");
         return 415;
 }
@@ -54,6 +54,8 @@ static int prepare_put(struct change *c)
         const struct http_head *head = &c->request->head;
         struct span range = http_field(head, HTTP_CONTENT_RANGE);
         c->link = is_type(http_field(head, HTTP_CONTENT_TYPE), SPAN(LINK_TYPE));
+        if (c->link && c->has_mode)
+                return 400; /* it has none */
         if (c->link)
                 return head->chunked || head->content_length == 0 || head->content_length > MAX_LINK_BYTES ? 400 : 0;
         if (!range.data)
@@ -64,6 +66,22 @@ static int prepare_put(struct change *c)
                 return -error;
         uint64_t length = c->target.truncate ? 0 : c->target.length;
         return !head->chunked && length != head->content_length ? 400 : 0;
+}
+
+/* Of whole files; what Berth-Mtime dictates goes before it. 0 or 400. */
+static int take_oc_mtime(struct change *c)
+{
+        struct span value = http_field(&c->request->head, HTTP_X_OC_MTIME);
+        struct timespec modified;
+        if (!value.data)
+                return 0;
+        if (!dav_parse_time(&modified, value))
+                return 400;
+        if (c->request->head.method != HTTP_PUT || c->partial || c->link || c->has_modified)
+                return 0;
+        c->modified = modified;
+        c->has_modified = c->oc_modified = true;
+        return 0;
 }
 
 int put_prepare(struct change *c)
@@ -79,11 +97,9 @@ int put_prepare(struct change *c)
         struct span coding = http_field(head, HTTP_CONTENT_ENCODING);
         if (coding.data && !span_equal(coding, SPAN("identity")))
                 return 415;
-        struct span modified = http_field(head, HTTP_X_OC_MTIME);
-        c->has_modified = modified.data && parse_seconds(&c->modified, modified);
-        if (modified.data && !c->has_modified)
-                return 400;
         int status = head->method == HTTP_PUT ? prepare_put(c) : prepare_patch(c);
+        if (!status)
+                status = take_oc_mtime(c);
         return status ? status : digests_create(&c->digests, head, c->partial);
 }
 
@@ -149,23 +165,24 @@ static int offset_of(const struct change *c, uint64_t size, uint64_t *offset)
 static int write_range(struct change *c, struct store_state *state)
 {
         struct store_section *section = &c->section;
+        struct store_commit commit = change_commit(c);
         uint64_t offset;
         if (section->now.kind == STORE_NOTHING && c->request->head.method == HTTP_PATCH)
                 return 404;
         if (c->byterange && !c->part_complete)
                 return 400;
         if (c->target.truncate)
-                return received(c) ? 400 : store_truncate(section, c->target.total, c->durable, state);
+                return received(c) ? 400 : store_truncate(section, c->target.total, &commit, state);
         int status = offset_of(c, section->now.size, &offset);
         if (status)
                 return status;
-        return c->upload ? store_upload_apply(c->upload, section, offset, c->durable, state)
-                         : store_write(section, c->request->out, c->small_size, offset, c->durable, state);
+        return c->upload ? store_upload_apply(c->upload, section, offset, &commit, state)
+                         : store_write(section, c->request->out, c->small_size, offset, &commit, state);
 }
 
 static int write_whole(struct change *c, struct store_state *state)
 {
-        struct store_commit commit = { .modified = c->has_modified ? &c->modified : NULL, .durable = c->durable };
+        struct store_commit commit = change_commit(c);
         return c->upload ? store_upload_commit(c->upload, &c->section, &commit, state)
                          : store_put(&c->section, c->request->out, c->small_size, &commit, state);
 }
@@ -212,16 +229,9 @@ static int make_symlink(struct change *c)
                 return 400;
         if (leads_to_hidden(c, target))
                 return 403;
-        int error = store_make_link(&c->section, target);
-        return error ? change_status(error) : 201;
-}
-
-static int only_sync(struct change *c)
-{
-        if (c->section.now.kind == STORE_NOTHING)
-                return 404;
-        int error = store_sync(&c->section);
-        return error ? change_status(error) : 204;
+        struct store_commit commit = change_commit(c);
+        int error = store_make_link(&c->section, target, &commit);
+        return error ? change_status(error) : c->dictated ? change_tell_made(c, &c->section) : 201;
 }
 
 static void tell_digests(struct change *c)
@@ -239,22 +249,46 @@ static void tell_state(struct change *c, const struct store_state *state)
         http_format_date(date, state->modified.tv_sec);
         change_field(c, "ETag: %.*s\r\nLast-Modified: %.*s\r\n", (int)state->etag_size, state->etag, HTTP_DATE_BYTES,
                      date);
-        if (c->has_modified && !c->partial)
+        if (c->oc_modified)
                 change_field(c, "X-OC-MTime: accepted\r\n");
+        if (c->dictated)
+                change_tell_inode(c, state);
         if (c->digests)
                 tell_digests(c);
+}
+
+/* No content: mode, time, on disk. What a link leads to is under another section, and may be nothing. */
+static int set_only(struct change *c)
+{
+        struct store_commit commit = change_commit(c);
+        struct store_state state;
+        if (c->section.now.kind == STORE_NOTHING)
+                return 404;
+        if (c->dictated && c->section.now.kind == STORE_IS_OTHER)
+                return 403;
+        if (c->dictated && !c->own && (c->section.now.linked || c->section.now.kind == STORE_IS_LINK))
+                return 403;
+        int error = c->dictated ? store_set(&c->section, &commit) : store_sync(&c->section);
+        if (!error && c->dictated)
+                error = store_look_again(&c->section, &state);
+        if (error)
+                return change_status(error);
+        if (c->dictated)
+                tell_state(c, &state);
+        return 204;
 }
 
 static int change_file(struct change *c)
 {
         const struct store_state *now = &c->section.now;
+        bool sets_only = c->request->head.method == HTTP_PATCH && !c->partial;
         struct store_state state;
-        if (now->kind == STORE_IS_FOLDER && !c->durable)
+        if (now->kind == STORE_IS_FOLDER && !sets_only)
                 return 405;
         if (c->link)
                 return now->kind == STORE_NOTHING ? make_symlink(c) : 409;
-        if (c->request->head.method == HTTP_PATCH && !c->partial)
-                return only_sync(c);
+        if (sets_only)
+                return set_only(c);
         int result = c->partial ? write_range(c, &state) : write_whole(c, &state);
         if (result > 0)
                 return result;
@@ -281,7 +315,7 @@ int put_run(struct change *c)
                 digests_take(c->digests, c->request->out, c->small_size);
         if (c->digests && c->tries == 0 && !digests_verify(c->digests))
                 return 400;
-        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
+        int error = change_enter(c);
         if (error)
                 return change_status(error);
         int status = in_section(c);

@@ -113,15 +113,18 @@ static int make_folder(struct change *c)
                 return status;
         if (c->section.now.kind != STORE_NOTHING)
                 return 405;
-        int error = store_make_folder(&c->section);
-        return error == -EEXIST ? 405 : error ? change_status(error) : 201;
+        struct store_commit commit = change_commit(c);
+        int error = store_make_folder(&c->section, &commit);
+        if (error)
+                return error == -EEXIST ? 405 : change_status(error);
+        return c->dictated ? change_tell_made(c, &c->section) : 201;
 }
 
 int make_folder_run(struct change *c)
 {
         if (c->request->path_size == 0)
                 return 405;
-        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
+        int error = change_enter(c);
         if (error)
                 return change_status(error);
         int status = make_folder(c);
@@ -129,23 +132,36 @@ int make_folder_run(struct change *c)
         return status;
 }
 
-/* A folder goes with all that is in it (RFC 4918 9.6.1, 9.9.2). Of a file Depth says nothing, and lftp sends 0. */
+/* A folder goes with all that is in it (RFC 4918 9.6.1, 9.9.2). Of a file, or a link to a folder, Depth says nothing, and
+ * lftp sends 0. */
 static bool is_half(const struct change *c)
 {
-        return c->section.now.kind == STORE_IS_FOLDER && c->depth != DAV_DEPTH_INFINITY;
+        const struct store_state *now = &c->section.now;
+        return now->kind == STORE_IS_FOLDER && !now->linked && c->depth != DAV_DEPTH_INFINITY;
+}
+
+/* Not RFC 4918's, which knows no Depth: 0 here: a folder only when nothing is in it. */
+static int delete_empty(struct change *c)
+{
+        int error = store_remove_empty(&c->section);
+        if (error == -ENOTEMPTY)
+                return change_conflict(c, error);
+        return error ? change_status(error) : 204;
 }
 
 static int delete (struct change *c)
 {
         if (c->section.now.kind == STORE_NOTHING)
                 return 404;
-        if (is_half(c))
+        if (is_half(c) && c->depth != 0)
                 return 400;
         int status = gate_conditions(c, &c->section.now);
         if (!status)
                 status = gate_locks(c, c->request->path, GATE_REMOVES);
         if (status)
                 return status;
+        if (is_half(c))
+                return delete_empty(c);
         struct failures failures;
         failures_begin(&failures, c);
         return failures_end(&failures, store_remove(&c->section, &failures.watch), 204);
@@ -153,7 +169,7 @@ static int delete (struct change *c)
 
 int delete_run(struct change *c)
 {
-        int error = change_entered(c, store_enter(&c->section, change_tree(c), c->request->path));
+        int error = change_enter(c);
         if (error)
                 return error == -ENOENT || error == -ENOTDIR ? 404 : change_status(error);
         int status = delete (c);
@@ -193,6 +209,25 @@ static int transfer(struct change *c, bool moves)
         return failures_end(&failures, error, created ? 201 : 204);
 }
 
+/* Whether that is the kernel's reason why one cannot take the other's place. */
+static bool is_in_the_way(int error)
+{
+        return error == -ENOTEMPTY || error == -EISDIR || error == -ENOTDIR || error == -EINVAL || error == -EXDEV;
+}
+
+static int rename_one(struct change *c, bool moves)
+{
+        int status = may_arrive(c, moves);
+        if (status)
+                return status;
+        struct failures failures;
+        bool created = false;
+        failures_begin(&failures, c);
+        int error = store_rename(&c->section, &c->other, c->overwrite, &failures.watch, &created);
+        status = failures_end(&failures, error, created ? 201 : 204);
+        return failures.count == 0 && is_in_the_way(error) ? change_conflict(c, error) : status;
+}
+
 /* Enters both and does it. */
 static int with_two(struct change *c, int (*work)(struct change *c, bool moves), bool moves)
 {
@@ -205,7 +240,8 @@ static int with_two(struct change *c, int (*work)(struct change *c, bool moves),
                 return 404;
         if (error)
                 return change_status(error);
-        int status = work(c, moves);
+        error = c->own ? store_look_again(&c->section, &c->section.now) : 0;
+        int status = error ? change_status(error) : work(c, moves);
         store_leave_two(&c->section, &c->other);
         return status;
 }
@@ -217,21 +253,24 @@ int copy_run(struct change *c)
 
 int move_run(struct change *c)
 {
-        return with_two(c, transfer, true);
+        return with_two(c, c->posix ? rename_one : transfer, true);
 }
 
 static int link_one(struct change *c, bool moves)
 {
         (void)moves;
-        if (c->section.now.kind != STORE_IS_FILE)
-                return c->section.now.kind == STORE_NOTHING ? 404 : 403;
+        const struct store_state *now = &c->section.now;
+        if (now->kind == STORE_NOTHING)
+                return 404;
+        if (now->kind != STORE_IS_FILE && now->kind != STORE_IS_LINK && !now->linked)
+                return 403; /* of a link it is one more name for the link itself */
         int status = gate_conditions(c, &c->section.now);
         if (!status)
                 status = gate_locks(c, c->destination, GATE_CREATES);
         if (status)
                 return status;
         int error = store_make_hard_link(&c->other, c->request->path);
-        return error ? change_status(error) : 201;
+        return error ? change_status(error) : change_tell_made(c, &c->other);
 }
 
 int link_run(struct change *c)

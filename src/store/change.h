@@ -62,6 +62,8 @@ struct store_state {
  * wants 409 then); -ENOTDIR when it is a file; -ELOOP or -EXDEV when a link on the way may not be followed or leads
  * outside; -EINVAL when the last part is ".", ".." or, behind a slash, nothing. So it is with every path here. */
 int store_look(struct store_tree *tree, const char *path, struct store_state *state);
+/* The same of the link itself, where the last part is one. */
+int store_look_itself(struct store_tree *tree, const char *path, struct store_state *state);
 
 /* ---- sections (section.c) ---- */
 
@@ -82,6 +84,8 @@ int store_enter(struct store_section *section, struct store_tree *tree, const ch
  * *second_failed tells whose. */
 int store_enter_two(struct store_section *first, struct store_section *second, struct store_tree *tree,
                     const char *first_path, const char *second_path, bool *second_failed);
+/* What stands there by now, a link not followed. 0 also for STORE_NOTHING. */
+int store_look_again(const struct store_section *section, struct store_state *state);
 void store_leave(struct store_section *section);
 void store_leave_two(struct store_section *first, struct store_section *second);
 
@@ -100,48 +104,58 @@ int store_upload_create(struct store_upload **upload, struct store_tree *tree, c
 int store_upload_write(struct store_upload *upload, const struct iovec *vecs, int count);
 uint64_t store_upload_size(const struct store_upload *upload);
 
+/* What a change sets beside the content, before what is new appears and before its state is told. Zeroed: nothing. */
 struct store_commit {
         const struct timespec *modified; /* to be set; NULL: now */
-        bool durable;                    /* also when the tree is not */
-        bool exclusive;                  /* -EEXIST when something stands there */
+        const uint32_t *mode; /* permission bits, likewise; NULL: those of what stands there, or the umask's */
+        bool exact;           /* `modified` as it is, even if it is the time of the file replaced */
+        bool durable;         /* also when the tree is not */
+        bool exclusive;       /* -EEXIST when something stands there */
 };
 
 /* Puts it in place of what stands there (a file, or nothing; -EISDIR a folder; -EACCES a symbolic link, also where
  * the tree follows them, since what it leads to is under another section; -EACCES what is neither), with the
- * properties, locks, permission bits and, where allowed, owner of the file it replaces, and with a modification time
- * that is not that of the file replaced. The section is that of the same path. `state` gets the new state. On an
- * error the old file stands whole. The upload must still be destroyed. */
+ * properties, locks, permission bits and, where allowed, owner of the file it replaces, and (unless `exact`) with a
+ * modification time that is not that of the file replaced. The section is that of the same path. Of the mode only rwx
+ * can be set: -EPERM. `state` gets the new state. On an error the old file stands whole. The upload must still be
+ * destroyed. */
 int store_upload_commit(struct store_upload *upload, struct store_section *section, const struct store_commit *commit,
                         struct store_state *state);
 /* Or writes its bytes into the file that stands there, from `offset` on (holes are zeros); creates it when nothing
- * does. The modification time always moves, so the entity-tag does. -EFBIG past what the file system can; no bytes
- * are changed when there is no room (-ENOSPC). */
-int store_upload_apply(struct store_upload *upload, struct store_section *section, uint64_t offset, bool durable,
-                       struct store_state *state);
+ * does. The modification time always moves, so the entity-tag does: one that is dictated counts as given, unless the
+ * file has it already; then it is a nanosecond later. Mode as store_set_mode() has it; who dictates one may write the
+ * file though its mode forbids it. -EFBIG past what the file
+ * system can; no bytes are changed when there is no room (-ENOSPC), or the mode cannot be set (-EPERM). */
+int store_upload_apply(struct store_upload *upload, struct store_section *section, uint64_t offset,
+                       const struct store_commit *commit, struct store_state *state);
 /* NULL is fine. What was not committed is gone. */
 void store_upload_destroy(struct store_upload *upload);
 
 /* The short forms, for bytes that are in memory: commit with an upload of these bytes; apply. */
 int store_put(struct store_section *section, const void *data, size_t size, const struct store_commit *commit,
               struct store_state *state);
-int store_write(struct store_section *section, const void *data, size_t size, uint64_t offset, bool durable,
-                struct store_state *state);
+int store_write(struct store_section *section, const void *data, size_t size, uint64_t offset,
+                const struct store_commit *commit, struct store_state *state);
 /* Sets the size of the file that stands there (created when nothing does). */
-int store_truncate(struct store_section *section, uint64_t size, bool durable, struct store_state *state);
+int store_truncate(struct store_section *section, uint64_t size, const struct store_commit *commit,
+                   struct store_state *state);
 /* What stands at the section (file or folder) and its name are on disk afterwards. */
 int store_sync(struct store_section *section);
 
 /* ---- names (tree.c) and trees (remove.c, copy.c) ---- */
 
-/* -EEXIST when something stands there. */
-int store_make_folder(struct store_section *section);
+/* -EEXIST when something stands there. Of the mode rwx is set, other bits only where the file system sets them of its
+ * own (set-group-id below a folder that has it), else -EPERM and nothing is made. */
+int store_make_folder(struct store_section *section, const struct store_commit *commit);
 /* POSIX: mode, time. -ENOENT when nothing stands there; never through a symbolic link. Of the mode rwx is set;
  * set-user-id, set-group-id and sticky stay as they are, and asking for one that is not there is -EPERM. */
 int store_set_mode(struct store_section *section, uint32_t mode);
 int store_set_modified(struct store_section *section, const struct timespec *modified);
-/* A symbolic link with that target, which is not looked at (following is bounded by the root); a further name for the
- * file at `existing`. -EEXIST. */
-int store_make_link(struct store_section *section, const char *target);
+/* Both, as far as `commit` has them, and made durable when it says so. */
+int store_set(struct store_section *section, const struct store_commit *commit);
+/* A symbolic link with that target, which is not looked at (following is bounded by the root), with its own time if
+ * `commit` has one; a further name for the file or symbolic link at `existing`. -EEXIST. */
+int store_make_link(struct store_section *section, const char *target, const struct store_commit *commit);
 int store_make_hard_link(struct store_section *section, const char *existing);
 /* The target of a symbolic link; its size, -EINVAL when it is none. */
 ssize_t store_read_link(struct store_section *section, char *out, size_t size);
@@ -162,6 +176,8 @@ struct store_watch {
  * and when it must be left alone, so is all of that, unasked. At most STORE_MAX_DEPTH folders deep: -ELOOP. */
 enum { STORE_MAX_DEPTH = 256 };
 int store_remove(struct store_section *section, struct store_watch *watch);
+/* rmdir(2): a folder that is empty, whatever may be seen of what is in it; else -ENOTEMPTY. -EPERM the root. */
+int store_remove_empty(struct store_section *section);
 
 /* Copies a file, or a folder (`deep`: with all that is in it), with properties, times of files and permission bits,
  * without locks; over a file or folder that stands there when `replace` (-EEXIST otherwise): that is removed first
@@ -179,6 +195,13 @@ int store_copy(struct store_section *from, struct store_section *to, bool deep, 
  * it do not count at their new place, but would again if it was moved back. */
 int store_move(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch,
                bool *created);
+
+/* rename(2), as POSIX has it: in one step over a file or an empty folder, -ENOTEMPTY, -ENOTDIR or -EISDIR over anything
+ * else, -EINVAL into itself; between two names of one file nothing happens, which is a success. `watch->may` is asked
+ * about all that is moved, as by store_move(). To another file system by copy and removal, but not over a folder:
+ * -EXDEV. */
+int store_rename(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch,
+                 bool *created);
 
 /* ---- walking (walk.c) ----
  *
@@ -228,6 +251,9 @@ int store_property_each(int folder, const char *name, int (*each)(void *context,
 
 struct store_property_change {
         struct span space, local, lang, value;
+        /* Not NULL: a plain user.* attribute, its name without "user."; `value` is its bytes, the other three say
+         * nothing. Names that begin with "berth." are ours: -EPERM; too long: -ERANGE; empty: -EINVAL. */
+        const char *attribute;
         bool remove; /* removing what is not there succeeds */
         int error;   /* out: 0, or -errno of this one */
 };
@@ -235,16 +261,14 @@ struct store_property_change {
 enum { STORE_PROPERTY_BYTES = 60 << 10 };
 
 /* All or none (RFC 4918 9.2), in their order; on an error what was done is undone, the failed one has `error`, the
- * result is that error: -ENOSPC, -EDQUOT, -E2BIG, -ERANGE: no room; -EOPNOTSUPP: this file system keeps none. */
+ * result is that error: -ENOSPC, -EDQUOT, -E2BIG: no room; -EOPNOTSUPP: this file system keeps none; -EPERM: a
+ * symbolic link. */
 int store_property_change(struct store_section *section, struct store_property_change *changes, unsigned count);
 
 /* Plain user.* attributes, those that are ours left out; `attribute` without "user.". Its size, -ENODATA, -ERANGE. */
 ssize_t store_attribute_get(int folder, const char *name, const char *attribute, char *room, size_t size);
 int store_attribute_each(int folder, const char *name,
                          int (*each)(void *context, struct span attribute, struct span value), void *context);
-/* A plain user.* attribute, `name` without "user."; names that begin with "berth." are ours: -EPERM. value.data NULL
- * removes. */
-int store_attribute_set(struct store_section *section, const char *name, struct span value);
 
 /* ---- locks (lock.c), RFC 4918 6 and 7 ---- */
 

@@ -357,7 +357,7 @@ static bool lies_in(const char *path, const char *folder)
         return size == 0 || (strncmp(path, folder, size) == 0 && (path[size] == '/' || !path[size]));
 }
 
-static int begin(struct job *job, bool replace, bool *created)
+static int look_at_both(struct job *job, bool replace, bool *created)
 {
         struct store_section *from = job->from, *to = job->to;
         int error = store_state_at(from->folder, from->name, &job->source);
@@ -370,12 +370,26 @@ static int begin(struct job *job, bool replace, bool *created)
                 return error;
         if (job->source.kind == STORE_NOTHING)
                 return -ENOENT;
-        if (lies_in(from->path, to->path) || lies_in(to->path, from->path))
-                return -EINVAL;
         *created = job->target.kind == STORE_NOTHING;
+        return *created || replace ? 0 : -EEXIST;
+}
+
+static bool is_one_file(const struct job *job)
+{
+        return job->source.inode == job->target.inode && job->source.device == job->target.device;
+}
+
+static int begin(struct job *job, bool replace, bool *created)
+{
+        int error = look_at_both(job, true, created);
+
+        if (error)
+                return error;
+        if (lies_in(job->from->path, job->to->path) || lies_in(job->to->path, job->from->path))
+                return -EINVAL;
         if (!*created && !replace)
                 return -EEXIST;
-        return *created ? 0 : store_ask(to, job->watch);
+        return *created ? 0 : store_ask(job->to, job->watch);
 }
 
 int store_copy(struct store_section *from, struct store_section *to, bool deep, bool replace, struct store_watch *watch,
@@ -422,7 +436,7 @@ static int move_by_rename(struct job *job)
         struct store_section *from = job->from;
 
         /* Two names of one file: rename(2) would leave both. */
-        if (job->source.inode == job->target.inode && job->source.device == job->target.device)
+        if (is_one_file(job))
                 return unlinkat(from->folder, from->name, 0) < 0 ? -errno : 0;
         if (job->target.kind != STORE_NOTHING) {
                 job->staging = store_staging(job->to->tree, job->to->folder);
@@ -439,6 +453,18 @@ static void drop_locks(const struct job *job)
                 store_xattr_remove(job->to->folder, job->to->name, STORE_LOCK_ATTRIBUTE);
 }
 
+/* What is in place now stays there; its locks do not, and it is made durable. */
+static int arrived(const struct job *job)
+{
+        int error;
+
+        drop_locks(job);
+        if (!job->durable)
+                return 0;
+        error = store_sync_folder(job->to->folder);
+        return error ? error : store_sync_folder(job->from->folder);
+}
+
 int store_move(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch,
                bool *created)
 {
@@ -451,10 +477,32 @@ int store_move(struct store_section *from, struct store_section *to, bool replac
                 error = move_by_rename(&job);
         if (error == -EXDEV)
                 error = move_by_copy(&job);
+        return error ? error : arrived(&job);
+}
+
+/* The kernel judges what may take whose place, in the moment in which it does. */
+static int rename_over(const struct job *job)
+{
+        if (renameat(job->from->folder, job->from->name, job->to->folder, job->to->name) == 0)
+                return 0;
+        return errno == EEXIST ? -ENOTEMPTY : -errno; /* POSIX allows both words for it */
+}
+
+int store_rename(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch,
+                 bool *created)
+{
+        struct job job = { .from = from, .to = to, .watch = watch };
+        int error = look_at_both(&job, replace, created);
+
         if (error)
                 return error;
-        drop_locks(&job);
-        if (job.durable)
-                error = store_sync_folder(to->folder);
-        return !error && job.durable ? store_sync_folder(from->folder) : error;
+        if (is_one_file(&job))
+                return 0;
+        error = store_ask(from, watch);
+        if (!error)
+                error = *created && !replace ? store_rename_new(from->folder, from->name, to->folder, to->name)
+                                             : rename_over(&job);
+        if (error == -EXDEV && job.target.kind != STORE_IS_FOLDER && !lies_in(to->path, from->path))
+                error = job.source.kind == STORE_IS_FOLDER && !*created ? -ENOTDIR : move_by_copy(&job);
+        return error ? error : arrived(&job);
 }

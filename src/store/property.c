@@ -111,6 +111,21 @@ static bool is_ours(const char *attribute)
         return strncmp(attribute, "berth.", 6) == 0;
 }
 
+/* Of a plain attribute. */
+static int full_name(char full[XATTR_NAME_MAX + 1], const char *attribute)
+{
+        struct text text = text_in(full, XATTR_NAME_MAX + 1);
+
+        if (!attribute[0])
+                return -EINVAL;
+        if (is_ours(attribute))
+                return -EPERM;
+        text_put(&text, SPAN("user."));
+        text_put(&text, span_of(attribute));
+        text_char(&text, '\0');
+        return text.overflow ? -ERANGE : 0;
+}
+
 static int each_attribute(void *context, const char *attribute)
 {
         struct reading *reading = context;
@@ -145,11 +160,20 @@ int store_attribute_each(int folder, const char *name,
         return result;
 }
 
+ssize_t store_attribute_get(int folder, const char *name, const char *attribute, char *room, size_t size)
+{
+        char full[XATTR_NAME_MAX + 1];
+
+        if (full_name(full, attribute))
+                return -ENODATA;
+        return read_attribute(folder, name, full, room, size);
+}
+
 /* ---- changing ---- */
 
 /* What an attribute was before. */
 struct before {
-        char attribute[ATTRIBUTE_BYTES];
+        char attribute[XATTR_NAME_MAX + 1];
         char *value; /* NULL: it was not there */
         size_t size;
 };
@@ -207,6 +231,14 @@ static int compose(const struct store_property_change *change, char *room, size_
         return text.overflow ? -E2BIG : 0;
 }
 
+static int name_changed(struct before *before, const struct store_property_change *change)
+{
+        if (change->attribute)
+                return full_name(before->attribute, change->attribute);
+        name_attribute(before->attribute, change->space, change->local);
+        return 0;
+}
+
 /* `room` holds XATTR_SIZE_MAX. */
 static int make_change(struct store_section *section, const struct store_property_change *change, struct before *before,
                        char *room)
@@ -214,12 +246,16 @@ static int make_change(struct store_section *section, const struct store_propert
         size_t size;
         int error;
 
-        name_attribute(before->attribute, change->space, change->local);
-        error = remember(section, before, room);
+        error = name_changed(before, change);
+        if (!error)
+                error = remember(section, before, room);
         if (error)
                 return error;
         if (change->remove)
                 return remove_attribute(section, before->attribute);
+        if (change->attribute)
+                return store_xattr_set(section->folder, section->name, before->attribute, change->value.data,
+                                       change->value.size, 0);
         error = compose(change, room, &size);
         return error ? error : store_xattr_set(section->folder, section->name, before->attribute, room, size, 0);
 }
@@ -252,44 +288,5 @@ int store_property_change(struct store_section *section, struct store_property_c
                 free(befores[i].value);
         free(befores);
         free(room);
-        return error ? error : store_settle(section);
-}
-
-/* ---- plain attributes ---- */
-
-static int full_name(char full[XATTR_NAME_MAX + 1], const char *attribute)
-{
-        struct text text = text_in(full, XATTR_NAME_MAX + 1);
-
-        if (!attribute[0])
-                return -EINVAL;
-        if (is_ours(attribute))
-                return -EPERM;
-        text_put(&text, SPAN("user."));
-        text_put(&text, span_of(attribute));
-        text_char(&text, '\0');
-        return text.overflow ? -ERANGE : 0;
-}
-
-ssize_t store_attribute_get(int folder, const char *name, const char *attribute, char *room, size_t size)
-{
-        char full[XATTR_NAME_MAX + 1];
-
-        if (full_name(full, attribute))
-                return -ENODATA;
-        return read_attribute(folder, name, full, room, size);
-}
-
-int store_attribute_set(struct store_section *section, const char *name, struct span value)
-{
-        char full[XATTR_NAME_MAX + 1];
-        int error = full_name(full, name);
-
-        if (error)
-                return error;
-        if (value.data)
-                error = store_xattr_set(section->folder, section->name, full, value.data, value.size, 0);
-        else
-                error = remove_attribute(section, full);
         return error ? error : store_settle(section);
 }

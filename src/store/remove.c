@@ -121,6 +121,15 @@ int store_remove(struct store_section *section, struct store_watch *watch)
         return error;
 }
 
+int store_remove_empty(struct store_section *section)
+{
+        if (!section->name[0])
+                return -EPERM;
+        if (unlinkat(section->folder, section->name, AT_REMOVEDIR) < 0)
+                return errno == EEXIST ? -ENOTEMPTY : -errno; /* POSIX allows both words for it */
+        return section->tree->durable ? store_sync_folder(section->folder) : 0;
+}
+
 /* ---- asking before a whole is replaced or moved ---- */
 
 static int ask_all(struct store_descent *descent, struct store_watch *watch)

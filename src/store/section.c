@@ -150,6 +150,11 @@ int store_enter(struct store_section *section, struct store_tree *tree, const ch
         return error;
 }
 
+int store_look_again(const struct store_section *section, struct store_state *state)
+{
+        return store_state_at(section->folder, section->name, state);
+}
+
 void store_leave(struct store_section *section)
 {
         let_go(section);

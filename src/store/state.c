@@ -111,7 +111,7 @@ int store_state_followed(const struct store_tree *tree, int folder, const char *
         return error;
 }
 
-int store_look(struct store_tree *tree, const char *path, struct store_state *state)
+static int look(struct store_tree *tree, const char *path, bool follow, struct store_state *state)
 {
         const char *name;
         int folder = store_open_above(tree, path, O_PATH, &name);
@@ -119,9 +119,19 @@ int store_look(struct store_tree *tree, const char *path, struct store_state *st
 
         if (folder < 0)
                 return folder;
-        error = store_state_followed(tree, folder, name, path, state);
+        error = follow ? store_state_followed(tree, folder, name, path, state) : store_state_at(folder, name, state);
         close(folder);
         return error;
+}
+
+int store_look(struct store_tree *tree, const char *path, struct store_state *state)
+{
+        return look(tree, path, true, state);
+}
+
+int store_look_itself(struct store_tree *tree, const char *path, struct store_state *state)
+{
+        return look(tree, path, false, state);
 }
 
 /* ---- times ---- */

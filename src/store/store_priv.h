@@ -75,6 +75,12 @@ int store_sync_folder(int folder);
 /* When the tree is durable: what stands at the section is on disk. */
 int store_settle(struct store_section *section);
 
+/* ---- tree.c ---- */
+
+/* Permission bits as they may be set where there are `present` ones: bits beyond rwx can give others the rights of whom
+ * the server runs as, so those that are there stay, none is set. -EPERM: `wanted` has one that is not there. */
+int store_mode(uint32_t wanted, uint32_t present, uint32_t *mode);
+
 /* ---- section.c ---- */
 
 /* flock(2), waited for `busy_ms` at most: 0, -EBUSY, or -errno where there are no such locks. */

@@ -323,20 +323,36 @@ static bool is_younger(int file, const struct store_state *old)
                 (now.st_mtim.tv_sec == old->modified.tv_sec && now.st_mtim.tv_nsec > old->modified.tv_nsec));
 }
 
+/* So that it is not the time of what stands there. */
+static void move_time(struct timespec *time, const struct store_state *old)
+{
+        if (store_same_time(time, &old->modified))
+                time->tv_nsec += time->tv_nsec == 999999999 ? -1 : 1;
+}
+
 /* Of two uploads the later one in place is the younger. */
-static int stamp(int file, const struct timespec *wanted, const struct store_state *old)
+static int stamp(int file, const struct store_commit *commit, const struct store_state *old)
 {
         struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 
-        if (!wanted && is_younger(file, old))
+        if (!commit->modified && is_younger(file, old))
                 return 0;
-        if (wanted)
-                times[1] = *wanted;
+        if (commit->modified)
+                times[1] = *commit->modified;
         else
                 clock_gettime(CLOCK_REALTIME, &times[1]);
-        if (old->kind != STORE_NOTHING && store_same_time(&times[1], &old->modified))
-                times[1].tv_nsec += times[1].tv_nsec == 999999999 ? -1 : 1;
+        if (old->kind != STORE_NOTHING && !(commit->modified && commit->exact))
+                move_time(&times[1], old);
         return futimens(file, times) < 0 ? -errno : 0;
+}
+
+/* Of a file that nobody has seen yet, so it is its owner's alone to say. */
+static int set_new_mode(int file, const struct store_commit *commit)
+{
+        uint32_t mode;
+        int error = store_mode(*commit->mode, 0, &mode);
+
+        return error ? error : fchmod(file, mode) < 0 ? -errno : 0;
 }
 
 static int may_be_written(const struct store_section *section, const struct store_state *old)
@@ -353,8 +369,10 @@ static int commit_once(struct store_upload *upload, struct store_section *sectio
 
         if (!error && old->kind != STORE_NOTHING)
                 error = commit->exclusive ? -EEXIST : take_over(upload, section->folder, section->name, old);
+        if (!error && commit->mode)
+                error = set_new_mode(upload->file, commit);
         if (!error)
-                error = stamp(upload->file, commit->modified, old);
+                error = stamp(upload->file, commit, old);
         if (!error && durable)
                 error = fsync(upload->file) < 0 ? -errno : 0;
         if (error)
@@ -406,15 +424,16 @@ static int make_change(int file, const struct change *change)
 }
 
 /* Where nothing stands the whole appears at once, as with an upload. */
-static int change_new(struct store_section *section, const struct change *change, bool durable,
+static int change_new(struct store_section *section, const struct change *change, const struct store_commit *wanted,
                       struct store_state *state)
 {
-        struct store_commit commit = { .durable = durable, .exclusive = true };
+        struct store_commit commit = *wanted;
         struct store_upload upload;
         int error = store_upload_in(&upload, section->tree, section->folder);
 
         if (error)
                 return error;
+        commit.exclusive = true;
         error = make_change(upload.file, change);
         if (!error)
                 error = store_upload_commit(&upload, section, &commit, state);
@@ -432,38 +451,84 @@ static void undo_reserve(int file, const struct store_state *old)
         (void)ignored;
 }
 
-static int change_in_place(int file, const struct change *change, const struct store_state *old)
+static int set_old_mode(int file, const struct store_commit *commit, const struct store_state *old)
 {
-        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, store_time_after(&old->modified) };
+        uint32_t mode;
+        int error = commit->mode ? store_mode(*commit->mode, old->mode, &mode) : 0;
+
+        if (error || !commit->mode || mode == old->mode)
+                return error;
+        return fchmod(file, mode) < 0 ? -errno : 0;
+}
+
+/* Room and mode come first: what cannot be had must leave the content as it is. */
+static int change_in_place(int file, const struct change *change, const struct store_commit *commit,
+                           const struct store_state *old)
+{
+        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
         int error = change->truncate ? 0 : reserve(file, change->offset, change->size);
 
+        if (!error)
+                error = set_old_mode(file, commit, old);
         if (error) {
                 undo_reserve(file, old);
                 return error;
         }
         error = make_change(file, change);
+        times[1] = commit->modified ? *commit->modified : store_time_after(&old->modified);
+        move_time(&times[1], old);
         /* Also after an error: some of it may have been written. */
         return futimens(file, times) < 0 && !error ? -errno : error;
 }
 
-static int change_old(struct store_section *section, const struct change *change, bool durable,
-                      struct store_state *state)
+static int open_old(const struct store_section *section)
 {
-        struct store_state old;
-        int file = openat(section->folder, section->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        int error;
+        int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+        int file = openat(section->folder, section->name, O_RDWR | flags);
 
         if (file < 0 && errno == EACCES)
-                file = openat(section->folder, section->name,
-                              O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+                file = openat(section->folder, section->name, O_WRONLY | flags);
         if (file < 0)
                 return errno == ELOOP ? -EACCES : -errno;
+        return file;
+}
+
+static int set_mode(const struct store_section *section, uint32_t mode)
+{
+        return fchmodat(section->folder, section->name, mode, AT_SYMLINK_NOFOLLOW) < 0 ? -EACCES : 0;
+}
+
+/* Who may dictate the mode of a file may write it, too: so goes on who opened it before its mode forbade that, as git
+ * does with what it makes. For that moment it lends itself the right. */
+static int open_against_mode(const struct store_section *section, uint32_t mode)
+{
+        int error = set_mode(section, mode | 0200);
+        int file = error ? error : open_old(section);
+
+        if (!error && file < 0)
+                set_mode(section, mode);
+        return file;
+}
+
+static int change_old(struct store_section *section, const struct change *change, const struct store_commit *commit,
+                      const struct store_state *seen, struct store_state *state)
+{
+        struct store_state old;
+        int file = open_old(section), error;
+        bool lent = file == -EACCES && commit->mode && seen->kind == STORE_IS_FILE;
+
+        if (lent)
+                file = open_against_mode(section, seen->mode);
+        if (file < 0)
+                return file;
         error = store_state_of(file, &old);
         if (!error)
                 error = may_be_written(section, &old);
         if (!error)
-                error = change_in_place(file, change, &old);
-        if (!error && (durable || section->tree->durable))
+                error = change_in_place(file, change, commit, &old);
+        if (error && lent)
+                set_mode(section, seen->mode);
+        if (!error && (commit->durable || section->tree->durable))
                 error = fsync(file) < 0 ? -errno : 0;
         if (!error)
                 error = store_state_of(file, state);
@@ -471,7 +536,7 @@ static int change_old(struct store_section *section, const struct change *change
         return error;
 }
 
-static int change_file(struct store_section *section, const struct change *change, bool durable,
+static int change_file(struct store_section *section, const struct change *change, const struct store_commit *commit,
                        struct store_state *state)
 {
         struct store_state old;
@@ -486,11 +551,11 @@ static int change_file(struct store_section *section, const struct change *chang
                 if (error)
                         return error;
                 if (old.kind != STORE_NOTHING) {
-                        error = change_old(section, change, durable, state);
+                        error = change_old(section, change, commit, &old, state);
                         if (error != -ENOENT)
                                 return error;
                 } else {
-                        error = change_new(section, change, durable, state);
+                        error = change_new(section, change, commit, state);
                         if (error != -EEXIST)
                                 return error;
                 }
@@ -498,27 +563,28 @@ static int change_file(struct store_section *section, const struct change *chang
         return error;
 }
 
-int store_upload_apply(struct store_upload *upload, struct store_section *section, uint64_t offset, bool durable,
-                       struct store_state *state)
+int store_upload_apply(struct store_upload *upload, struct store_section *section, uint64_t offset,
+                       const struct store_commit *commit, struct store_state *state)
 {
         struct change change = { .upload = upload, .offset = offset, .size = upload->size };
 
-        return change_file(section, &change, durable, state);
+        return change_file(section, &change, commit, state);
 }
 
-int store_write(struct store_section *section, const void *data, size_t size, uint64_t offset, bool durable,
-                struct store_state *state)
+int store_write(struct store_section *section, const void *data, size_t size, uint64_t offset,
+                const struct store_commit *commit, struct store_state *state)
 {
         struct change change = { .data = size ? data : "", .offset = offset, .size = size };
 
-        return change_file(section, &change, durable, state);
+        return change_file(section, &change, commit, state);
 }
 
-int store_truncate(struct store_section *section, uint64_t size, bool durable, struct store_state *state)
+int store_truncate(struct store_section *section, uint64_t size, const struct store_commit *commit,
+                   struct store_state *state)
 {
         struct change change = { .truncate = true, .size = size };
 
-        return change_file(section, &change, durable, state);
+        return change_file(section, &change, commit, state);
 }
 
 int store_put(struct store_section *section, const void *data, size_t size, const struct store_commit *commit,

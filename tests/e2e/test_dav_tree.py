@@ -66,7 +66,7 @@ def test_delete(forest):
     assert forest.ask('DELETE', 'source/a').status == 404
     assert forest.ask('DELETE', 'none/a').status == 404
     assert bare(forest.ask('DELETE', 'source/empty'), 204)
-    assert forest.ask('DELETE', 'source', 'Depth: 0').status == 400
+    assert forest.ask('DELETE', 'source', 'Depth: 0').status == 409
     assert forest.ask('DELETE', 'source', 'Depth: 1').status == 400
     assert forest.names('source') == ['b ü %', 'deep']
     assert bare(forest.ask('DELETE', 'source/', 'Depth: infinity'), 204)

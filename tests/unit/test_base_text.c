@@ -212,6 +212,21 @@ static void hex_digits_have_either_case(void **state)
                 assert_int_equal(hex_digit(*c), -1);
 }
 
+static void base64_is_written_as_it_is_read(void **state)
+{
+        static const char *const pairs[][2] = {
+                { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "\xfb\xff\xbf", "+/+/" },
+        };
+        (void)state;
+        for (size_t i = 0; i < array_count(pairs); i++) {
+                char out[8];
+                struct text text = text_in(out, sizeof(out));
+                base64_put(&text, span_of(pairs[i][0]));
+                assert_int_equal(text.used, strlen(pairs[i][1]));
+                assert_memory_equal(out, pairs[i][1], text.used);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -231,6 +246,7 @@ int main(void)
                 cmocka_unit_test(base64_takes_nothing_else),
                 cmocka_unit_test(base64_keeps_within_its_room),
                 cmocka_unit_test(hex_digits_have_either_case),
+                cmocka_unit_test(base64_is_written_as_it_is_read),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

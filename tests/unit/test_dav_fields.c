@@ -256,6 +256,79 @@ static void malformed_destinations_are_400(void **state)
         }
 }
 
+/* ---- of the mount ---- */
+
+static void a_mode_is_octal(void **state)
+{
+        static const char *const bad[] = {
+                "", "8", "0o644", "-1", "+644", "10000", "77777777777", "644 ", "rw-r--r--"
+        };
+        uint32_t mode;
+        (void)state;
+
+        assert_true(dav_parse_mode(&mode, SPAN("0644")));
+        assert_int_equal(mode, 0644);
+        assert_true(dav_parse_mode(&mode, SPAN("7777")));
+        assert_int_equal(mode, 07777);
+        assert_true(dav_parse_mode(&mode, SPAN("0000644")));
+        assert_int_equal(mode, 0644);
+        assert_true(dav_parse_mode(&mode, SPAN("0")));
+        assert_int_equal(mode, 0);
+        for (size_t i = 0; i < array_count(bad); i++) {
+                if (dav_parse_mode(&mode, span_of(bad[i])))
+                        fail_msg("%s", bad[i]);
+        }
+}
+
+static void a_time_is_seconds_with_nine_decimals(void **state)
+{
+        static const char *const bad[] = { "",    ".5",  "-",     "-0",  "-0.5",          "1.0000000000",
+                                           "1 ",  "1.x", "+1",    "1,5", "1000000000000", "99999999999999999999",
+                                           "0x1", "1e3", "1.5.5", "--1" };
+        static const struct {
+                const char *text;
+                struct timespec time;
+        } good[] = { { "0", { 0, 0 } },
+                     { "1700000000.123456789", { 1700000000, 123456789 } },
+                     { "1.5", { 1, 500000000 } },
+                     { "7.", { 7, 0 } },
+                     { "-1.5", { -1, 500000000 } },
+                     { "999999999999.000000001", { 999999999999, 1 } } };
+        struct timespec time;
+        (void)state;
+
+        for (size_t i = 0; i < array_count(bad); i++) {
+                if (dav_parse_time(&time, span_of(bad[i])))
+                        fail_msg("%s", bad[i]);
+        }
+        for (size_t i = 0; i < array_count(good); i++) {
+                if (!dav_parse_time(&time, span_of(good[i].text)))
+                        fail_msg("%s", good[i].text);
+                assert_int_equal(time.tv_sec, good[i].time.tv_sec);
+                assert_int_equal(time.tv_nsec, good[i].time.tv_nsec);
+        }
+}
+
+static void modes_and_times_are_written_as_they_are_read(void **state)
+{
+        static const struct timespec times[] = { { 0, 0 }, { 1, 5 }, { -1, 999999999 }, { 1700000000, 120000000 } };
+        struct timespec again;
+        char room[64];
+        (void)state;
+
+        for (size_t i = 0; i < array_count(times); i++) {
+                struct text text = text_in(room, sizeof(room));
+                dav_put_time(&text, &times[i]);
+                assert_true(dav_parse_time(&again, (struct span){ room, text.used }));
+                assert_int_equal(again.tv_sec, times[i].tv_sec);
+                assert_int_equal(again.tv_nsec, times[i].tv_nsec);
+        }
+        struct text text = text_in(room, sizeof(room));
+        dav_put_mode(&text, 07 | 0100000);
+        dav_put_mode(&text, 04755);
+        assert_span_((struct span){ room, text.used }, SPAN("00074755"), __FILE__, __LINE__);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -270,6 +343,9 @@ int main(void)
                 cmocka_unit_test_teardown(the_same_server_is_known_by_any_spelling, free_field),
                 cmocka_unit_test_teardown(another_server_is_502_when_strict, free_field),
                 cmocka_unit_test_teardown(malformed_destinations_are_400, free_field),
+                cmocka_unit_test(a_mode_is_octal),
+                cmocka_unit_test(a_time_is_seconds_with_nine_decimals),
+                cmocka_unit_test(modes_and_times_are_written_as_they_are_read),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

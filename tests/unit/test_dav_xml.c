@@ -341,6 +341,41 @@ static void supported_locks_are_exclusive_and_shared(void **state)
         assert_non_null(strstr(room, "<D:lockscope><D:shared/>"));
 }
 
+static void an_attribute_has_one_name_in_hex(void **state)
+{
+        static const char *const bad[] = { "", "x", "x0", "y61", "X61", "x6A", "x6a6", "x00", "x6100", "x6g", "61" };
+        char name[DAV_ATTRIBUTE_BYTES], longest[2 * DAV_ATTRIBUTE_BYTES + 2];
+        (void)state;
+
+        assert_true(dav_parse_attribute(name, SPAN("x6d696d652e74797065")));
+        assert_string_equal(name, "mime.type");
+        assert_true(dav_parse_attribute(name, SPAN("xff0a")));
+        assert_string_equal(name, "\xff\n");
+        struct text text = empty();
+        dav_put_attribute_name(&text, SPAN("\xff\n"));
+        assert_int_equal(text.used, 5);
+        assert_memory_equal(room, "xff0a", 5);
+        for (size_t i = 0; i < array_count(bad); i++) {
+                if (dav_parse_attribute(name, span_of(bad[i])))
+                        fail_msg("%s", bad[i]);
+        }
+        memset(longest, '6', sizeof(longest));
+        longest[0] = 'x';
+        assert_true(dav_parse_attribute(name, (struct span){ longest, 501 }));
+        assert_int_equal(strlen(name), 250);
+        assert_false(dav_parse_attribute(name, (struct span){ longest, 503 }));
+}
+
+static void what_xml_can_hold_is_text(void **state)
+{
+        (void)state;
+        assert_true(dav_is_text(SPAN("")));
+        assert_true(dav_is_text(SPAN("a <&> \xc3\xa4\t\r\n")));
+        assert_false(dav_is_text(SPAN("a\xff")));
+        assert_false(dav_is_text(SPAN("a\x01")));
+        assert_false(dav_is_text(SPAN("a\xef\xbf\xbf")));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -361,6 +396,8 @@ int main(void)
                 cmocka_unit_test(an_active_lock_tells_all_of_it),
                 cmocka_unit_test(a_shared_lock_without_owner_or_end),
                 cmocka_unit_test(supported_locks_are_exclusive_and_shared),
+                cmocka_unit_test(an_attribute_has_one_name_in_hex),
+                cmocka_unit_test(what_xml_can_hold_is_text),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

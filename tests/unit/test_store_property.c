@@ -247,13 +247,9 @@ static void what_is_not_there_or_a_link_has_none(void **test)
 
 static int set_plain(struct shop *shop, const char *path, const char *attribute, struct span value)
 {
-        struct store_section section;
-        int error;
+        struct store_property_change one = { .attribute = attribute, .value = value, .remove = !value.data };
 
-        enter(shop, &section, path);
-        error = store_attribute_set(&section, attribute, value);
-        store_leave(&section);
-        return error;
+        return change(shop, path, &one, 1);
 }
 
 static int tell_attribute(void *context, struct span attribute, struct span value)
@@ -300,6 +296,24 @@ static void our_own_attributes_are_out_of_reach(void **test)
         assert_int_equal(store_attribute_get(shop->folder.fd, "file", "berth.lock", room, sizeof(room)), -ENODATA);
 }
 
+static void attributes_and_properties_change_together_or_not(void **test)
+{
+        struct shop *shop = *test;
+        struct store_property_change changes[3] = { { .attribute = "colour", .value = SPAN("green") },
+                                                    setting("a", "1"),
+                                                    { .attribute = "berth.lock", .value = SPAN("x") } };
+
+        must_put(shop, "file", "x");
+        set_attribute(shop, "file", "user.colour", "blue");
+        assert_int_equal(change(shop, "file", changes, 3), -EPERM);
+        assert_int_equal(changes[2].error, -EPERM);
+        assert_string_equal(attribute_of(shop, "file", "user.colour"), "blue");
+        assert_string_equal(value_of(shop, "file", "a"), "");
+        assert_int_equal(change(shop, "file", changes, 2), 0);
+        assert_string_equal(attribute_of(shop, "file", "user.colour"), "green");
+        assert_string_equal(value_of(shop, "file", "a"), "1");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -314,6 +328,7 @@ int main(void)
                 shop_test(what_is_not_there_or_a_link_has_none),
                 shop_test(plain_attributes_are_set_told_and_removed),
                 shop_test(our_own_attributes_are_out_of_reach),
+                shop_test(attributes_and_properties_change_together_or_not),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

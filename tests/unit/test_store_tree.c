@@ -3,6 +3,8 @@
 
 #include <stdatomic.h>
 
+static const struct store_commit plain = { 0 };
+
 /* ---- who watches ---- */
 
 struct noting {
@@ -121,12 +123,12 @@ static void a_folder_is_made_once(void **test)
 {
         struct shop *shop = *test;
 
-        assert_int_equal(at(store_make_folder(&section), "a"), 0);
-        assert_int_equal(at(store_make_folder(&section), "a"), -EEXIST);
-        assert_int_equal(at(store_make_folder(&section), ""), -EEXIST);
+        assert_int_equal(at(store_make_folder(&section, &plain), "a"), 0);
+        assert_int_equal(at(store_make_folder(&section, &plain), "a"), -EEXIST);
+        assert_int_equal(at(store_make_folder(&section, &plain), ""), -EEXIST);
         assert_int_equal(state_of(shop, "a").kind, STORE_IS_FOLDER);
         shop->tree->durable = true;
-        assert_int_equal(at(store_make_folder(&section), "b"), 0);
+        assert_int_equal(at(store_make_folder(&section, &plain), "b"), 0);
 }
 
 static void mode_and_time_are_set(void **test)
@@ -168,8 +170,8 @@ static void a_link_is_itself(void **test)
         char target[100];
 
         must_put(shop, "file", "x");
-        assert_int_equal(at(store_make_link(&section, "file"), "link"), 0);
-        assert_int_equal(at(store_make_link(&section, "file"), "link"), -EEXIST);
+        assert_int_equal(at(store_make_link(&section, "file", &plain), "link"), 0);
+        assert_int_equal(at(store_make_link(&section, "file", &plain), "link"), -EEXIST);
         assert_int_equal(at(store_read_link(&section, target, sizeof(target)), "link"), 4);
         assert_memory_equal(target, "file", 4);
         assert_int_equal(at(store_read_link(&section, target, sizeof(target)), "file"), -EINVAL);
@@ -654,8 +656,8 @@ static void too_large(struct shop *shop)
                 _exit(CHILD_SKIPPED);
         fill(shop, "a");
         child_ensure(store_enter(&section, shop->tree, "a/large") == 0);
-        child_ensure(store_truncate(&section, 1 << 20, false, &state) == 0);
-        child_ensure(store_write(&section, (char[1 << 20]){ 1 }, 1 << 20, 0, false, &state) == 0);
+        child_ensure(store_truncate(&section, 1 << 20, &plain, &state) == 0);
+        child_ensure(store_write(&section, (char[1 << 20]){ 1 }, 1 << 20, 0, &plain, &state) == 0);
         store_leave(&section);
         make_folder(shop, "mount/b");
         child_ensure(put(shop, "mount/b/file", "old") == 0);
@@ -767,6 +769,87 @@ static void what_is_not_permitted_is_told(void **test)
         assert_int_equal(store_tree_clean(shop->tree), 1); /* the child has not destroyed its tree */
 }
 
+static void what_is_made_has_its_mode_and_time(void **test)
+{
+        struct shop *shop = *test;
+        struct timespec time = { 1000000000, 5 };
+        uint32_t mode = 0750, forbidden = 01777;
+        struct store_commit both = { .modified = &time, .mode = &mode, .durable = true }, bad = { .mode = &forbidden };
+        struct store_state state;
+
+        assert_int_equal(at(store_make_folder(&section, &bad), "a"), -EPERM);
+        assert_int_equal(state_of(shop, "a").kind, STORE_NOTHING);
+        assert_int_equal(at(store_make_folder(&section, &both), "a"), 0);
+        state = state_of(shop, "a");
+        assert_int_equal(state.mode, 0750);
+        assert_true(store_same_time(&state.modified, &time));
+        mode = 0700;
+        assert_int_equal(at(store_set(&section, &both), "a"), 0);
+        assert_int_equal(state_of(shop, "a").mode, 0700);
+        both.mode = NULL;
+        assert_int_equal(at(store_make_link(&section, "a", &both), "link"), 0);
+        assert_int_equal(store_look_itself(shop->tree, "link", &state), 0);
+        assert_true(state.kind == STORE_IS_LINK && store_same_time(&state.modified, &time));
+}
+
+static void only_an_empty_folder_is_removed_as_empty(void **test)
+{
+        struct shop *shop = *test;
+
+        make_folder(shop, "a");
+        must_put(shop, "a/.file", "x");
+        assert_int_equal(at(store_remove_empty(&section), "a"), -ENOTEMPTY);
+        expect_content(shop, "a/.file", "x");
+        assert_int_equal(at(store_remove_empty(&section), "a/.file"), -ENOTDIR);
+        assert_int_equal(at(store_remove_empty(&section), ""), -EPERM);
+        assert_int_equal(take_away(shop, "a/.file", NULL), 0);
+        assert_int_equal(at(store_remove_empty(&section), "a"), 0);
+        assert_int_equal(state_of(shop, "a").kind, STORE_NOTHING);
+}
+
+static int rename_to(struct shop *shop, const char *from, const char *to, bool replace, bool *created)
+{
+        struct store_section source, target;
+        bool second_failed;
+        int error;
+
+        assert_int_equal(store_enter_two(&source, &target, shop->tree, from, to, &second_failed), 0);
+        error = store_rename(&source, &target, replace, NULL, created);
+        store_leave_two(&source, &target);
+        return error;
+}
+
+static void a_rename_replaces_as_posix_has_it(void **test)
+{
+        struct shop *shop = *test;
+        bool created;
+
+        must_put(shop, "file", "file");
+        must_put(shop, "other", "other");
+        make_folder(shop, "full");
+        must_put(shop, "full/file", "x");
+        make_folder(shop, "empty");
+        assert_int_equal(rename_to(shop, "empty", "full", true, &created), -ENOTEMPTY);
+        assert_int_equal(rename_to(shop, "full/file", "full", true, &created), -ENOTEMPTY);
+        assert_int_equal(rename_to(shop, "file", "full", true, &created), -EISDIR);
+        assert_int_equal(rename_to(shop, "full", "file", true, &created), -ENOTDIR);
+        assert_int_equal(rename_to(shop, "full", "full/within", true, &created), -EINVAL);
+        assert_int_equal(rename_to(shop, "full", "empty", false, &created), -EEXIST);
+        assert_int_equal(rename_to(shop, "none", "file", true, &created), -ENOENT);
+        assert_int_equal(rename_to(shop, "full", "empty", true, &created), 0);
+        assert_false(created);
+        expect_content(shop, "empty/file", "x");
+        assert_int_equal(rename_to(shop, "file", "other", true, &created), 0);
+        assert_false(created);
+        expect_content(shop, "other", "file");
+        assert_int_equal(rename_to(shop, "other", "new", false, &created), 0);
+        assert_true(created);
+        assert_int_equal(linkat(shop->folder.fd, "new", shop->folder.fd, "twin", 0), 0);
+        assert_int_equal(rename_to(shop, "new", "twin", true, &created), 0);
+        expect_content(shop, "new", "file");
+        expect_content(shop, "twin", "file");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -798,6 +881,9 @@ int main(void)
                 shop_test(without_room_both_stay_as_they_are),
                 shop_test(a_killed_copy_leaves_the_old_tree_or_the_new),
                 shop_test(what_is_not_permitted_is_told),
+                shop_test(what_is_made_has_its_mode_and_time),
+                shop_test(only_an_empty_folder_is_removed_as_empty),
+                shop_test(a_rename_replaces_as_posix_has_it),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ static int write_at(struct shop *shop, const char *path, const char *text, uint6
         int error;
 
         enter(shop, &section, path);
-        error = store_write(&section, text, strlen(text), offset, false, &state);
+        error = store_write(&section, text, strlen(text), offset, &plain, &state);
         store_leave(&section);
         return error;
 }
@@ -44,7 +44,7 @@ static int truncate_to(struct shop *shop, const char *path, uint64_t size)
         int error;
 
         enter(shop, &section, path);
-        error = store_truncate(&section, size, false, &state);
+        error = store_truncate(&section, size, &plain, &state);
         store_leave(&section);
         if (!error)
                 assert_int_equal(state.size, size);
@@ -465,10 +465,10 @@ static void a_large_upload_is_applied_at_its_offset(void **test)
         assert_int_equal(store_upload_create(&upload, shop->tree, "file", SIZE), 0);
         assert_int_equal(store_upload_write(upload, &vec, 1), 0);
         enter(shop, &section, "file");
-        assert_int_equal(store_upload_apply(upload, &section, 4, true, &state), 0);
+        assert_int_equal(store_upload_apply(upload, &section, 4, &(struct store_commit){ .durable = true }, &state), 0);
         store_leave(&section);
         enter(shop, &section, "other");
-        assert_int_equal(store_upload_apply(upload, &section, 0, false, &state), 0);
+        assert_int_equal(store_upload_apply(upload, &section, 0, &plain, &state), 0);
         store_leave(&section);
         store_upload_destroy(upload);
         assert_int_equal(state.size, SIZE);
@@ -533,12 +533,12 @@ static void fill_up(struct shop *shop)
         store_upload_destroy(upload);
         child_ensure(store_enter(&section, shop->tree, "small/file") == 0);
         child_ensure(store_put(&section, much, 2 << 20, &plain, &after) == -ENOSPC);
-        child_ensure(store_write(&section, much, 2 << 20, 1, false, &after) == -ENOSPC);
+        child_ensure(store_write(&section, much, 2 << 20, 1, &plain, &after) == -ENOSPC);
         store_leave(&section);
         after = state_of(shop, "small/file");
         child_ensure(strcmp(before.etag, after.etag) == 0 && after.size == 3);
         child_ensure(store_enter(&section, shop->tree, "small/new") == 0);
-        child_ensure(store_write(&section, much, 2 << 20, 1, false, &after) == -ENOSPC);
+        child_ensure(store_write(&section, much, 2 << 20, 1, &plain, &after) == -ENOSPC);
         store_leave(&section);
         child_ensure(!is_there(shop, "small/new"));
         child_ensure(put(shop, "small/file", "still room") == 0);
@@ -716,6 +716,74 @@ static void a_killed_server_leaves_whole_files_and_its_rest_is_cleaned(void **te
         assert_true(is_there(shop, "file"));
 }
 
+static void write_against_mode(struct shop *shop)
+{
+        uint32_t mode = 0444, forbidden = 04444;
+        struct store_commit dictating = { .mode = &mode }, bad = { .mode = &forbidden };
+        struct store_section section;
+        struct store_state state;
+
+        if (geteuid() == 0 && (setegid(65534) < 0 || seteuid(65534) < 0))
+                _exit(CHILD_SKIPPED);
+        enter(shop, &section, "file");
+        child_ensure(store_write(&section, "y", 1, 0, &plain, &state) == -EACCES);
+        child_ensure(store_write(&section, "y", 1, 0, &bad, &state) == -EPERM);
+        child_ensure(store_look_again(&section, &state) == 0 && state.mode == 0400);
+        child_ensure(store_write(&section, "y", 1, 0, &dictating, &state) == 0 && state.mode == 0444);
+        store_leave(&section);
+        enter(shop, &section, "other");
+        child_ensure(store_write(&section, "y", 1, 0, &dictating, &state) == -EACCES);
+        store_leave(&section);
+}
+
+static void who_dictates_the_mode_may_write(void **test)
+{
+        struct shop *shop = *test;
+
+        must_put(shop, "file", "x");
+        must_put(shop, "other", "x");
+        assert_int_equal(fchmodat(shop->folder.fd, "file", 0400, 0), 0);
+        assert_int_equal(fchmodat(shop->folder.fd, ".", 0777, 0), 0);
+        if (geteuid() == 0) {
+                assert_int_equal(fchownat(shop->folder.fd, "file", 65534, 65534, 0), 0);
+                assert_int_equal(fchmodat(shop->folder.fd, "other", 0444, 0), 0);
+                in_child(shop, write_against_mode);
+                expect_content(shop, "file", "y");
+        }
+        expect_content(shop, "other", "x");
+}
+
+static void a_mode_and_a_time_come_with_the_content(void **test)
+{
+        struct shop *shop = *test;
+        struct timespec time = { 1000000000, 5 };
+        uint32_t mode = 0640, forbidden = 04755;
+        struct store_commit both = { .modified = &time, .mode = &mode, .exact = true }, bad = { .mode = &forbidden };
+        struct store_section section;
+        struct store_state state;
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct store_upload *upload = upload_of(shop, "file", "x");
+
+                assert_int_equal(commit(shop, upload, "file", &bad, &state), -EPERM);
+                assert_int_equal(commit(shop, upload, "file", &both, &state), 0);
+                store_upload_destroy(upload);
+                assert_int_equal(state.mode, 0640);
+                assert_true(store_same_time(&state.modified, &time));
+        }
+        enter(shop, &section, "file");
+        assert_int_equal(store_write(&section, "yz", 2, 1, &bad, &state), -EPERM);
+        expect_content(shop, "file", "x");
+        mode = 0604;
+        assert_int_equal(store_write(&section, "yz", 2, 1, &both, &state), 0);
+        assert_int_equal(state.mode, 0604);
+        assert_int_equal(state.modified.tv_nsec, 6); /* that of the file was the same */
+        assert_int_equal(store_truncate(&section, 1, &both, &state), 0);
+        assert_int_equal(state.modified.tv_nsec, 5);
+        store_leave(&section);
+        expect_content(shop, "file", "x");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -750,6 +818,8 @@ int main(void)
                 shop_test(no_update_is_lost_between_processes),
                 shop_test(exactly_one_of_many_creates),
                 shop_test(a_killed_server_leaves_whole_files_and_its_rest_is_cleaned),
+                shop_test(a_mode_and_a_time_come_with_the_content),
+                shop_test(who_dictates_the_mode_may_write),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,392 @@
+/* Multistatus bodies (RFC 4918 13), as a client reads them.
+ *
+ * Expat gets the bytes as they come; what it has not understood at the end of a piece it keeps. Each open element has a
+ * place, as in body.c: an element that the RFC does not name where it stands is IGNORED with all it holds. What a
+ * response says is gathered in an arena that is emptied for the next one, and told when the response ends. */
+#include "dav/dav_priv.h"
+
+#include <errno.h>
+#include <expat.h>
+#include <stdlib.h>
+
+enum {
+        TAG_BYTES = 8 << 10, /* a tag, comment or instruction of more is -E2BIG */
+        PIECE_BYTES = 1 << 20,
+};
+
+enum place {
+        DOCUMENT,
+        MULTISTATUS,
+        RESPONSE,
+        PROPSTAT,
+        PROP,
+        HREF,
+        STATUS,          /* of the response */
+        PROPSTAT_STATUS, /* of the properties of one propstat */
+        VALUE,           /* a property */
+        INNER,           /* within one */
+        IGNORED,
+};
+
+struct dav_answer {
+        XML_Parser parser;
+        dav_member_fn *member;
+        void *context;
+        int status; /* 0, or what every later call says */
+        bool ended;
+        int64_t fed;            /* bytes */
+        struct dav_arena arena; /* of one response */
+        struct dav_member current;
+        struct dav_found **end;      /* where the next property goes */
+        struct dav_found **propstat; /* where those of the open propstat begin */
+        struct dav_found *open;      /* the property whose text is being gathered */
+        uint32_t count;              /* properties of the response */
+        int propstat_status;
+        struct text text; /* of the open href, status or property; DAV_VALUE_BYTES of room */
+        unsigned depth;
+        uint8_t places[DAV_BODY_DEPTH + 1];
+};
+
+static const struct step {
+        uint8_t from, to;
+        struct span local; /* in DAV: */
+} steps[] = {
+        { DOCUMENT, MULTISTATUS, { "multistatus", 11 } },
+        { MULTISTATUS, RESPONSE, { "response", 8 } },
+        { RESPONSE, HREF, { "href", 4 } },
+        { RESPONSE, PROPSTAT, { "propstat", 8 } },
+        { RESPONSE, STATUS, { "status", 6 } },
+        { PROPSTAT, PROP, { "prop", 4 } },
+        { PROPSTAT, PROPSTAT_STATUS, { "status", 6 } },
+};
+
+static void refuse(struct dav_answer *answer, int status)
+{
+        if (answer->status == 0)
+                answer->status = status;
+        XML_StopParser(answer->parser, XML_FALSE);
+}
+
+/* Memory that could not be had. */
+static void refuse_memory(struct dav_answer *answer)
+{
+        refuse(answer, answer->arena.status == -413 ? -E2BIG : -ENOMEM);
+}
+
+static enum place next_place(enum place from, const struct dav_name *name)
+{
+        if (from == PROP)
+                return VALUE;
+        if (from > PROP)
+                return from == VALUE || from == INNER ? INNER : IGNORED;
+        if (!span_equal(name->space, SPAN(DAV_NAMESPACE)))
+                return IGNORED;
+        for (size_t i = 0; i < array_count(steps); i++) {
+                if (steps[i].from == from && span_equal(steps[i].local, name->local))
+                        return steps[i].to;
+        }
+        return IGNORED;
+}
+
+/* ---- what an element means ---- */
+
+static struct span trim(struct span s)
+{
+        static const char white[] = " \t\r\n";
+
+        while (s.size > 0 && memchr(white, s.data[0], 4)) {
+                s.data++;
+                s.size--;
+        }
+        while (s.size > 0 && memchr(white, s.data[s.size - 1], 4))
+                s.size--;
+        return s;
+}
+
+static struct span gathered(const struct dav_answer *answer)
+{
+        return trim((struct span){ answer->text.data, answer->text.used });
+}
+
+static struct span keep(struct dav_answer *answer, struct span s)
+{
+        struct span kept = dav_arena_copy(&answer->arena, s);
+
+        if (!kept.data)
+                refuse_memory(answer);
+        return kept;
+}
+
+/* "HTTP/1.1 200 OK"; 0: it is none. */
+static int parse_status(struct span line)
+{
+        uint64_t status;
+
+        span_cut(&line, ' ');
+        line = trim(line);
+        return dav_take_number(&line, &status) && status >= 100 && status <= 999 ? (int)status : 0;
+}
+
+static void begin_response(struct dav_answer *answer)
+{
+        dav_arena_reset(&answer->arena);
+        answer->current = (struct dav_member){ .href = SPAN("") };
+        answer->end = &answer->current.found;
+        answer->count = 0;
+}
+
+/* Most properties are live: their names need no memory. */
+static void begin_property(struct dav_answer *answer, const struct dav_name *name, const char *const *attributes)
+{
+        struct dav_found *found = NULL;
+
+        answer->open = NULL;
+        if (answer->count == DAV_BODY_PROPERTIES) {
+                refuse(answer, -E2BIG);
+                return;
+        }
+        found = dav_arena_take(&answer->arena, sizeof(*found));
+        if (!found) {
+                refuse_memory(answer);
+                return;
+        }
+        found->live = dav_live_of(name);
+        if (found->live == DAV_DEAD)
+                found->name = (struct dav_name){ keep(answer, name->space), keep(answer, name->local) };
+        else
+                found->name = dav_live_name(found->live);
+        for (; attributes[0]; attributes += 2)
+                found->base64 |= strcmp(attributes[0], "encoding") == 0 && strcmp(attributes[1], "base64") == 0;
+        answer->open = *answer->end = found;
+        answer->end = &found->next;
+        answer->count++;
+}
+
+/* So that texts of neighbouring elements stay apart. */
+static void separate(struct dav_answer *answer)
+{
+        if (answer->text.used > 0 && answer->text.data[answer->text.used - 1] != ' ')
+                text_char(&answer->text, ' ');
+}
+
+static void enter(struct dav_answer *answer, enum place place, const struct dav_name *name,
+                  const char *const *attributes)
+{
+        switch (place) {
+        case RESPONSE:
+                begin_response(answer);
+                break;
+        case PROPSTAT:
+                answer->propstat = answer->end;
+                answer->propstat_status = 0;
+                break;
+        case VALUE:
+                begin_property(answer, name, attributes);
+                answer->text.used = 0;
+                break;
+        case HREF:
+        case STATUS:
+        case PROPSTAT_STATUS:
+                answer->text.used = 0;
+                break;
+        case INNER:
+                separate(answer);
+                if (answer->open->live == DAV_RESOURCETYPE && span_equal(name->local, SPAN("collection")) &&
+                    span_equal(name->space, SPAN(DAV_NAMESPACE)))
+                        answer->open->collection = true;
+                break;
+        default:
+                break;
+        }
+}
+
+/* White space of a link's target is the target's own. */
+static void end_property(struct dav_answer *answer)
+{
+        struct span whole = { answer->text.data, answer->text.used };
+
+        answer->open->text = keep(answer, answer->open->live == DAV_BERTH_TARGET ? whole : trim(whole));
+}
+
+static void end_propstat(struct dav_answer *answer)
+{
+        for (struct dav_found *found = *answer->propstat; found; found = found->next)
+                found->status = answer->propstat_status;
+}
+
+static void end_response(struct dav_answer *answer)
+{
+        int result = answer->member(answer->context, &answer->current);
+
+        if (result != 0)
+                refuse(answer, result);
+}
+
+static void leave(struct dav_answer *answer, enum place place)
+{
+        switch (place) {
+        case HREF: /* of several only the first is told */
+                if (answer->current.href.size == 0)
+                        answer->current.href = keep(answer, gathered(answer));
+                break;
+        case STATUS:
+                answer->current.status = parse_status(gathered(answer));
+                break;
+        case PROPSTAT_STATUS:
+                answer->propstat_status = parse_status(gathered(answer));
+                break;
+        case VALUE:
+                end_property(answer);
+                break;
+        case INNER:
+                separate(answer);
+                break;
+        case PROPSTAT:
+                end_propstat(answer);
+                break;
+        case RESPONSE:
+                end_response(answer);
+                break;
+        default:
+                break;
+        }
+}
+
+/* ---- what expat tells; after a refusal it may still tell something, which is not heard ---- */
+
+static void on_start(void *context, const XML_Char *name, const XML_Char **attributes)
+{
+        struct dav_answer *answer = context;
+        struct dav_name split = dav_split_name(name);
+        enum place place;
+
+        if (answer->status != 0)
+                return;
+        place = next_place(answer->places[answer->depth], &split);
+        if (answer->depth == 0 && place != MULTISTATUS) {
+                refuse(answer, -EBADMSG);
+                return;
+        }
+        if (answer->depth == DAV_BODY_DEPTH || XML_GetCurrentByteCount(answer->parser) > TAG_BYTES) {
+                refuse(answer, -E2BIG);
+                return;
+        }
+        answer->places[++answer->depth] = (uint8_t)place;
+        enter(answer, place, &split, (const char *const *)attributes);
+}
+
+static void on_end(void *context, const XML_Char *name)
+{
+        struct dav_answer *answer = context;
+
+        (void)name;
+        if (answer->status != 0)
+                return;
+        ensure(answer->depth > 0);
+        leave(answer, answer->places[answer->depth--]);
+        if (answer->text.overflow)
+                refuse(answer, -E2BIG);
+}
+
+static void on_characters(void *context, const XML_Char *data, int size)
+{
+        struct dav_answer *answer = context;
+        enum place place = answer->places[answer->depth];
+
+        if (answer->status != 0 || place < HREF || place == IGNORED)
+                return;
+        text_put(&answer->text, (struct span){ data, (size_t)size });
+        if (answer->text.overflow)
+                refuse(answer, -E2BIG);
+}
+
+static void on_namespace(void *context, const XML_Char *prefix, const XML_Char *space)
+{
+        (void)prefix;
+        if (space && strlen(space) > DAV_SPACE_BYTES)
+                refuse(context, -E2BIG);
+}
+
+static void on_doctype(void *context, const XML_Char *name, const XML_Char *system, const XML_Char *public,
+                       int internal)
+{
+        (void)name, (void)system, (void)public, (void)internal;
+        refuse(context, -EBADMSG);
+}
+
+/* ---- feeding ---- */
+
+static void parse(struct dav_answer *answer, const char *data, size_t size, bool last)
+{
+        enum XML_Status status = XML_Parse(answer->parser, data, (int)size, last);
+        int64_t at, end;
+
+        if (answer->status != 0)
+                return;
+        if (status != XML_STATUS_OK) {
+                answer->status = XML_GetErrorCode(answer->parser) == XML_ERROR_NO_MEMORY ? -ENOMEM : -EBADMSG;
+                return;
+        }
+        at = XML_GetCurrentByteIndex(answer->parser); /* where the token starts that is not whole yet */
+        end = answer->fed += (int64_t)size;
+        if (at >= 0 && end - at > TAG_BYTES)
+                answer->status = -E2BIG;
+}
+
+int dav_answer_feed(struct dav_answer *answer, const char *data, size_t size)
+{
+        ensure(!answer->ended);
+        while (size > 0 && answer->status == 0) {
+                size_t piece = min_of(size, PIECE_BYTES);
+
+                parse(answer, data, piece, false);
+                data += piece;
+                size -= piece;
+        }
+        return answer->status;
+}
+
+int dav_answer_end(struct dav_answer *answer)
+{
+        ensure(!answer->ended);
+        answer->ended = true;
+        if (answer->status == 0)
+                parse(answer, "", 0, true);
+        return answer->status;
+}
+
+/* ---- life ---- */
+
+int dav_answer_create(struct dav_answer **out, dav_member_fn *member, void *context)
+{
+        struct dav_answer *answer = calloc(1, sizeof(*answer));
+
+        if (!answer)
+                return -ENOMEM;
+        answer->text = text_in(malloc(DAV_VALUE_BYTES), DAV_VALUE_BYTES);
+        answer->parser = XML_ParserCreateNS(NULL, DAV_SEPARATOR);
+        if (!answer->parser || !answer->text.data) {
+                dav_answer_destroy(answer);
+                return -ENOMEM;
+        }
+        answer->member = member;
+        answer->context = context;
+        XML_SetUserData(answer->parser, answer);
+        XML_SetElementHandler(answer->parser, on_start, on_end);
+        XML_SetCharacterDataHandler(answer->parser, on_characters);
+        XML_SetStartNamespaceDeclHandler(answer->parser, on_namespace);
+        XML_SetStartDoctypeDeclHandler(answer->parser, on_doctype);
+        *out = answer;
+        return 0;
+}
+
+void dav_answer_destroy(struct dav_answer *answer)
+{
+        if (!answer)
+                return;
+        if (answer->parser)
+                XML_ParserFree(answer->parser);
+        free(answer->text.data);
+        dav_arena_finish(&answer->arena);
+        free(answer);
+}

@@ -1,0 +1,583 @@
+/* The client's thread: calls from their start to their end.
+ *
+ *   client_start ──► inbox ──► queue ──► active: a transfer each ──► done()
+ *                                ▲                  │ lost, or 503
+ *                                └──── waiting ◄────┘
+ *
+ * No more calls are handed to libcurl than there are connections; the others wait in the queue, in the order they came.
+ * libcurl is driven by its socket interface: it says which sockets it waits for, epoll says which are ready.
+ *
+ * A call ends when for retry_ms nothing of it has moved: no byte of its body was sent, and none of its answer's body came,
+ * that no attempt before had sent or got. What waits in the queue counts the bytes of all calls as its own, for those
+ * are what it waits for; so it ends only after the connections have stood still as long. */
+#include "mount/transfer.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+        LOOK_MS = 100,      /* how often it is looked for what takes too long or is given up */
+        LEAST_WAIT_MS = 50, /* before a second attempt; doubles with each */
+        MOST_WAIT_MS = 2000,
+        EVENTS = 64,
+};
+
+/* ---- what libcurl wants ---- */
+
+static int on_timer(CURLM *multi, long timeout_ms, void *context)
+{
+        struct client *client = context;
+
+        (void)multi;
+        client->timer_ms = timeout_ms < 0 ? UINT64_MAX : clock_ms() + (uint64_t)timeout_ms;
+        return 0;
+}
+
+static int reserve_interest(struct client *client, size_t count)
+{
+        struct interest *grown;
+
+        if (count <= client->interest_count)
+                return 0;
+        count = max_of(count, 2 * client->interest_count);
+        grown = realloc(client->interests, count * sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        memset(grown + client->interest_count, 0, (count - client->interest_count) * sizeof(*grown));
+        client->interests = grown;
+        client->interest_count = count;
+        return 0;
+}
+
+static void watch(struct client *client, int descriptor, uint8_t events)
+{
+        struct interest *interest = &client->interests[descriptor];
+        struct epoll_event event = { .events = events, .data.fd = descriptor };
+        int how = interest->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+        if (events == interest->registered)
+                return;
+        epoll_ctl(client->epoll, events ? how : EPOLL_CTL_DEL, descriptor, &event);
+        interest->registered = events;
+}
+
+/* A socket that is not wanted any more stays watched until it says something: mostly the next request goes by it. */
+static int on_socket(CURL *easy, curl_socket_t descriptor, int what, void *context, void *own)
+{
+        struct client *client = context;
+        uint8_t wanted = 0;
+
+        (void)easy, (void)own;
+        if (reserve_interest(client, (size_t)descriptor + 1) < 0)
+                return -1;
+        if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
+                wanted |= EPOLLIN;
+        if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
+                wanted |= EPOLLOUT;
+        client->interests[descriptor].wanted = wanted;
+        if (what != CURL_POLL_REMOVE)
+                watch(client, descriptor, wanted);
+        return 0;
+}
+
+/* ---- the end of a call ---- */
+
+static void finish(struct client *client, struct call *call)
+{
+        (void)client;
+        ensure(!call->transfer);
+        list_remove(&call->node);
+        if (call->waiter)
+                sem_post(call->waiter);
+        else
+                call->done(call);
+}
+
+static void fail(struct client *client, struct call *call, int error)
+{
+        call->error = error;
+        finish(client, call);
+}
+
+/* When it ends if nothing moves. */
+static uint64_t deadline_of(const struct client *client, const struct call *call)
+{
+        return call->progress_ms + client->retry_ms;
+}
+
+/* Waits for the next attempt; one at the deadline is the last. */
+static void wait_for_attempt(struct client *client, struct call *call, uint64_t now, uint64_t retry_after_s)
+{
+        uint64_t wait = max_of(call->wait_ms, LEAST_WAIT_MS);
+
+        call->wait_ms = (unsigned)min_of(2 * wait, MOST_WAIT_MS);
+        wait = max_of(wait, min_of(retry_after_s, 86400u) * 1000);
+        call->due_ms = min_of(now + wait, deadline_of(client, call) - 1);
+        list_remove(&call->node);
+        list_append(&client->waiting, &call->node);
+}
+
+static void attempt_ended(struct client *client, struct transfer *transfer, CURLcode code)
+{
+        struct call *call = transfer->call;
+        uint64_t now = clock_ms(), retry_after_s = transfer->retry_after_s;
+        bool moved = call->progress_ms > call->due_ms; /* more than in the attempts before */
+        enum transfer_verdict verdict = transfer_end(transfer, code);
+
+        list_append(&client->idle, &transfer->node);
+        if (moved)
+                call->wait_ms = 0;
+        if (verdict == TRANSFER_ENDED || call->quick || now + 1 >= deadline_of(client, call))
+                finish(client, call);
+        else
+                wait_for_attempt(client, call, now, retry_after_s);
+}
+
+/* Those that libcurl is through with; whether there were any. */
+static bool harvest(struct client *client)
+{
+        CURLMsg *message;
+        bool any = false;
+        int left;
+
+        while ((message = curl_multi_info_read(client->multi, &left))) {
+                struct transfer *transfer = NULL;
+                CURLcode code = message->data.result;
+
+                if (message->msg != CURLMSG_DONE)
+                        continue;
+                curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+                attempt_ended(client, transfer, code);
+                any = true;
+        }
+        return any;
+}
+
+/* ---- the beginning of an attempt ---- */
+
+static void begin(struct client *client, struct call *call, uint64_t now)
+{
+        struct transfer *transfer = container_of(client->idle.next, struct transfer, node);
+        int result;
+
+        if (call->attempts++ > 0) {
+                client->counters.retries++;
+                if (call->restart)
+                        call->restart(call);
+        }
+        call->progress_ms += now - call->due_ms; /* what it spent in the queue does not count */
+        call->due_ms = now;
+        result = transfer_begin(transfer, call, now);
+        if (result < 0) {
+                fail(client, call, result);
+                return;
+        }
+        list_remove(&transfer->node);
+        list_remove(&call->node);
+        list_append(&client->active, &call->node);
+}
+
+/* What was begun is sent at once, and not after another look at the sockets. */
+static void begin_queued(struct client *client)
+{
+        uint64_t now;
+        int running;
+
+        if (list_empty(&client->queue) || list_empty(&client->idle))
+                return;
+        now = clock_ms();
+        while (!list_empty(&client->queue) && !list_empty(&client->idle))
+                begin(client, container_of(client->queue.next, struct call, node), now);
+        client->timer_ms = UINT64_MAX;
+        curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
+/* ---- what takes too long, and what is given up ---- */
+
+static bool given_up(const struct call *call)
+{
+        return call->given_up && atomic_load(call->given_up);
+}
+
+static unsigned stall_of(const struct client *client, const struct call *call)
+{
+        return min_of(call->stall_ms > 0 ? call->stall_ms : client->stall_ms, client->retry_ms);
+}
+
+static void give_up(struct client *client, struct call *call)
+{
+        struct transfer *transfer = call->transfer;
+
+        if (transfer) {
+                transfer_end(transfer, CURLE_ABORTED_BY_CALLBACK);
+                list_append(&client->idle, &transfer->node);
+        }
+        fail(client, call, -EINTR);
+}
+
+static void look_at_active(struct client *client, struct call *call, uint64_t now)
+{
+        struct transfer *transfer = call->transfer;
+
+        if (given_up(call))
+                give_up(client, call);
+        else if (now >= deadline_of(client, call) || now - transfer->moved_ms >= stall_of(client, call))
+                attempt_ended(client, transfer, CURLE_OPERATION_TIMEDOUT);
+}
+
+static void look_at_queued(struct client *client, struct call *call, uint64_t now)
+{
+        uint64_t since = max_of(call->progress_ms, client->moved_ms);
+
+        if (given_up(call))
+                give_up(client, call);
+        else if (now >= since + client->retry_ms)
+                fail(client, call, call->error != 0 ? call->error : -ETIMEDOUT);
+}
+
+static void look_at_waiting(struct client *client, struct call *call, uint64_t now)
+{
+        if (given_up(call)) {
+                give_up(client, call);
+        } else if (now >= call->due_ms || now >= deadline_of(client, call)) {
+                call->due_ms = now;
+                list_remove(&call->node);
+                list_append(&client->queue, &call->node);
+        }
+}
+
+static void look_at_all(struct client *client, struct list *calls,
+                        void (*look)(struct client *client, struct call *call, uint64_t now), uint64_t now)
+{
+        struct list *next;
+
+        for (struct list *node = calls->next; node != calls; node = next) {
+                next = node->next;
+                look(client, container_of(node, struct call, node), now);
+        }
+}
+
+static void look_around(struct client *client)
+{
+        uint64_t now = clock_ms();
+
+        look_at_all(client, &client->waiting, look_at_waiting, now);
+        if (now < client->look_ms)
+                return;
+        client->look_ms = now + LOOK_MS;
+        look_at_all(client, &client->active, look_at_active, now);
+        look_at_all(client, &client->queue, look_at_queued, now);
+}
+
+/* ---- the thread ---- */
+
+static bool is_busy(const struct client *client)
+{
+        return !list_empty(&client->queue) || !list_empty(&client->active) || !list_empty(&client->waiting);
+}
+
+/* Milliseconds that it may sleep, -1: until it is woken. */
+static int sleep_ms(const struct client *client)
+{
+        uint64_t now = clock_ms(), until = client->timer_ms;
+
+        if (is_busy(client))
+                until = min_of(until, max_of(client->look_ms, now + 1));
+        for (struct list *node = client->waiting.next; node != &client->waiting; node = node->next)
+                until = min_of(until, container_of(node, struct call, node)->due_ms);
+        if (until == UINT64_MAX)
+                return -1;
+        return until <= now ? 0 : (int)min_of(until - now, 1000u);
+}
+
+/* Takes what was started meanwhile. Where there is nothing the thread may sleep, and is woken when something comes. */
+static bool take_started(struct client *client, bool *stop)
+{
+        bool taken;
+
+        pthread_mutex_lock(&client->lock);
+        taken = !list_empty(&client->inbox);
+        while (!list_empty(&client->inbox)) {
+                struct list *node = client->inbox.next;
+
+                list_remove(node);
+                list_append(&client->queue, node);
+        }
+        client->asleep = !taken;
+        *stop = client->stop;
+        pthread_mutex_unlock(&client->lock);
+        return taken;
+}
+
+static void serve_socket(struct client *client, int descriptor, uint32_t events)
+{
+        int running, bits = 0;
+
+        if ((size_t)descriptor >= client->interest_count || client->interests[descriptor].wanted == 0) {
+                if ((size_t)descriptor < client->interest_count)
+                        watch(client, descriptor, 0);
+                return;
+        }
+        if (events & (EPOLLIN | EPOLLHUP))
+                bits |= CURL_CSELECT_IN;
+        if (events & EPOLLOUT)
+                bits |= CURL_CSELECT_OUT;
+        if (events & EPOLLERR)
+                bits |= CURL_CSELECT_ERR;
+        curl_multi_socket_action(client->multi, descriptor, bits, &running);
+}
+
+static void drive(struct client *client)
+{
+        struct epoll_event events[EVENTS];
+        int count = epoll_wait(client->epoll, events, EVENTS, sleep_ms(client)), running;
+        uint64_t ignored;
+
+        for (int i = 0; i < count; i++) {
+                if (events[i].data.fd != client->wake)
+                        serve_socket(client, events[i].data.fd, events[i].events);
+                else if (read(client->wake, &ignored, sizeof(ignored)) < 0)
+                        ensure(errno == EAGAIN);
+        }
+        if (client->timer_ms <= clock_ms()) {
+                client->timer_ms = UINT64_MAX;
+                curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        }
+}
+
+/* Begins what waits and ends what is through, which makes room for more of those that wait. */
+static void advance(struct client *client)
+{
+        do
+                begin_queued(client);
+        while (harvest(client));
+}
+
+static void *run(void *context)
+{
+        struct client *client = context;
+        bool stop = false;
+
+        while (!stop) {
+                if (!take_started(client, &stop) && !stop) {
+                        drive(client);
+                        client->asleep = false;
+                        harvest(client);
+                        look_around(client);
+                }
+                advance(client);
+        }
+        return NULL;
+}
+
+/* ---- starting ---- */
+
+static void wake(struct client *client)
+{
+        uint64_t one = 1;
+
+        ensure(write(client->wake, &one, sizeof(one)) == sizeof(one));
+}
+
+static void start(struct client *client, struct call *call)
+{
+        bool asleep;
+
+        ensure(call->method && call->parts <= CLIENT_MAX_PARTS);
+        call->error = 0;
+        call->uncertain = false;
+        call->attempts = call->wait_ms = 0;
+        call->sent = call->received = 0;
+        call->transfer = NULL;
+        call->progress_ms = call->due_ms = clock_ms();
+        client->counters.requests++;
+        list_init(&call->node);
+        pthread_mutex_lock(&client->lock);
+        list_append(&client->inbox, &call->node);
+        asleep = atomic_exchange(&client->asleep, false);
+        pthread_mutex_unlock(&client->lock);
+        if (asleep)
+                wake(client);
+}
+
+void client_start(struct client *client, struct call *call)
+{
+        ensure(call->done);
+        call->waiter = NULL;
+        start(client, call);
+}
+
+int client_perform(struct client *client, struct call *call)
+{
+        sem_t over;
+
+        ensure(!pthread_equal(pthread_self(), client->thread));
+        sem_init(&over, 0, 0);
+        call->waiter = &over;
+        start(client, call);
+        while (sem_wait(&over) < 0)
+                ensure(errno == EINTR);
+        sem_destroy(&over);
+        return call->error;
+}
+
+void client_set_retry(struct client *client, unsigned retry_ms)
+{
+        client->retry_ms = retry_ms;
+}
+
+const struct client_counters *client_counters(const struct client *client)
+{
+        return &client->counters;
+}
+
+const char *client_base_url(const struct client *client)
+{
+        return client->url;
+}
+
+const char *client_base_path(const struct client *client)
+{
+        return client->path;
+}
+
+/* ---- life ---- */
+
+static void global_init(void)
+{
+        ensure(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+}
+
+/* libcurl's own cap on sockets: kept ones and those in use. */
+static int open_multi(struct client *client)
+{
+        CURLM *multi = curl_multi_init();
+
+        if (!multi)
+                return -ENOMEM;
+        client->multi = multi;
+        curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)client->connections);
+        curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)client->connections);
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)client->connections);
+        curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+        curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+        curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
+        curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+        curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
+        return 0;
+}
+
+static int open_poll(struct client *client)
+{
+        struct epoll_event event = { .events = EPOLLIN };
+
+        client->epoll = epoll_create1(EPOLL_CLOEXEC);
+        client->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        event.data.fd = client->wake;
+        if (client->epoll < 0 || client->wake < 0 || epoll_ctl(client->epoll, EPOLL_CTL_ADD, client->wake, &event) < 0)
+                return -errno;
+        return 0;
+}
+
+static int open_transfers(struct client *client)
+{
+        client->transfers = calloc(client->connections, sizeof(*client->transfers));
+        if (!client->transfers)
+                return -ENOMEM;
+        for (unsigned i = 0; i < client->connections; i++) {
+                int result = transfer_init(&client->transfers[i], client);
+
+                if (result < 0)
+                        return result;
+                list_append(&client->idle, &client->transfers[i].node);
+        }
+        return 0;
+}
+
+/* Signals are for the other threads; SIGPIPE, which OpenSSL may cause, for none. */
+static int start_thread(struct client *client)
+{
+        sigset_t all, before;
+        int result;
+
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        result = -pthread_create(&client->thread, NULL, run, client);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        client->running = result == 0;
+        return result;
+}
+
+static void init(struct client *client)
+{
+        struct list *lists[] = { &client->inbox, &client->queue, &client->active, &client->waiting, &client->idle };
+
+        for (size_t i = 0; i < array_count(lists); i++)
+                list_init(lists[i]);
+        pthread_mutex_init(&client->lock, NULL);
+        client->epoll = client->wake = -1;
+        client->timer_ms = UINT64_MAX;
+}
+
+int client_create(struct client **out, const struct client_options *options)
+{
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        struct client *client = calloc(1, sizeof(*client));
+        int result;
+
+        if (!client)
+                return -ENOMEM;
+        pthread_once(&once, global_init);
+        init(client);
+        result = client_base_init(client, options);
+        if (result == 0)
+                result = open_multi(client);
+        if (result == 0)
+                result = open_poll(client);
+        if (result == 0)
+                result = open_transfers(client);
+        if (result == 0)
+                result = start_thread(client);
+        if (result < 0) {
+                client_destroy(client);
+                return result;
+        }
+        *out = client;
+        return 0;
+}
+
+static void stop_thread(struct client *client)
+{
+        pthread_mutex_lock(&client->lock);
+        client->stop = true;
+        pthread_mutex_unlock(&client->lock);
+        wake(client);
+        pthread_join(client->thread, NULL);
+        ensure(!is_busy(client) && list_empty(&client->inbox));
+}
+
+void client_destroy(struct client *client)
+{
+        if (!client)
+                return;
+        if (client->running)
+                stop_thread(client);
+        for (unsigned i = 0; client->transfers && i < client->connections; i++)
+                transfer_finish(&client->transfers[i]);
+        if (client->multi)
+                curl_multi_cleanup(client->multi);
+        if (client->epoll >= 0)
+                close(client->epoll);
+        if (client->wake >= 0)
+                close(client->wake);
+        free(client->transfers);
+        free(client->interests);
+        client_base_finish(client);
+        pthread_mutex_destroy(&client->lock);
+        free(client);
+}

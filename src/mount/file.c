@@ -1,0 +1,589 @@
+/* Open files: opening, writing, reading, closing; see file.h and file_inner.h. Sending is in send.c. */
+#include "mount/file_inner.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_READ_TRIES = 16 }; /* versions that may come while one read goes on */
+
+/* ---- opening ---- */
+
+/* What the tree knows becomes the file's. For a clean one only. */
+static void adopt(struct file *file, const struct remote_attributes *attributes)
+{
+        file->start = FILE_ON_SERVER;
+        file->size = file->server_size = attributes->size;
+        file->mode = attributes->mode;
+        memcpy(file->tag, attributes->tag, sizeof(file->tag));
+        if (file->stream)
+                ahead_forget(file->mount->ahead, file->stream);
+}
+
+/* Asks the server what stands there now. Mutex held, in its turn. */
+static int refresh(struct file *file)
+{
+        struct mount *mount = file->mount;
+        struct remote_attributes attributes;
+        struct tree_view view;
+        char path[REMOTE_PATH_BYTES];
+        int error = file_path(file, path);
+        if (error)
+                return error;
+        uint64_t changes = tree_changes(mount->tree, file->node);
+        pthread_mutex_unlock(&file->lock);
+        mount->counters.looks++;
+        error = remote_stat(&mount->remote, path, &attributes);
+        if (!error && attributes.kind != REMOTE_FILE)
+                error = -ESTALE;
+        if (!error)
+                error = tree_note_node(mount->tree, file->node, &attributes, changes, &view);
+        pthread_mutex_lock(&file->lock);
+        if (error)
+                return error == -ENOENT ? -ESTALE : error;
+        uint64_t old_size = file->size;
+        bool changed = strcmp(file->tag, attributes.tag) != 0 || old_size != attributes.size;
+        adopt(file, &attributes);
+        if (changed && tree_take_changed(mount->tree, file->node))
+                notify_changed(mount, file->node, old_size, attributes.size);
+        return 0;
+}
+
+/* O_TRUNC: the old content counts no more, and stands on the server until the new one comes. */
+static void replace(struct file *file)
+{
+        size_t before = file->gather.held_bytes;
+        gather_truncate(&file->gather, 0);
+        buffer_moved(file, before);
+        if (file->start == FILE_ON_SERVER)
+                file->start = FILE_REPLACED;
+        file->size = 0;
+        file->with.has_mtime = false;
+        struct tree_update update = { .has_size = true, .size = 0 };
+        file_mark(file);
+        tree_update(file->mount->tree, file->node, &update);
+}
+
+/* The first that writes to what stands there: it must be known as it is, and be ours if it is written in parts. */
+static int open_for_writing(struct file *file, const struct file_open *how)
+{
+        char path[REMOTE_PATH_BYTES];
+        int error = file_path(file, path);
+        if (error || file->hidden[0])
+                return error;
+        if (!how->truncate && !how->brief)
+                error = lease_take(file, path);
+        if (error == -EBUSY)
+                return error;
+        return refresh(file);
+}
+
+static int open_in_turn(struct file *file, const struct file_open *how, bool first, const struct tree_view *view)
+{
+        int error = 0;
+        if (first && file_clean(file))
+                adopt(file, &view->attributes);
+        if (how->write && file->writers == 0 && file_clean(file) && !file->stale)
+                error = open_for_writing(file, how);
+        if (error)
+                return error;
+        if (how->truncate && file->spool >= 0) {
+                error = spool_truncate(file, 0);
+                file->size = 0;
+                file_mark(file);
+        } else if (how->truncate) {
+                replace(file);
+        }
+        return error;
+}
+
+int file_open(struct mount *mount, struct node *node, const struct file_open *how, struct file **out,
+              struct file_opened *opened)
+{
+        struct tree_view view;
+        int error = attributes_look(mount, node, &view);
+        if (error)
+                return error;
+        struct file *file = file_get(mount, node, true);
+        if (!file)
+                return -ENOMEM;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        error = open_in_turn(file, how, file->opens == 0, &view);
+        if (!error) {
+                file->opens++;
+                file->writers += how->write;
+        }
+        bool ours = file->token[0] || file->start != FILE_ON_SERVER || file->born_here;
+        *opened = (struct file_opened){
+                .direct = how->write && !ours && mount->writeback,
+                .keep_cache = !how->truncate && !tree_take_changed(mount->tree, node),
+        };
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        if (error)
+                file_put(file);
+        else
+                *out = file;
+        return error;
+}
+
+int file_create(struct mount *mount, struct node *folder, const char *name, uint16_t mode, struct file **out,
+                struct tree_view *view)
+{
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        struct remote_attributes attributes = {
+                .kind = REMOTE_FILE,
+                .mode = mode,
+                .has_mode = true,
+                .links = 1,
+                .mtime_s = now.tv_sec,
+                .mtime_ns = (uint32_t)now.tv_nsec,
+        };
+        int error = tree_made(mount->tree, folder, name, &attributes, true, false, view);
+        if (error)
+                return error;
+        struct file *file = file_get(mount, view->node, true);
+        if (!file) {
+                tree_removed(mount->tree, folder, name);
+                tree_forget(mount->tree, view->node, 1);
+                return -ENOMEM;
+        }
+        pthread_mutex_lock(&file->lock);
+        file->start = FILE_NEW;
+        file->born_here = true;
+        file->opens = file->writers = 1;
+        file->mode = mode;
+        file->with = (struct remote_times_and_mode){ .has_mode = true, .mode = mode };
+        file_mark(file);
+        pthread_mutex_unlock(&file->lock);
+        *out = file;
+        return 0;
+}
+
+/* ---- closing ---- */
+
+/* The server's number of a new file is shown once nobody can have seen another one in between. */
+static void show_inode(struct file *file)
+{
+        if (!file->inode)
+                return;
+        struct tree_update update = { .has_inode = true, .inode = file->inode };
+        tree_update(file->mount->tree, file->node, &update);
+        file->inode = 0;
+}
+
+void file_close(struct mount *mount, struct file *file, bool write)
+{
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        ensure(file->opens > 0 && file->writers >= write);
+        file->opens--;
+        file->writers -= write;
+        if (file->writers == 0)
+                lease_give(file);
+        bool last = file->opens == 0;
+        if (last) {
+                show_inode(file);
+                file->born_here = false;
+        }
+        bool hidden = last && file->hidden[0];
+        bool abandoned = last && !file->told && (hidden || file->stale || file->error);
+        bool waits = last && !file->told && !abandoned;
+        if (last && !waits)
+                spool_close(file);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        if (abandoned)
+                file_abandon(file);
+        if (hidden)
+                hidden_remove(file);
+        if (waits)
+                file_hurry(file);
+        file_put(file);
+        (void)mount;
+}
+
+int file_flush(struct mount *mount, struct file *file)
+{
+        (void)mount;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        int error = file->hidden[0] ? 0 : file->error ? file->error : file_send(file, FILE_SEND_ALL);
+        if (!error && file->opens == 1)
+                show_inode(file);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        return error;
+}
+
+int file_sync(struct mount *mount, struct file *file)
+{
+        (void)mount;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        int error = file->hidden[0] ? 0 : file_send(file, FILE_SEND_DURABLE);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        return error;
+}
+
+/* ---- writing ---- */
+
+/* A write takes these bits away, as in any file system (the kernel leaves it to us: FUSE_HANDLE_KILLPRIV_V2). */
+static void drop_privileges(struct file *file)
+{
+        bool group = (file->mode & S_ISGID) && (file->mode & S_IXGRP);
+        if ((!(file->mode & S_ISUID) && !group) || !operation_clears_set_id())
+                return;
+        file->mode &= (uint16_t) ~(S_ISUID | (group ? S_ISGID : 0));
+        file->with.has_mode = true;
+        file->with.mode = file->mode;
+        struct tree_update update = { .has_mode = true, .mode = file->mode };
+        tree_update(file->mount->tree, file->node, &update);
+}
+
+static void wrote(struct file *file, uint64_t end, bool cached)
+{
+        struct tree_update update = { 0 };
+        drop_privileges(file);
+        if (!cached) {
+                struct timespec now;
+                clock_gettime(CLOCK_REALTIME, &now);
+                update.has_mtime = true;
+                update.mtime_s = now.tv_sec;
+                update.mtime_ns = (uint32_t)now.tv_nsec;
+                file->with.has_mtime = false; /* that of the last write goes with the data */
+        }
+        if (end > file->size) {
+                file->size = end;
+                update.has_size = true;
+                update.size = end;
+        }
+        file_mark(file);
+        tree_update(file->mount->tree, file->node, &update);
+}
+
+static bool whole_files_only(const struct file *file)
+{
+        return file->spool >= 0 || file->mount->remote.can.ranges == REMOTE_WHOLE;
+}
+
+/* With the mutex; a spool is opened in the file's turn, since that may have to fetch it. */
+static int store(struct file *file, uint64_t first, const char *data, size_t size)
+{
+        if (whole_files_only(file)) {
+                file_take_turn(file);
+                int error = spool_open(file);
+                file_give_turn(file);
+                return error ? error : spool_write(file, first, data, size);
+        }
+        size_t before = file->gather.held_bytes;
+        int error = gather_write(&file->gather, first, data, size, clock_ms());
+        buffer_moved(file, before);
+        return error;
+}
+
+int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached)
+{
+        pthread_mutex_lock(&file->lock);
+        size_t cost = whole_files_only(file) ? 0 : gather_cost(&file->gather, first, size);
+        int error = file->stale ? -ESTALE : file->error;
+        pthread_mutex_unlock(&file->lock);
+        if (!error)
+                error = buffer_reserve(mount, cost);
+        if (error)
+                return error;
+        pthread_mutex_lock(&file->lock);
+        error = file->stale ? -ESTALE : file->error;
+        if (!error)
+                error = store(file, first, data, size);
+        if (!error)
+                wrote(file, first + size, cached);
+        pthread_mutex_unlock(&file->lock);
+        buffer_release(mount, cost);
+        return error;
+}
+
+/* ---- reading ---- */
+
+static ssize_t read_spool(struct file *file, uint64_t first, size_t size, char *out)
+{
+        size_t done = 0;
+        while (done < size) {
+                ssize_t n = pread(file->spool, out + done, size - done, (off_t)(first + done));
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                done += (size_t)n;
+        }
+        return (ssize_t)done;
+}
+
+/* Nothing of it is on the server: what was not written is zero. */
+static ssize_t read_unsent(struct file *file, uint64_t first, size_t size, char *out)
+{
+        memset(out, 0, size);
+        if (file->sending)
+                extent_overlay(file->sending, first, size, out);
+        gather_overlay(&file->gather, first, size, out);
+        return (ssize_t)size;
+}
+
+static bool unsent_overlaps(const struct file *file, uint64_t first, size_t size)
+{
+        const struct extent *sending = file->sending;
+        if (sending && sending->first < first + size && first < sending->first + sending->size)
+                return true;
+        return gather_overlaps(&file->gather, first, size) || first + size > file->server_size;
+}
+
+/* All of the range is in memory. */
+static bool read_gathered(struct file *file, uint64_t first, size_t size, char *out)
+{
+        return !file->sending && gather_overlay(&file->gather, first, size, out) == size;
+}
+
+/* From the server, without the mutex. */
+static ssize_t read_remote(struct file *file, uint64_t first, size_t size, char *out)
+{
+        struct mount *mount = file->mount;
+        char path[REMOTE_PATH_BYTES], tag[CLIENT_TAG_BYTES];
+        if (!file->stream)
+                file->stream = ahead_open(mount->ahead);
+        if (!file->stream)
+                return -ENOMEM;
+        int error = file_path(file, path);
+        if (error)
+                return error;
+        memcpy(tag, file->tag, sizeof(tag));
+        uint64_t file_size = file->server_size;
+        pthread_mutex_unlock(&file->lock);
+        ssize_t n = ahead_read(mount->ahead, file->stream, path, tag, file_size, first, size, out);
+        pthread_mutex_lock(&file->lock);
+        return n;
+}
+
+/* The server has another version. Who only reads goes on with that one. */
+static int changed_underneath(struct file *file)
+{
+        file_take_turn(file);
+        int error = 0;
+        if (!file_clean(file)) /* sent meanwhile, by us; or a conflict, which sending will tell */
+                error = file->stale ? -ESTALE : file_send(file, FILE_SEND_ALL);
+        else
+                error = refresh(file);
+        if (file->stream)
+                ahead_forget(file->mount->ahead, file->stream);
+        file_give_turn(file);
+        return error;
+}
+
+/* One try. -EAGAIN: another. */
+static ssize_t try_read(struct file *file, uint64_t first, size_t size, char *out)
+{
+        if (first >= file->size)
+                return 0;
+        size = (size_t)min_of(size, file->size - first);
+        if (file->spool >= 0)
+                return read_spool(file, first, size, out);
+        if (file->start != FILE_ON_SERVER)
+                return read_unsent(file, first, size, out);
+        if (unsent_overlaps(file, first, size)) {
+                if (read_gathered(file, first, size, out))
+                        return (ssize_t)size;
+                file_take_turn(file);
+                int error = unsent_overlaps(file, first, size) ? file_send(file, FILE_SEND_ALL) : 0;
+                file_give_turn(file);
+                return error ? error : -EAGAIN;
+        }
+        ssize_t n = read_remote(file, first, size, out);
+        if (n != -ESTALE)
+                return n;
+        int error = changed_underneath(file);
+        return error ? error : -EAGAIN;
+}
+
+ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, char *out)
+{
+        (void)mount;
+        ssize_t n = -EAGAIN;
+        pthread_mutex_lock(&file->lock);
+        for (unsigned i = 0; n == -EAGAIN && i < MAX_READ_TRIES; i++)
+                n = try_read(file, first, size, out);
+        pthread_mutex_unlock(&file->lock);
+        return n == -EAGAIN ? -ESTALE : n;
+}
+
+void file_look(struct mount *mount, struct node *node)
+{
+        struct tree_view view;
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return;
+        pthread_mutex_lock(&file->lock);
+        if (!file->turn && file_clean(file) && file->told && tree_take_changed(mount->tree, node)) {
+                uint64_t old_size = file->size;
+                tree_look(mount->tree, node, &view);
+                adopt(file, &view.attributes);
+                notify_changed(mount, node, old_size, file->size);
+        }
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+}
+
+/* ---- size, mode and time ---- */
+
+/* In its turn. Shorter is said to the server at once, longer with the next data. */
+static int truncate_in_turn(struct file *file, uint64_t size)
+{
+        struct mount *mount = file->mount;
+        int error = 0;
+        if (whole_files_only(file) || (size < file->server_size && size > 0 && !mount->remote.can.berth)) {
+                if (file->spool < 0 && !file_clean(file))
+                        error = file_send(file, FILE_SEND_ALL);
+                if (!error)
+                        error = spool_open(file);
+                if (!error)
+                        error = spool_truncate(file, size);
+        } else if (size == 0) {
+                replace(file);
+        } else {
+                size_t before = file->gather.held_bytes;
+                gather_truncate(&file->gather, size);
+                buffer_moved(file, before);
+        }
+        if (error)
+                return error;
+        file->size = size;
+        if (file->spool < 0 && file->start == FILE_ON_SERVER && size < file->server_size) {
+                file_mark(file);
+                error = file_send_size(file);
+        }
+        return error;
+}
+
+int file_truncate(struct mount *mount, struct node *node, uint64_t size)
+{
+        struct file_open how = { .write = true, .truncate = size == 0, .brief = true };
+        struct file_opened opened;
+        struct file *file;
+        int error = file_open(mount, node, &how, &file, &opened);
+        if (error)
+                return error;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        error = file->stale ? -ESTALE : file->error;
+        if (!error)
+                error = truncate_in_turn(file, size);
+        if (!error)
+                wrote(file, size, false);
+        struct tree_update update = { .has_size = true, .size = file->size };
+        tree_update(mount->tree, node, &update);
+        if (!error && file->writers == 1) /* nobody but us: nobody else would send it */
+                error = file_send(file, FILE_SEND_ALL);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        file_close(mount, file, true);
+        return error;
+}
+
+/* Of a node that nobody has open. */
+static int set_closed(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
+{
+        char path[REMOTE_PATH_BYTES];
+        struct remote_condition condition = { 0 };
+        struct remote_result result = { 0 };
+        int error = tree_path(mount->tree, node, NULL, path);
+        if (!error)
+                error = remote_set(&mount->remote, path, false, &condition, with, &result);
+        if (error)
+                return error;
+        struct tree_update update = {
+                .has_mode = with->has_mode,
+                .mode = with->mode,
+                .has_mtime = with->has_mtime,
+                .mtime_s = with->mtime_s,
+                .mtime_ns = with->mtime_ns,
+                .has_tag = result.tag[0] != '\0',
+                .tag = result.tag,
+                .same_content = true,
+        };
+        tree_update(mount->tree, node, &update);
+        if (!result.tag[0] && with->has_mtime)
+                tree_distrust(mount->tree, node);
+        return 0;
+}
+
+static void set_later(struct file *file, const struct remote_times_and_mode *with)
+{
+        if (with->has_mode) {
+                file->with.has_mode = true;
+                file->mode = file->with.mode = with->mode;
+        }
+        if (with->has_mtime) {
+                file->with.has_mtime = true;
+                file->with.mtime_s = with->mtime_s;
+                file->with.mtime_ns = with->mtime_ns;
+        }
+        file_mark(file);
+        struct tree_update update = {
+                .has_mode = with->has_mode,
+                .mode = with->mode,
+                .has_mtime = with->has_mtime,
+                .mtime_s = with->mtime_s,
+                .mtime_ns = with->mtime_ns,
+        };
+        tree_update(file->mount->tree, file->node, &update);
+}
+
+int file_set(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
+{
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return set_closed(mount, node, with);
+        int error = 0;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        if (file->stale) {
+                error = -ESTALE;
+        } else {
+                set_later(file, with);
+                /* A program that writes will close it, and what is told then goes with the data. */
+                if (file->writers == 0)
+                        error = file_send(file, FILE_SEND_ALL);
+        }
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+        return error;
+}
+
+/* ---- its name ---- */
+
+struct file *file_before_rename(struct mount *mount, struct node *node)
+{
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return NULL;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        if (!file->stale)
+                file_send(file, FILE_SEND_ALL);
+        lease_give(file);
+        pthread_mutex_unlock(&file->lock);
+        return file;
+}
+
+void file_after_rename(struct file *file)
+{
+        if (!file)
+                return;
+        pthread_mutex_lock(&file->lock);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+}

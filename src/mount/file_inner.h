@@ -1,0 +1,145 @@
+/* file_inner: an open file from within; for file.c (opening, reading, attributes), send.c (turns, sending), sender.c (all
+ * files, their memory, threads), lease.c (locks), spool.c (whole files), hidden.c (removed or replaced while open) and unsent.c.
+ *
+ * The turn: whoever talks to the server about the file's content, name or lock has it, one at a time; it may be held
+ * over requests, the mutex may not. `start`, `tag`, `token`, `server_size`, `hidden` and `sending` change only in the
+ * turn of the thread that changes them.
+ *
+ *   FILE_NEW ──── first data, flush ───► FILE_ON_SERVER ◄─── PUT of the new content ──── FILE_REPLACED
+ *   (not there)   PUT If-None-Match: *    range writes, If-Match                          (O_TRUNC: the old one stands)
+ */
+#ifndef MOUNT_FILE_INNER_H
+#define MOUNT_FILE_INNER_H
+
+#include "mount/mount_priv.h"
+
+enum file_start { FILE_ON_SERVER, FILE_NEW, FILE_REPLACED };
+
+enum {
+        FILE_MAX_EXTENTS = 8, /* streams of writes that stay gathered side by side */
+        FILE_LOCK_SECONDS = 60,
+};
+
+struct file {
+        struct mount *mount;
+        struct node *node; /* pinned */
+
+        /* By the lock of the sender (sender.c). */
+        unsigned references; /* opens, the list of dirty files, a thread that works on it */
+        struct list dirty_node;
+        bool dirty;   /* in that list: something is to be sent */
+        bool claimed; /* by one of the sender's threads */
+        bool due;     /* an extent is full, or there are too many */
+        uint64_t touched_ms, resting_until_ms;
+        uint64_t round; /* of going through all of them */
+        struct list locked_node;
+        uint64_t refresh_ms; /* when its lock is to be refreshed */
+
+        pthread_mutex_t lock;
+        pthread_cond_t turn_ended;
+        bool turn;
+
+        unsigned opens, writers;
+        bool born_here; /* made by this mount, and open since */
+        enum file_start start;
+        bool stale;     /* somebody else changed it: nothing more is sent until all have closed */
+        bool undurable; /* the server has accepted what it has not been asked to make durable */
+        bool told;      /* the tree has this file's size and tag: nothing is to be sent */
+        int error;      /* of sending, not made good yet */
+        char tag[CLIENT_TAG_BYTES];
+        char token[REMOTE_TOKEN_BYTES]; /* of our lock, or "" */
+        char hidden[64];                /* its path, once no name leads to it any more */
+        uint64_t size, server_size;
+        uint64_t inode; /* as the server told for a new file, not shown yet; 0: none */
+        uint16_t mode;
+        struct remote_times_and_mode with; /* still to be told */
+        struct gather gather;
+        struct extent *sending;
+        struct stream *stream;
+        int spool; /* -1: none */
+        bool spool_dirty;
+};
+
+/* ---- references, turns, dirt ---- */
+
+/* The file of a node with one reference more, or NULL; with `make` a fresh one (-ENOMEM: NULL). */
+struct file *file_get(struct mount *mount, struct node *node, bool make);
+void file_put(struct file *file);
+
+/* The mutex is held, and again when it returns. */
+void file_take_turn(struct file *file);
+void file_give_turn(struct file *file);
+
+/* There is something to be sent, or an extent is due. Mutex held. */
+void file_mark(struct file *file);
+
+/* All is sent. The caller holds a reference of its own. */
+void file_unmark(struct file *file);
+/* Not tried again in the background for a while. */
+void file_rest(struct file *file, unsigned ms);
+
+enum file_send {
+        FILE_SEND_DUE, /* what is full or in excess */
+        FILE_SEND_ALL,
+        FILE_SEND_DURABLE, /* all, and on disk before it returns */
+};
+/* In its turn, with the mutex held (let go while a request runs). 0, or the error, which stays in file->error. */
+int file_send(struct file *file, enum file_send what);
+
+/* Says the size to the server where it differs. */
+int file_send_size(struct file *file);
+
+/* Room in the mount's write buffer for so many bytes; waits for it, holding no mutex. To be released when the bytes
+ * are in a gather, which then counts by buffer_moved(). -EIO: there is none within --retry. */
+int buffer_reserve(struct mount *mount, size_t size);
+void buffer_release(struct mount *mount, size_t size);
+/* What a file's gather holds has moved from `before` bytes. */
+void buffer_moved(struct file *file, size_t before);
+
+/* Where it is on the server. 0, -ESTALE, -ENAMETOOLONG. Mutex held. */
+int file_path(struct file *file, char out[REMOTE_PATH_BYTES]);
+/* Nothing is known of it here but what the server has. Mutex held. */
+static inline bool file_clean(const struct file *file)
+{
+        return file->start == FILE_ON_SERVER && file->gather.count == 0 && !file->sending && !file->spool_dirty;
+}
+/* Remembers an error; returns it as programs are told. */
+int file_failed(struct file *file, int error);
+/* Closed by all, and its data cannot be sent: that is kept elsewhere, and the file let go. */
+void file_abandon(struct file *file);
+/* To be sent in the background as soon as may be. */
+void file_hurry(struct file *file);
+
+/* ---- locks on the server (lease.c): in its turn ---- */
+
+/* 0 when it has one now; -EBUSY somebody else has. */
+int lease_take(struct file *file, const char *path);
+/* Waits for the server: what is done with the file next must not meet our own lock. */
+void lease_give(struct file *file);
+/* Its time has come; not in its turn. */
+void lease_refresh(struct file *file);
+/* The sender's list of what it refreshes (sender.c). */
+void sender_add_locked(struct file *file);
+void sender_remove_locked(struct file *file);
+
+/* ---- whole files (spool.c): in its turn, mutex held, let go while a request runs ---- */
+
+/* From now on its content is in a local file without a name. */
+int spool_open(struct file *file);
+int spool_write(struct file *file, uint64_t first, const char *data, size_t size);
+int spool_truncate(struct file *file, uint64_t size);
+void spool_close(struct file *file);
+
+/* ---- removed while open (hidden.c) ---- */
+
+/* A path that no name leads to. */
+void hidden_name(struct file *file);
+/* The last one has closed it. */
+void hidden_remove(struct file *file);
+
+/* ---- data that could not be sent (unsent.c) ---- */
+
+/* Leaves it in a local folder and says where. */
+void unsent_save(struct file *file);
+
+#endif

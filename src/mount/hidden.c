@@ -1,0 +1,107 @@
+/* Files that are removed or replaced while somebody has them open: they stay on the server under a name that no folder
+ * shows (TREE_HIDDEN), as NFS clients do, and are removed when the last one closes them. */
+#include "mount/file_inner.h"
+
+#include <errno.h>
+#include <sys/random.h>
+
+void hidden_name(struct file *file)
+{
+        uint64_t random[2];
+        ensure(getrandom(random, sizeof(random), 0) == sizeof(random));
+        struct text name = text_in(file->hidden, sizeof(file->hidden));
+        text_format(&name, TREE_HIDDEN "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
+        ensure(!name.overflow && name.used < sizeof(file->hidden));
+        file->hidden[name.used] = '\0';
+}
+
+/* On the server the file goes to its hidden name: `move`, or one more name for it (while the other is to be replaced). */
+static int hide(struct file *file, bool move)
+{
+        char path[REMOTE_PATH_BYTES];
+        int error = file_path(file, path);
+        if (error)
+                return error;
+        hidden_name(file);
+        struct remote_result result;
+        pthread_mutex_unlock(&file->lock);
+        if (move)
+                error = remote_move(&file->mount->remote, path, file->hidden, REMOTE_NO_REPLACE);
+        else
+                error = remote_link(&file->mount->remote, path, file->hidden, &result);
+        pthread_mutex_lock(&file->lock);
+        if (error)
+                file->hidden[0] = '\0';
+        return error;
+}
+
+/* Its attributes are ours from now on: no path of a folder tells them. */
+static void own(struct file *file)
+{
+        if (file->told) {
+                file->told = false;
+                tree_own(file->mount->tree, file->node);
+        }
+}
+
+/* In its turn. A file that was never sent goes without a word to the server. */
+static int unname(struct file *file, bool move)
+{
+        int error = 0;
+        lease_give(file);
+        if (file->start == FILE_NEW)
+                hidden_name(file);
+        else
+                error = hide(file, move);
+        if (!error)
+                own(file);
+        return error;
+}
+
+int file_unlink(struct mount *mount, struct node *folder, const char *name, struct node *node)
+{
+        struct tree_view view;
+        tree_look(mount->tree, node, &view);
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return 1;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        int error = 1;
+        if (view.attributes.links <= 1 && !file->hidden[0] && (file->opens > 0 || file->start == FILE_NEW))
+                error = unname(file, true);
+        if (error == 1)
+                lease_give(file);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        if (error == 0)
+                tree_removed(mount->tree, folder, name);
+        file_put(file);
+        return error;
+}
+
+int file_keep(struct mount *mount, struct node *node)
+{
+        struct tree_view view;
+        tree_look(mount->tree, node, &view);
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return 0;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        int error = 0;
+        if (view.attributes.links <= 1 && !file->hidden[0] && file->opens > 0 && mount->remote.can.berth)
+                error = unname(file, false);
+        else
+                lease_give(file);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+        return error;
+}
+
+void hidden_remove(struct file *file)
+{
+        if (file->start != FILE_NEW)
+                remote_remove(&file->mount->remote, file->hidden, NULL);
+}

@@ -1,0 +1,59 @@
+/* Locks on the server: while a file is open here for writing in parts nobody else may write to it, so that the kernel
+ * may gather writes. A mount that dies holds on for FILE_LOCK_SECONDS. If-Match goes with each write all the same: it
+ * sees changes that are not made over WebDAV, and what happened after a lock was lost. */
+#include "mount/file_inner.h"
+
+#include <errno.h>
+
+int lease_take(struct file *file, const char *path)
+{
+        struct mount *mount = file->mount;
+        if (file->token[0])
+                return 0;
+        if (!mount->remote.can.locks)
+                return -EOPNOTSUPP;
+        char token[REMOTE_TOKEN_BYTES];
+        pthread_mutex_unlock(&file->lock);
+        int error = remote_lock(&mount->remote, path, FILE_LOCK_SECONDS, token);
+        pthread_mutex_lock(&file->lock);
+        if (error)
+                return error;
+        mount->counters.locks++;
+        memcpy(file->token, token, sizeof(token));
+        sender_add_locked(file);
+        return 0;
+}
+
+void lease_give(struct file *file)
+{
+        char path[REMOTE_PATH_BYTES];
+        if (!file->token[0])
+                return;
+        sender_remove_locked(file);
+        if (file_path(file, path) == 0) {
+                pthread_mutex_unlock(&file->lock);
+                remote_unlock(&file->mount->remote, path, file->token);
+                pthread_mutex_lock(&file->lock);
+        }
+        file->token[0] = '\0';
+}
+
+/* Asks in the file's turn if that is free; while it is sending, the server sees by that, next time, that we live. */
+void lease_refresh(struct file *file)
+{
+        char path[REMOTE_PATH_BYTES];
+        pthread_mutex_lock(&file->lock);
+        bool asks = !file->turn && file->token[0] && file_path(file, path) == 0;
+        if (asks) {
+                file->turn = true;
+                pthread_mutex_unlock(&file->lock);
+                int error = remote_refresh(&file->mount->remote, path, file->token, FILE_LOCK_SECONDS);
+                pthread_mutex_lock(&file->lock);
+                if (error) {
+                        sender_remove_locked(file);
+                        file->token[0] = '\0';
+                }
+                file_give_turn(file);
+        }
+        pthread_mutex_unlock(&file->lock);
+}

@@ -1,0 +1,457 @@
+/* The sender: all files that are open or dirty, the memory of what they gathered, and the threads that send it in the
+ * background.
+ *
+ * A file that has something to be sent is in the list of dirty files. A thread takes one that is due (an extent is
+ * full), that nobody wrote to for --flush-after, or any when writers wait for room. close() and fsync() send in the
+ * thread of the program that waits for it, which saves two hand-overs. */
+#include "mount/file_inner.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+        MAX_SENDERS = 8,
+        TICK_MS = 500, /* how exactly --flush-after and refreshing are kept */
+};
+
+struct sender {
+        struct mount *mount;
+        pthread_mutex_t lock;
+        pthread_cond_t work, room;
+        struct list dirty;
+        struct list locked;        /* files with a lock on the server */
+        uint64_t round;            /* of going through all dirty files */
+        unsigned waiting;          /* writers that wait for room */
+        size_t buffered, reserved; /* memory of all extents; of writes under way */
+        bool stop;
+        unsigned thread_count;
+        pthread_t threads[MAX_SENDERS];
+};
+
+/* ---- references ---- */
+
+static struct file *make_file(struct mount *mount, struct node *node)
+{
+        struct file *file = calloc(1, sizeof(*file));
+        if (!file)
+                return NULL;
+        file->mount = mount;
+        file->node = node;
+        file->spool = -1;
+        file->told = true;
+        list_init(&file->dirty_node);
+        list_init(&file->locked_node);
+        pthread_mutex_init(&file->lock, NULL);
+        pthread_cond_init(&file->turn_ended, NULL);
+        gather_init(&file->gather, mount->options.extent_bytes, FILE_MAX_EXTENTS);
+        tree_pin(mount->tree, node);
+        tree_set_file(mount->tree, node, file);
+        return file;
+}
+
+struct file *file_get(struct mount *mount, struct node *node, bool make)
+{
+        pthread_mutex_lock(&mount->sender->lock);
+        struct file *file = tree_file(mount->tree, node);
+        if (!file && make)
+                file = make_file(mount, node);
+        if (file)
+                file->references++;
+        pthread_mutex_unlock(&mount->sender->lock);
+        return file;
+}
+
+static void free_file(struct file *file)
+{
+        struct mount *mount = file->mount;
+        size_t before = file->gather.held_bytes;
+        gather_finish(&file->gather);
+        buffer_moved(file, before);
+        if (file->stream)
+                ahead_close(mount->ahead, file->stream);
+        spool_close(file);
+        pthread_mutex_destroy(&file->lock);
+        pthread_cond_destroy(&file->turn_ended);
+        tree_unpin(mount->tree, file->node);
+        free(file);
+}
+
+void file_put(struct file *file)
+{
+        struct mount *mount = file->mount;
+        pthread_mutex_lock(&mount->sender->lock);
+        ensure(file->references > 0);
+        bool last = --file->references == 0;
+        if (last)
+                tree_set_file(mount->tree, file->node, NULL);
+        pthread_mutex_unlock(&mount->sender->lock);
+        if (last)
+                free_file(file);
+}
+/* ---- the buffer of all files ---- */
+
+static void count_buffered(struct sender *sender)
+{
+        struct mount_counters *counters = &sender->mount->counters;
+        counters->buffered_bytes = sender->buffered;
+        counters->buffered_peak_bytes = max_of(counters->buffered_peak_bytes, sender->buffered);
+}
+
+void buffer_moved(struct file *file, size_t before)
+{
+        struct sender *sender = file->mount->sender;
+        size_t after = file->gather.held_bytes;
+        if (after == before)
+                return;
+        pthread_mutex_lock(&sender->lock);
+        sender->buffered += after - before;
+        count_buffered(sender);
+        if (after < before)
+                pthread_cond_broadcast(&sender->room);
+        pthread_mutex_unlock(&sender->lock);
+}
+
+static bool has_room(const struct sender *sender, size_t size)
+{
+        size_t taken = sender->buffered + sender->reserved;
+        return taken == 0 || taken + size <= sender->mount->options.write_buffer_bytes;
+}
+
+static struct timespec wall_in_ms(unsigned ms)
+{
+        struct timespec at;
+        clock_gettime(CLOCK_REALTIME, &at);
+        at.tv_sec += ms / 1000;
+        at.tv_nsec += ms % 1000 * 1000000L;
+        if (at.tv_nsec >= 1000000000L) {
+                at.tv_nsec -= 1000000000L;
+                at.tv_sec++;
+        }
+        return at;
+}
+
+/* Room comes within --retry: by then everything in flight has been sent or has failed. */
+int buffer_reserve(struct mount *mount, size_t size)
+{
+        struct sender *sender = mount->sender;
+        uint64_t until_ms = clock_ms() + mount->options.client.retry_ms + mount->options.client.stall_ms;
+        int error = 0;
+        pthread_mutex_lock(&sender->lock);
+        if (!has_room(sender, size))
+                mount->counters.buffer_waits++;
+        while (!has_room(sender, size) && !error) {
+                struct timespec at = wall_in_ms(1000);
+                sender->waiting++;
+                pthread_cond_broadcast(&sender->work);
+                pthread_cond_timedwait(&sender->room, &sender->lock, &at);
+                sender->waiting--;
+                if (clock_ms() > until_ms)
+                        error = -EIO;
+        }
+        if (!error)
+                sender->reserved += size;
+        pthread_mutex_unlock(&sender->lock);
+        return error;
+}
+
+void buffer_release(struct mount *mount, size_t size)
+{
+        struct sender *sender = mount->sender;
+        pthread_mutex_lock(&sender->lock);
+        ensure(sender->reserved >= size);
+        sender->reserved -= size;
+        if (sender->waiting > 0)
+                pthread_cond_broadcast(&sender->room);
+        pthread_mutex_unlock(&sender->lock);
+}
+
+/* ---- dirt ---- */
+
+void file_mark(struct file *file)
+{
+        struct sender *sender = file->mount->sender;
+        bool due = gather_due(&file->gather, false, 0) != NULL;
+        if (file->told) {
+                file->told = false;
+                tree_own(file->mount->tree, file->node);
+        }
+        pthread_mutex_lock(&sender->lock);
+        file->touched_ms = clock_ms();
+        if (!file->dirty) {
+                file->dirty = true;
+                file->references++;
+                list_append(&sender->dirty, &file->dirty_node);
+        }
+        if (due && !file->due)
+                pthread_cond_signal(&sender->work);
+        file->due = due;
+        pthread_mutex_unlock(&sender->lock);
+}
+
+void file_unmark(struct file *file)
+{
+        struct sender *sender = file->mount->sender;
+        pthread_mutex_lock(&sender->lock);
+        if (file->dirty) {
+                file->dirty = file->due = false;
+                list_remove(&file->dirty_node);
+                file->references--;
+        }
+        pthread_mutex_unlock(&sender->lock);
+}
+/* ---- in the background ---- */
+
+static bool wants_sending(struct sender *sender, struct file *file, uint64_t now_ms)
+{
+        if (file->claimed || now_ms < file->resting_until_ms)
+                return false;
+        return file->due || sender->waiting > 0 || now_ms - file->touched_ms >= sender->mount->options.flush_after_ms;
+}
+
+static struct file *choose(struct sender *sender)
+{
+        uint64_t now_ms = clock_ms();
+        for (struct list *l = sender->dirty.next; l != &sender->dirty; l = l->next) {
+                struct file *file = container_of(l, struct file, dirty_node);
+                if (wants_sending(sender, file, now_ms))
+                        return file;
+        }
+        return NULL;
+}
+
+/* What of it is to be sent now. A hidden file lives as long as it is open: only want of room sends it. */
+static bool choose_what(struct file *file, bool pressed, enum file_send *what)
+{
+        bool quiet = clock_ms() - file->touched_ms >= file->mount->options.flush_after_ms;
+        *what = pressed || (quiet && !file->hidden[0]) ? FILE_SEND_ALL : FILE_SEND_DUE;
+        return !file->stale;
+}
+
+static void send_in_background(struct file *file, bool pressed)
+{
+        struct sender *sender = file->mount->sender;
+        enum file_send what;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        int error = choose_what(file, pressed, &what) ? file_send(file, what) : -ESTALE;
+        bool due = !error && gather_due(&file->gather, false, 0) != NULL;
+        bool over = file->opens == 0;
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        pthread_mutex_lock(&sender->lock);
+        file->due = due;
+        if (!due) /* if it is still dirty, then not to be chosen again at once */
+                file->resting_until_ms = max_of(file->resting_until_ms, clock_ms() + TICK_MS);
+        pthread_mutex_unlock(&sender->lock);
+        if (error && over)
+                file_abandon(file);
+}
+
+/* Nobody will ask for it any more, and it cannot be sent: it is kept elsewhere. */
+void file_abandon(struct file *file)
+{
+        struct mount *mount = file->mount;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        if (file->opens == 0 && !file->told) {
+                if (!file->hidden[0]) {
+                        unsent_save(file);
+                        mount->counters.lost_writes++;
+                }
+                lease_give(file);
+                file->told = true;
+                tree_disown(mount->tree, file->node);
+                tree_distrust(mount->tree, file->node);
+                file_unmark(file);
+        }
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+}
+
+void file_rest(struct file *file, unsigned ms)
+{
+        pthread_mutex_lock(&file->mount->sender->lock);
+        file->resting_until_ms = clock_ms() + ms;
+        pthread_mutex_unlock(&file->mount->sender->lock);
+}
+
+void file_hurry(struct file *file)
+{
+        struct sender *sender = file->mount->sender;
+        pthread_mutex_lock(&sender->lock);
+        file->touched_ms = 0;
+        file->resting_until_ms = 0;
+        pthread_cond_signal(&sender->work);
+        pthread_mutex_unlock(&sender->lock);
+}
+
+static void tick(struct sender *sender)
+{
+        struct timespec at = wall_in_ms(TICK_MS);
+        pthread_cond_timedwait(&sender->work, &sender->lock, &at);
+}
+
+/* ---- locks that are held ---- */
+
+void sender_add_locked(struct file *file)
+{
+        pthread_mutex_lock(&file->mount->sender->lock);
+        list_append(&file->mount->sender->locked, &file->locked_node);
+        file->refresh_ms = clock_ms() + FILE_LOCK_SECONDS * 1000 / 3;
+        pthread_mutex_unlock(&file->mount->sender->lock);
+}
+
+void sender_remove_locked(struct file *file)
+{
+        pthread_mutex_lock(&file->mount->sender->lock);
+        list_remove(&file->locked_node);
+        pthread_mutex_unlock(&file->mount->sender->lock);
+}
+
+/* A file whose lock is to be refreshed, with a reference. They stand in the order of their times. */
+static struct file *next_to_refresh(struct sender *sender)
+{
+        if (list_empty(&sender->locked))
+                return NULL;
+        struct file *file = container_of(sender->locked.next, struct file, locked_node);
+        uint64_t now_ms = clock_ms();
+        if (now_ms < file->refresh_ms)
+                return NULL;
+        file->refresh_ms = now_ms + FILE_LOCK_SECONDS * 1000 / 3;
+        list_remove(&file->locked_node);
+        list_append(&sender->locked, &file->locked_node);
+        file->references++;
+        return file;
+}
+
+static void *sender_thread(void *context)
+{
+        struct sender *sender = context;
+        pthread_mutex_lock(&sender->lock);
+        while (!sender->stop) {
+                struct file *file = next_to_refresh(sender);
+                if (file) {
+                        pthread_mutex_unlock(&sender->lock);
+                        lease_refresh(file);
+                        file_put(file);
+                        pthread_mutex_lock(&sender->lock);
+                        continue;
+                }
+                file = choose(sender);
+                if (!file) {
+                        tick(sender);
+                        continue;
+                }
+                file->claimed = true;
+                file->references++;
+                bool pressed = sender->waiting > 0;
+                /* The next one that is chosen is another. */
+                list_remove(&file->dirty_node);
+                list_append(&sender->dirty, &file->dirty_node);
+                pthread_mutex_unlock(&sender->lock);
+                send_in_background(file, pressed);
+                pthread_mutex_lock(&sender->lock);
+                file->claimed = false;
+                pthread_mutex_unlock(&sender->lock);
+                file_put(file);
+                pthread_mutex_lock(&sender->lock);
+        }
+        pthread_mutex_unlock(&sender->lock);
+        return NULL;
+}
+
+/* ---- all of it ---- */
+
+/* A dirty file that this round has not seen, with a reference. */
+static struct file *next_of_round(struct sender *sender, uint64_t round)
+{
+        struct file *found = NULL;
+        pthread_mutex_lock(&sender->lock);
+        for (struct list *l = sender->dirty.next; l != &sender->dirty && !found; l = l->next) {
+                struct file *file = container_of(l, struct file, dirty_node);
+                if (file->round != round)
+                        found = file;
+        }
+        if (found) {
+                found->round = round;
+                found->references++;
+        }
+        pthread_mutex_unlock(&sender->lock);
+        return found;
+}
+
+static uint64_t begin_round(struct sender *sender)
+{
+        pthread_mutex_lock(&sender->lock);
+        uint64_t round = ++sender->round;
+        pthread_mutex_unlock(&sender->lock);
+        return round;
+}
+
+unsigned file_send_all(struct mount *mount)
+{
+        unsigned failed = 0;
+        uint64_t round = begin_round(mount->sender);
+        for (struct file *file; (file = next_of_round(mount->sender, round));) {
+                pthread_mutex_lock(&file->lock);
+                file_take_turn(file);
+                failed += file_send(file, FILE_SEND_ALL) < 0;
+                file_give_turn(file);
+                pthread_mutex_unlock(&file->lock);
+                file_put(file);
+        }
+        return failed;
+}
+
+int file_start(struct mount *mount)
+{
+        struct sender *sender = calloc(1, sizeof(*sender));
+        if (!sender)
+                return -ENOMEM;
+        sender->mount = mount;
+        pthread_mutex_init(&sender->lock, NULL);
+        pthread_cond_init(&sender->work, NULL);
+        pthread_cond_init(&sender->room, NULL);
+        list_init(&sender->dirty);
+        list_init(&sender->locked);
+        mount->sender = sender;
+        unsigned wanted = min_of(mount->options.client.connections, (unsigned)MAX_SENDERS);
+        while (sender->thread_count < wanted &&
+               pthread_create(&sender->threads[sender->thread_count], NULL, sender_thread, sender) == 0)
+                sender->thread_count++;
+        if (sender->thread_count > 0)
+                return 0;
+        file_stop(mount);
+        return -EAGAIN;
+}
+
+/* What could not be sent is left in a local folder. */
+static void abandon_all(struct mount *mount)
+{
+        uint64_t round = begin_round(mount->sender);
+        for (struct file *file; (file = next_of_round(mount->sender, round));) {
+                file->opens = 0;
+                file_abandon(file);
+                file_put(file);
+        }
+}
+
+void file_stop(struct mount *mount)
+{
+        struct sender *sender = mount->sender;
+        if (!sender)
+                return;
+        pthread_mutex_lock(&sender->lock);
+        sender->stop = true;
+        pthread_cond_broadcast(&sender->work);
+        pthread_mutex_unlock(&sender->lock);
+        for (unsigned i = 0; i < sender->thread_count; i++)
+                pthread_join(sender->threads[i], NULL);
+        abandon_all(mount);
+        pthread_mutex_destroy(&sender->lock);
+        pthread_cond_destroy(&sender->work);
+        pthread_cond_destroy(&sender->room);
+        free(sender);
+        mount->sender = NULL;
+}

@@ -1,0 +1,119 @@
+/* Data that the server did not take, and that nobody will ask for any more: it is left in a local folder, one file for
+ * each, its bytes where they belong, holes where there was nothing to be sent. */
+#include "mount/file_inner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* In the user's folder for state (XDG base directories), or for root that of the system. */
+static int folder_path(char *out, size_t size)
+{
+        const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+        int length;
+        if (state && *state == '/')
+                length = snprintf(out, size, "%s/berth/unsent", state);
+        else if (geteuid() == 0)
+                length = snprintf(out, size, "/var/lib/berth/unsent");
+        else
+                length = snprintf(out, size, "%s/.local/state/berth/unsent", home ? home : "/tmp");
+        return length < (int)size ? 0 : -ENAMETOOLONG;
+}
+
+static int make_folders(char *path)
+{
+        for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
+                if (slash)
+                        *slash = '\0';
+                int made = mkdir(path, 0700);
+                if (slash)
+                        *slash = '/';
+                if (made < 0 && errno != EEXIST)
+                        return -errno;
+                if (!slash)
+                        return 0;
+        }
+}
+
+static int write_at(int descriptor, const char *data, size_t size, uint64_t first)
+{
+        while (size > 0) {
+                ssize_t n = pwrite(descriptor, data, size, (off_t)first);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                data += n;
+                size -= (size_t)n;
+                first += (uint64_t)n;
+        }
+        return 0;
+}
+
+static int save_extents(struct file *file, int descriptor)
+{
+        int error = 0;
+        for (struct list *l = file->gather.extents.next; l != &file->gather.extents && !error; l = l->next) {
+                struct extent *extent = container_of(l, struct extent, node);
+                error = write_at(descriptor, extent->data, extent->size, extent->first);
+        }
+        return error;
+}
+
+static int save_spool(struct file *file, int descriptor)
+{
+        char piece[64 << 10];
+        for (uint64_t first = 0; first < file->size;) {
+                ssize_t n = pread(file->spool, piece, sizeof(piece), (off_t)first);
+                if (n <= 0)
+                        return n < 0 ? -errno : 0;
+                int error = write_at(descriptor, piece, (size_t)n, first);
+                if (error)
+                        return error;
+                first += (uint64_t)n;
+        }
+        return 0;
+}
+
+/* A new file of its last name and a number that is free. */
+static int create(char *path, size_t size, const char *name)
+{
+        char folder[3072];
+        int error = folder_path(folder, sizeof(folder));
+        if (!error)
+                error = make_folders(folder);
+        for (unsigned i = 1; !error && i < 10000; i++) {
+                snprintf(path, size, "%s/%s.%u", folder, name, i);
+                int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+                if (descriptor >= 0)
+                        return descriptor;
+                if (errno != EEXIST)
+                        return -errno;
+        }
+        return error ? error : -EEXIST;
+}
+
+void unsent_save(struct file *file)
+{
+        char path[REMOTE_PATH_BYTES] = "", local[4096] = "";
+        if (file->gather.count == 0 && !file->spool_dirty)
+                return;
+        file_path(file, path);
+        const char *slash = strrchr(path, '/');
+        int descriptor = create(local, sizeof(local), slash ? slash + 1 : *path ? path : "unnamed");
+        int error = descriptor < 0 ? descriptor : 0;
+        if (!error)
+                error = file->spool >= 0 ? save_spool(file, descriptor) : save_extents(file, descriptor);
+        if (!error && fsync(descriptor) < 0)
+                error = -errno;
+        if (descriptor >= 0)
+                close(descriptor);
+        if (error)
+                complain("%s: could not be sent (%s) nor be kept in %s: %s", path, strerror(-file->error), local,
+                         strerror(-error));
+        else
+                complain("%s: could not be sent (%s); what was written is kept in %s", path, strerror(-file->error),
+                         local);
+}

@@ -1,0 +1,803 @@
+/* Open files against a server in memory: which requests go out, in which order, and what programs are told. The fake
+ * functions below stand for remote.h, ahead.h and what the operations give. */
+#include "mount/file_inner.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { STORE_FILES = 64, STORE_BYTES = 1 << 20, EXTENT = 64 << 10 };
+
+/* ---- a server in memory ---- */
+
+static struct stored {
+        char path[256], tag[32], token[32];
+        char *data;
+        size_t size;
+        unsigned links;
+        struct remote_times_and_mode with;
+        bool there, durable;
+} store[STORE_FILES];
+
+static struct {
+        pthread_mutex_t lock;
+        unsigned puts, writes, truncates, sets, syncs, looks, moves, links, removes, tags, refused;
+        int fails; /* every change ends so, if not 0 */
+        bool locks;
+} server = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static struct stored *find(const char *path)
+{
+        for (unsigned i = 0; i < STORE_FILES; i++)
+                if (store[i].there && strcmp(store[i].path, path) == 0)
+                        return &store[i];
+        return NULL;
+}
+
+static struct stored *make(const char *path)
+{
+        for (unsigned i = 0; i < STORE_FILES; i++) {
+                if (store[i].there)
+                        continue;
+                free(store[i].data);
+                store[i] = (struct stored){ .there = true, .links = 1, .data = calloc(1, STORE_BYTES) };
+                snprintf(store[i].path, sizeof(store[i].path), "%s", path);
+                return &store[i];
+        }
+        abort();
+}
+
+static void new_tag(struct stored *stored)
+{
+        snprintf(stored->tag, sizeof(stored->tag), "\"%u\"", ++server.tags);
+        stored->durable = false;
+}
+
+static void somebody_else_writes(const char *path, const char *text)
+{
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        if (!stored)
+                stored = make(path);
+        stored->size = strlen(text);
+        memcpy(stored->data, text, stored->size);
+        new_tag(stored);
+        pthread_mutex_unlock(&server.lock);
+}
+
+/* 0, or why the change may not be made. */
+static int judge(const struct stored *stored, const struct remote_condition *condition)
+{
+        if (server.fails)
+                return server.fails;
+        if (condition->absent && stored)
+                return -EEXIST;
+        if (condition->tag && condition->tag[0] && (!stored || strcmp(stored->tag, condition->tag) != 0)) {
+                server.refused++;
+                return -ESTALE;
+        }
+        return 0;
+}
+
+static void take_with(struct stored *stored, const struct remote_times_and_mode *with)
+{
+        if (with->has_mode) {
+                stored->with.has_mode = true;
+                stored->with.mode = with->mode;
+        }
+        if (with->has_mtime) {
+                stored->with.has_mtime = true;
+                stored->with.mtime_s = with->mtime_s;
+                stored->with.mtime_ns = with->mtime_ns;
+        }
+}
+
+static void tell(const struct stored *stored, struct remote_result *result)
+{
+        snprintf(result->tag, sizeof(result->tag), "%s", stored->tag);
+        result->inode = 1000 + (uint64_t)(stored - store);
+}
+
+static void fill(struct stored *stored, uint64_t first, const struct iovec *body, unsigned parts)
+{
+        for (unsigned i = 0; i < parts; i++) {
+                memcpy(stored->data + first, body[i].iov_base, body[i].iov_len);
+                first += body[i].iov_len;
+        }
+        stored->size = max_of(stored->size, (size_t)first);
+}
+
+int remote_put(struct remote *remote, const char *path, const struct iovec *body, unsigned parts,
+               const struct remote_condition *condition, const struct remote_times_and_mode *with, bool durable,
+               struct remote_result *result)
+{
+        (void)remote;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        int error = judge(stored, condition);
+        if (!error) {
+                server.puts++;
+                stored = stored ? stored : make(path);
+                stored->size = 0;
+                fill(stored, 0, body, parts);
+                take_with(stored, with);
+                new_tag(stored);
+                stored->durable = durable;
+                tell(stored, result);
+        }
+        pthread_mutex_unlock(&server.lock);
+        return error;
+}
+
+int remote_write(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
+                 const struct remote_condition *condition, const struct remote_times_and_mode *with, bool durable,
+                 struct remote_result *result)
+{
+        (void)remote;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        int error = stored ? judge(stored, condition) : -ENOENT;
+        if (!error) {
+                server.writes++;
+                fill(stored, first, body, parts);
+                take_with(stored, with);
+                new_tag(stored);
+                stored->durable = durable;
+                tell(stored, result);
+        }
+        pthread_mutex_unlock(&server.lock);
+        return error;
+}
+
+int remote_truncate(struct remote *remote, const char *path, uint64_t size, const struct remote_condition *condition,
+                    const struct remote_times_and_mode *with, struct remote_result *result)
+{
+        (void)remote;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        int error = stored ? judge(stored, condition) : -ENOENT;
+        if (!error) {
+                server.truncates++;
+                if (size < stored->size)
+                        memset(stored->data + size, 0, stored->size - size);
+                stored->size = size;
+                take_with(stored, with);
+                new_tag(stored);
+                tell(stored, result);
+        }
+        pthread_mutex_unlock(&server.lock);
+        return error;
+}
+
+int remote_set(struct remote *remote, const char *path, bool link, const struct remote_condition *condition,
+               const struct remote_times_and_mode *with, struct remote_result *result)
+{
+        (void)remote;
+        (void)link;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        int error = stored ? judge(stored, condition) : -ENOENT;
+        if (!error) {
+                server.sets++;
+                take_with(stored, with);
+                new_tag(stored);
+                tell(stored, result);
+        }
+        pthread_mutex_unlock(&server.lock);
+        return error;
+}
+
+int remote_sync(struct remote *remote, const char *path, const struct remote_condition *condition)
+{
+        (void)remote;
+        (void)condition;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        if (stored)
+                stored->durable = true;
+        server.syncs++;
+        pthread_mutex_unlock(&server.lock);
+        return stored ? 0 : -ENOENT;
+}
+
+int remote_stat(struct remote *remote, const char *path, struct remote_attributes *attributes)
+{
+        (void)remote;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        if (stored) {
+                *attributes = (struct remote_attributes){
+                        .kind = REMOTE_FILE,
+                        .mode = 0644,
+                        .has_mode = true,
+                        .links = stored->links,
+                        .size = stored->size,
+                        .inode = 1000 + (uint64_t)(stored - store),
+                };
+                snprintf(attributes->tag, sizeof(attributes->tag), "%s", stored->tag);
+        }
+        server.looks++;
+        pthread_mutex_unlock(&server.lock);
+        return stored ? 0 : -ENOENT;
+}
+
+int remote_move(struct remote *remote, const char *from, const char *to, unsigned flags)
+{
+        (void)remote;
+        (void)flags;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(from), *old = find(to);
+        if (stored && old)
+                old->there = false;
+        if (stored)
+                snprintf(stored->path, sizeof(stored->path), "%s", to);
+        server.moves++;
+        pthread_mutex_unlock(&server.lock);
+        return stored ? 0 : -ENOENT;
+}
+
+int remote_link(struct remote *remote, const char *path, const char *new_path, struct remote_result *result)
+{
+        (void)remote;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        if (stored) {
+                struct stored *copy = make(new_path);
+                memcpy(copy->data, stored->data, stored->size);
+                copy->size = stored->size;
+                snprintf(copy->tag, sizeof(copy->tag), "%s", stored->tag);
+                tell(copy, result);
+        }
+        server.links++;
+        pthread_mutex_unlock(&server.lock);
+        return stored ? 0 : -ENOENT;
+}
+
+int remote_remove(struct remote *remote, const char *path, const char *token)
+{
+        (void)remote;
+        (void)token;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        if (stored)
+                stored->there = false;
+        server.removes++;
+        pthread_mutex_unlock(&server.lock);
+        return stored ? 0 : -ENOENT;
+}
+
+int remote_lock(struct remote *remote, const char *path, unsigned seconds, char token[REMOTE_TOKEN_BYTES])
+{
+        (void)remote;
+        (void)seconds;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        int error = !stored ? -ENOENT : stored->token[0] ? -EBUSY : 0;
+        if (!error) {
+                snprintf(stored->token, sizeof(stored->token), "urn:%s", path);
+                snprintf(token, REMOTE_TOKEN_BYTES, "urn:%s", path);
+        }
+        pthread_mutex_unlock(&server.lock);
+        return error;
+}
+
+int remote_unlock(struct remote *remote, const char *path, const char *token)
+{
+        (void)remote;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        if (stored && strcmp(stored->token, token) == 0)
+                stored->token[0] = '\0';
+        pthread_mutex_unlock(&server.lock);
+        return 0;
+}
+
+int remote_refresh(struct remote *remote, const char *path, const char *token, unsigned seconds)
+{
+        (void)remote;
+        (void)path;
+        (void)token;
+        (void)seconds;
+        return 0;
+}
+
+int remote_upload(struct remote *remote, const char *path, int descriptor, uint64_t size,
+                  const struct remote_condition *condition, const struct remote_times_and_mode *with,
+                  struct remote_result *result)
+{
+        struct iovec body = { malloc(size + 1), size };
+        ssize_t n = pread(descriptor, body.iov_base, size, 0);
+        int error = n == (ssize_t)size ? remote_put(remote, path, &body, 1, condition, with, false, result) : -EIO;
+        free(body.iov_base);
+        return error;
+}
+
+int remote_download(struct remote *remote, const char *path, const char *tag, int descriptor)
+{
+        (void)remote;
+        struct stored *stored = find(path);
+        if (!stored || strcmp(stored->tag, tag) != 0)
+                return -ESTALE;
+        return pwrite(descriptor, stored->data, stored->size, 0) == (ssize_t)stored->size ? 0 : -EIO;
+}
+
+/* ---- what else is beneath or beside open files ---- */
+
+struct stream {
+        char nothing;
+};
+
+struct stream *ahead_open(struct ahead *ahead)
+{
+        (void)ahead;
+        return calloc(1, sizeof(struct stream));
+}
+
+void ahead_close(struct ahead *ahead, struct stream *stream)
+{
+        (void)ahead;
+        free(stream);
+}
+
+void ahead_forget(struct ahead *ahead, struct stream *stream)
+{
+        (void)ahead;
+        (void)stream;
+}
+
+ssize_t ahead_read(struct ahead *ahead, struct stream *stream, const char *path, const char *tag, uint64_t file_size,
+                   uint64_t first, size_t size, char *out)
+{
+        (void)ahead;
+        (void)stream;
+        (void)file_size;
+        pthread_mutex_lock(&server.lock);
+        struct stored *stored = find(path);
+        ssize_t n = -ENOENT;
+        if (stored && strcmp(stored->tag, tag) != 0)
+                n = -ESTALE;
+        else if (stored)
+                n = first < stored->size ? (ssize_t)min_of(size, stored->size - first) : 0;
+        if (n > 0)
+                memcpy(out, stored->data + first, (size_t)n);
+        pthread_mutex_unlock(&server.lock);
+        return n;
+}
+
+bool operation_clears_set_id(void)
+{
+        return false;
+}
+
+static unsigned notified;
+
+void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size)
+{
+        (void)mount;
+        (void)node;
+        (void)old_size;
+        (void)new_size;
+        notified++;
+}
+
+int attributes_look(struct mount *mount, struct node *node, struct tree_view *view)
+{
+        struct remote_attributes attributes;
+        char path[REMOTE_PATH_BYTES];
+        if (tree_look(mount->tree, node, view) == TREE_PRESENT)
+                return 0;
+        uint64_t changes = tree_changes(mount->tree, node);
+        int error = tree_path(mount->tree, node, NULL, path);
+        if (!error)
+                error = remote_stat(&mount->remote, path, &attributes);
+        return error ? error : tree_note_node(mount->tree, node, &attributes, changes, view);
+}
+
+/* ---- the bench ---- */
+
+static struct mount mount;
+
+static int set_up(void **state)
+{
+        (void)state;
+        memset(&mount, 0, sizeof(mount));
+        memset(&server, 0, sizeof(server));
+        notified = 0;
+        pthread_mutex_init(&server.lock, NULL);
+        mount.options.extent_bytes = EXTENT;
+        mount.options.write_buffer_bytes = 4 * EXTENT;
+        mount.options.flush_after_ms = 60000;
+        mount.options.client = (struct client_options){ .connections = 2, .retry_ms = 2000, .stall_ms = 1000 };
+        mount.remote.can = (struct remote_abilities){ .ranges = REMOTE_BERTH, .berth = true, .locks = true };
+        mount.writeback = true;
+        struct tree_options options = { .ttl_ms = 50, .limit_bytes = 1 << 20, .file_mode = 0644, .folder_mode = 0755 };
+        struct remote_attributes root = { .kind = REMOTE_FOLDER, .mode = 0755, .has_mode = true, .links = 1 };
+        assert_int_equal(tree_create(&mount.tree, &options, &root), 0);
+        assert_int_equal(file_start(&mount), 0);
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        file_stop(&mount);
+        tree_destroy(mount.tree);
+        for (unsigned i = 0; i < STORE_FILES; i++) {
+                free(store[i].data);
+                store[i] = (struct stored){ 0 };
+        }
+        return 0;
+}
+
+static struct file *create(const char *name)
+{
+        struct tree_view view;
+        struct file *file = NULL;
+        assert_int_equal(file_create(&mount, tree_root(mount.tree), name, 0640, &file, &view), 0);
+        return file;
+}
+
+/* Opens what is on the server. */
+static struct file *open_file(const char *name, bool write, bool truncate)
+{
+        struct remote_attributes attributes;
+        struct file_opened opened;
+        struct tree_view view;
+        struct file *file = NULL;
+        struct file_open how = { .read = true, .write = write, .truncate = truncate };
+        assert_int_equal(remote_stat(&mount.remote, name, &attributes), 0);
+        assert_int_equal(tree_note(mount.tree, tree_root(mount.tree), name, &attributes,
+                                   tree_changes(mount.tree, tree_root(mount.tree)), true, &view),
+                         0);
+        assert_int_equal(file_open(&mount, view.node, &how, &file, &opened), 0);
+        assert_false(opened.direct && truncate);
+        return file;
+}
+
+static void write_text(struct file *file, uint64_t first, const char *text)
+{
+        assert_int_equal(file_write(&mount, file, first, text, strlen(text), true), 0);
+}
+
+static void assert_stored(const char *name, const char *text)
+{
+        struct stored *stored = find(name);
+        assert_non_null(stored);
+        assert_int_equal(stored->size, strlen(text));
+        assert_memory_equal(stored->data, text, stored->size);
+}
+
+/* ---- tests ---- */
+
+static void a_small_new_file_is_one_request(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        write_text(file, 0, "hello ");
+        write_text(file, 6, "world");
+        struct remote_times_and_mode with = { .has_mtime = true, .mtime_s = 12345, .mtime_ns = 67 };
+        assert_int_equal(file_set(&mount, file->node, &with), 0);
+        assert_int_equal(server.puts, 0);
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_stored("a", "hello world");
+        assert_int_equal(server.puts + server.writes + server.sets + server.syncs + server.looks, 1);
+        assert_int_equal(find("a")->with.mode, 0640);
+        assert_int_equal(find("a")->with.mtime_s, 12345);
+        file_close(&mount, file, true);
+        assert_int_equal(server.puts + server.writes + server.sets + server.syncs + server.looks, 1);
+}
+
+static void an_empty_new_file_is_made(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        assert_stored("a", "");
+        assert_int_equal(server.puts, 1);
+}
+
+static void full_extents_go_out_by_themselves_in_order(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        static char data[6 * EXTENT + 100];
+        for (unsigned i = 0; i < sizeof(data); i++)
+                data[i] = (char)(i * 7 + i / 1000);
+        for (unsigned at = 0; at < sizeof(data); at += 4096)
+                assert_int_equal(file_write(&mount, file, at, data + at, min_of(4096U, sizeof(data) - at), true), 0);
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_int_equal(find("a")->size, sizeof(data));
+        assert_memory_equal(find("a")->data, data, sizeof(data));
+        assert_int_equal(server.puts, 1);
+        assert_int_equal(server.writes, 6);
+        assert_int_equal(server.refused, 0);
+        assert_true(mount.counters.buffered_peak_bytes <= mount.options.write_buffer_bytes);
+        file_close(&mount, file, true);
+}
+
+static void fsync_is_durable_with_the_last_write(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        write_text(file, 0, "x");
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_true(find("a")->durable);
+        assert_int_equal(server.syncs, 0);
+        write_text(file, 1, "y");
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_false(find("a")->durable);
+        assert_int_equal(file_sync(&mount, file), 0); /* nothing to be sent, but to be made durable */
+        assert_int_equal(server.syncs, 1);
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_int_equal(server.syncs, 1);
+        file_close(&mount, file, true);
+}
+
+static void a_change_by_others_is_kept_and_told(void **state)
+{
+        (void)state;
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", true, false);
+        write_text(file, 0, "two");
+        somebody_else_writes("a", "three");
+        assert_int_equal(file_flush(&mount, file), -ESTALE);
+        assert_int_equal(file_write(&mount, file, 0, "x", 1, true), -ESTALE);
+        assert_int_equal(file_sync(&mount, file), -ESTALE);
+        file_close(&mount, file, true);
+        assert_stored("a", "three");
+        file = open_file("a", true, false);
+        write_text(file, 0, "f");
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        assert_stored("a", "fhree");
+}
+
+static void a_name_that_others_took_meanwhile_is_theirs(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        write_text(file, 0, "mine");
+        somebody_else_writes("a", "theirs");
+        assert_int_equal(file_flush(&mount, file), -ESTALE);
+        file_close(&mount, file, true);
+        assert_stored("a", "theirs");
+}
+
+static void an_error_is_told_until_it_is_made_good(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        write_text(file, 0, "data");
+        server.fails = -ENOSPC;
+        assert_int_equal(file_sync(&mount, file), -ENOSPC);
+        assert_int_equal(file_write(&mount, file, 4, "x", 1, true), -ENOSPC);
+        assert_int_equal(file_flush(&mount, file), -ENOSPC);
+        server.fails = 0;
+        assert_int_equal(file_sync(&mount, file), 0);
+        write_text(file, 4, "more");
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        assert_stored("a", "datamore");
+}
+
+static void truncating_on_open_replaces_in_one_request(void **state)
+{
+        (void)state;
+        somebody_else_writes("a", "a long old content");
+        struct file *file = open_file("a", true, true);
+        write_text(file, 0, "new");
+        assert_stored("a", "a long old content");
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_stored("a", "new");
+        assert_int_equal(server.puts, 1);
+        assert_int_equal(server.writes + server.truncates, 0);
+        file_close(&mount, file, true);
+}
+
+static void truncates_are_seen_and_sent(void **state)
+{
+        (void)state;
+        char out[32];
+        somebody_else_writes("a", "0123456789");
+        struct file *file = open_file("a", true, false);
+        write_text(file, 8, "XYZ");
+        assert_int_equal(file_truncate(&mount, file->node, 9), 0);
+        assert_int_equal(file_truncate(&mount, file->node, 12), 0);
+        assert_int_equal(file_read(&mount, file, 0, sizeof(out), out), 12);
+        assert_memory_equal(out, "01234567X\0\0\0", 12);
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_int_equal(find("a")->size, 12);
+        assert_memory_equal(find("a")->data, "01234567X\0\0\0", 12);
+        file_close(&mount, file, true);
+}
+
+static void what_is_not_sent_is_read_all_the_same(void **state)
+{
+        (void)state;
+        char out[16] = "";
+        struct file *file = create("a");
+        write_text(file, 2, "ab");
+        assert_int_equal(file_read(&mount, file, 0, sizeof(out), out), 4);
+        assert_memory_equal(out, "\0\0ab", 4);
+        assert_int_equal(server.puts, 0);
+        assert_int_equal(file_flush(&mount, file), 0);
+        write_text(file, 3, "c");
+        assert_int_equal(file_read(&mount, file, 0, sizeof(out), out), 4);
+        assert_memory_equal(out, "\0\0ac", 4);
+        file_close(&mount, file, true);
+}
+
+static void a_removed_file_lives_while_it_is_open(void **state)
+{
+        (void)state;
+        char out[8];
+        somebody_else_writes("a", "old");
+        struct file *file = open_file("a", true, false);
+        write_text(file, 3, "er");
+        assert_int_equal(file_unlink(&mount, tree_root(mount.tree), "a", file->node), 0);
+        assert_null(find("a"));
+        assert_int_equal(file_read(&mount, file, 0, sizeof(out), out), 5);
+        assert_memory_equal(out, "older", 5);
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        assert_int_equal(server.removes, 1);
+        for (unsigned i = 0; i < STORE_FILES; i++)
+                assert_false(store[i].there);
+}
+
+static void a_file_removed_before_it_was_sent_is_never_sent(void **state)
+{
+        (void)state;
+        char out[8];
+        struct file *file = create("a");
+        write_text(file, 0, "tmp");
+        assert_int_equal(file_unlink(&mount, tree_root(mount.tree), "a", file->node), 0);
+        assert_int_equal(file_read(&mount, file, 0, sizeof(out), out), 3);
+        file_close(&mount, file, true);
+        assert_int_equal(server.puts + server.moves + server.removes, 0);
+}
+
+static void a_reader_goes_on_with_the_new_version(void **state)
+{
+        (void)state;
+        char out[16];
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", false, false);
+        assert_int_equal(file_read(&mount, file, 0, sizeof(out), out), 3);
+        somebody_else_writes("a", "fifteen");
+        assert_int_equal(file_read(&mount, file, 0, sizeof(out), out), 7);
+        assert_memory_equal(out, "fifteen", 7);
+        assert_int_equal(notified, 1); /* the kernel, which has the old one in its cache */
+        file_close(&mount, file, false);
+}
+
+static void a_locked_file_is_not_opened_for_writing(void **state)
+{
+        (void)state;
+        struct remote_attributes attributes;
+        struct file_opened opened;
+        struct tree_view view;
+        struct file *file = NULL;
+        somebody_else_writes("a", "one");
+        snprintf(find("a")->token, sizeof(find("a")->token), "another's");
+        assert_int_equal(remote_stat(&mount.remote, "a", &attributes), 0);
+        struct node *root = tree_root(mount.tree);
+        assert_int_equal(tree_note(mount.tree, root, "a", &attributes, tree_changes(mount.tree, root), true, &view), 0);
+        struct file_open how = { .write = true };
+        assert_int_equal(file_open(&mount, view.node, &how, &file, &opened), -EBUSY);
+        how.write = false;
+        assert_int_equal(file_open(&mount, view.node, &how, &file, &opened), 0);
+        file_close(&mount, file, false);
+}
+
+static void the_lock_is_held_while_it_is_written(void **state)
+{
+        (void)state;
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", true, false);
+        assert_true(find("a")->token[0]);
+        struct file *second = open_file("a", true, false);
+        file_close(&mount, file, true);
+        assert_true(find("a")->token[0]);
+        file_close(&mount, second, true);
+        assert_false(find("a")->token[0]);
+}
+
+static void whole_files_go_by_a_spool(void **state)
+{
+        (void)state;
+        char out[16];
+        mount.remote.can = (struct remote_abilities){ .ranges = REMOTE_WHOLE, .locks = true };
+        somebody_else_writes("a", "0123456789");
+        struct file *file = open_file("a", true, false);
+        write_text(file, 2, "xx");
+        assert_int_equal(file_read(&mount, file, 0, sizeof(out), out), 10);
+        assert_memory_equal(out, "01xx456789", 10);
+        assert_int_equal(file_truncate(&mount, file->node, 5), 0);
+        assert_stored("a", "0123456789");
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_stored("a", "01xx4");
+        assert_int_equal(server.puts, 1);
+        file_close(&mount, file, true);
+}
+
+static void quiet_data_is_sent_in_the_background(void **state)
+{
+        (void)state;
+        mount.options.flush_after_ms = 50;
+        struct file *file = create("a");
+        write_text(file, 0, "later");
+        for (unsigned i = 0; i < 500 && !find("a"); i++)
+                usleep(10000);
+        assert_stored("a", "later");
+        file_close(&mount, file, true);
+}
+
+/* Writes, truncates, reads and flushes at random, against a model. */
+static void random_use_agrees_with_a_model(void **state)
+{
+        (void)state;
+        struct random random = { 4711 };
+        static char model[STORE_BYTES], out[STORE_BYTES];
+        size_t size = 0;
+        struct file *file = create("a");
+        for (unsigned i = 0; i < 3000; i++) {
+                unsigned at = random_below(&random, 6 * EXTENT), length = 1 + random_below(&random, 20000);
+                unsigned what = random_below(&random, 20);
+                if (what < 9) {
+                        for (unsigned k = 0; k < length; k++)
+                                model[at + k] = (char)random_next(&random);
+                        assert_int_equal(file_write(&mount, file, at, model + at, length, true), 0);
+                        size = max_of(size, (size_t)at + length);
+                } else if (what < 16) {
+                        size_t wanted = at < size ? min_of((size_t)length, size - at) : 0;
+                        assert_int_equal(file_read(&mount, file, at, length, out), wanted);
+                        assert_memory_equal(out, model + at, wanted);
+                } else if (what < 18) {
+                        if (at < size)
+                                memset(model + at, 0, size - at);
+                        size = at;
+                        assert_int_equal(file_truncate(&mount, file->node, size), 0);
+                } else {
+                        assert_int_equal(what == 18 ? file_flush(&mount, file) : file_sync(&mount, file), 0);
+                        assert_int_equal(find("a")->size, size);
+                        assert_memory_equal(find("a")->data, model, size);
+                }
+        }
+        assert_int_equal(server.refused, 0);
+        file_close(&mount, file, true);
+}
+
+int main(void)
+{
+        char folder[] = "/tmp/berth-unsent-XXXXXX"; /* where what cannot be sent is kept */
+        if (!mkdtemp(folder) || setenv("XDG_STATE_HOME", folder, 1) < 0)
+                return 1;
+        const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+                TEST(a_small_new_file_is_one_request),
+                TEST(an_empty_new_file_is_made),
+                TEST(full_extents_go_out_by_themselves_in_order),
+                TEST(fsync_is_durable_with_the_last_write),
+                TEST(a_change_by_others_is_kept_and_told),
+                TEST(a_name_that_others_took_meanwhile_is_theirs),
+                TEST(an_error_is_told_until_it_is_made_good),
+                TEST(truncating_on_open_replaces_in_one_request),
+                TEST(truncates_are_seen_and_sent),
+                TEST(what_is_not_sent_is_read_all_the_same),
+                TEST(a_removed_file_lives_while_it_is_open),
+                TEST(a_file_removed_before_it_was_sent_is_never_sent),
+                TEST(a_reader_goes_on_with_the_new_version),
+                TEST(a_locked_file_is_not_opened_for_writing),
+                TEST(the_lock_is_held_while_it_is_written),
+                TEST(whole_files_go_by_a_spool),
+                TEST(quiet_data_is_sent_in_the_background),
+                TEST(random_use_agrees_with_a_model),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
