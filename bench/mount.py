@@ -20,6 +20,7 @@ import collections
 import contextlib
 import getpass
 import io
+import math
 import os
 import pathlib
 import random
@@ -34,7 +35,7 @@ import tempfile
 import time
 import types
 
-from contest import KIB, MIB, Wrong, machine, server, settings, table
+from contest import KIB, MIB, Wrong, busy_seconds, machine, server, settings, table
 
 SMALL_WRITES, LARGE = 256 * MIB, 512 * MIB
 FOLDERS, FILES = 10, 1000
@@ -224,7 +225,8 @@ def take_away(where):
     for pid in served_by(where):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    subprocess.run(['umount', '-l', str(where)], stderr=subprocess.DEVNULL, check=False)
+    subprocess.run(['umount', '-i', '-l', str(where)], stderr=subprocess.DEVNULL, check=False)
+    (pathlib.Path('/run/mount.davfs') / (str(where).strip('/').replace('/', '-') + '.pid')).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -283,10 +285,11 @@ def timed(command, cwd, output=subprocess.DEVNULL):
 
 
 def wait_until_there(start, holds):
-    """Seconds since the start when it holds at the server."""
+    """Seconds since the start when it holds at the server; infinity when our patience ends before."""
+    end = time.monotonic() + options.patience
     while not holds():
-        if time.monotonic() - start > 2 * options.patience:
-            raise Wrong('the data does not come to the server')
+        if time.monotonic() > end:
+            return math.inf
         time.sleep(POLL_SECONDS)
     return time.monotonic() - start
 
@@ -297,8 +300,12 @@ def flushed(run):
     if run.name != 'davfs2':
         yield
         return
-    with subprocess.Popen(['umount', run.where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+    with subprocess.Popen(['umount', run.where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         yield
+        try:
+            process.wait(options.patience / 4)
+        except subprocess.TimeoutExpired:
+            take_away(run.where)
 
 
 def has(path, size, tail, at):
@@ -325,7 +332,8 @@ def write(block, size):
                           'conv=fsync', 'status=none'], run.where)
         with flushed(run):
             there = wait_until_there(start, lambda: has(run.root / 'file', size, tail, size - len(tail)))
-        same(options.source, run.root / 'file', size)
+        if there < math.inf:
+            same(options.source, run.root / 'file', size)
         return answered, there
     return work
 
@@ -345,7 +353,8 @@ def overwrite(run):
     at = OVERWRITTEN * 4 * KIB
     with flushed(run):
         there = wait_until_there(start, lambda: has(run.root / 'file', LARGE, block, at))
-    same(options.source, run.root / 'file', at)
+    if there < math.inf:
+        same(options.source, run.root / 'file', at)
     return answered, there
 
 
@@ -470,11 +479,19 @@ def drop_page_cache(root):
                     pass
 
 
+def is_disturbed():
+    """Whether somebody else takes over a tenth of a core, looked at while we do nothing."""
+    before = busy_seconds()[0]
+    time.sleep(0.5)
+    return busy_seconds()[0] - before > 0.05
+
+
 def measure(name, row, folder):
     root = pathlib.Path(tempfile.mkdtemp(dir=folder / 'served', prefix=f'{name}-{row}-'))
     root.chmod(0o777)
     ROWS[row].fill(root)
     drop_page_cache(root)
+    disturbed.append(is_disturbed())
     run = types.SimpleNamespace(name=name, root=root, folder=folder)
     try:
         with server(name, root, folder, SERVERS) as (_, port), link(port, ROWS[row].delay_ms, folder) as run.port, mounted(run):
@@ -484,11 +501,11 @@ def measure(name, row, folder):
 
 
 def one_round(row, turn, results, folder):
-    """Each once; one that has failed is told and not asked again in this row."""
+    """Each once; one that has failed or lost our patience is told and not asked again in this row."""
     names = options.contestants
     first = turn % len(names)
     for name in names[first:] + names[:first]:
-        if (row, name) in failed:
+        if (row, name) in failed or any(result.there == math.inf for result in results[row][name]):
             continue
         try:
             got = measure(name, row, folder)
@@ -499,27 +516,31 @@ def one_round(row, turn, results, folder):
             continue
         results[row][name].append(got)
         there = f', at the server {amount(got.there)}' if got.there else ''
-        print(f'{row:9} round {turn + 1}  {name:7} {amount(got.answered):>8}{there}', file=sys.stderr, flush=True)
+        print(f'{row:9} round {turn + 1}  {name:7} {amount(got.answered):>8}{there}{"  disturbed" * disturbed[-1]}', file=sys.stderr, flush=True)
 
 
 # ---- what is printed ----
 
 def amount(seconds):
+    if seconds == math.inf:
+        return f'over {options.patience} s'
     return f'{seconds:.2f} s' if seconds >= 0.995 else f'{seconds * 1000:.0f} ms' if seconds >= 0.01 else f'{seconds * 1000:.1f} ms'
 
 
 def median(results, row, name, which):
     """None when there is none."""
     values = [getattr(result, which) for result in results[row].get(name, [])]
-    return statistics.median(values) if values and None not in values else None
+    if not values or None in values:
+        return None
+    return math.inf if math.inf in values else statistics.median(values)
 
 
 def cell(results, row, name, which):
     if (row, name) in failed:
         return f'over {options.patience} s' if isinstance(failed[row, name], Late) else 'failed'
     values = [getattr(result, which) for result in results[row][name]]
-    middle = statistics.median(values)
-    spread = f' ±{100 * (max(values) - min(values)) / 2 / middle:.0f}%' if len(values) > 1 else ''
+    middle = max(values) if math.inf in values else statistics.median(values)
+    spread = f' ±{100 * (max(values) - min(values)) / 2 / middle:.0f}%' if len(values) > 1 and middle < math.inf else ''
     return amount(middle) + spread
 
 
@@ -527,14 +548,14 @@ def ratios(results, row, which):
     """How many times faster berth is than each peer that got so far."""
     mine = median(results, row, 'berth', which)
     found = {peer: median(results, row, peer, which) for peer in options.peers}
-    return {peer: value / mine for peer, value in found.items() if value} if mine else {}
+    return {peer: value / mine for peer, value in found.items() if value} if mine and mine < math.inf else {}
 
 
 def ratio_cell(results, row, peer, found, which):
-    if peer in found:
-        return f'{found[peer]:.2f}'
     mine = median(results, row, 'berth', which)
-    return f'over {options.patience / mine:.1f}' if mine and isinstance(failed.get((row, peer)), Late) else ''
+    if found.get(peer) == math.inf or mine and isinstance(failed.get((row, peer)), Late):
+        return f'over {options.patience / mine:.1f}'
+    return f'{found[peer]:.2f}' if peer in found else ''
 
 
 def ratio_lines(results, rows, which):
@@ -546,7 +567,7 @@ def ratio_lines(results, rows, which):
 
 def verdict(row, found, mine):
     """A row that every peer failed is won by doing it."""
-    if not mine:
+    if not mine or math.inf in [result.there for result in mine]:
         return 'MISS'
     return 'PASS' if min(found.values(), default=ROWS[row].required) >= ROWS[row].required else 'MISS'
 
@@ -579,6 +600,8 @@ def about(folder):
     machine(['rclone', 'apache', 'davfs2', 'sshfs'])
     kind = subprocess.run(['findmnt', '-n', '-o', 'FSTYPE', '-T', folder], stdout=subprocess.PIPE, text=True, check=False)
     print(f'The served folders lie on {kind.stdout.strip() or "?"}.\n')
+    if any(disturbed):
+        print(f'**Before {sum(disturbed)} of {len(disturbed)} measurements something else took over a tenth of a core**\n')
 
 
 # ---- start ----
@@ -636,4 +659,5 @@ def main():
 
 options = arguments()
 failed = {}  # (row, contestant): why
+disturbed = []  # of each measurement, whether something else took CPU time before it
 sys.exit(main())
