@@ -184,8 +184,11 @@ static void put_open(struct text *out, enum dav_live live)
         else
                 text_char(out, '<');
         text_put(out, name.local);
-        if (!span_equal(name.space, SPAN(DAV_NAMESPACE)))
-                text_format(out, " xmlns=\"%.*s\"", (int)name.space.size, name.space.data);
+        if (!span_equal(name.space, SPAN(DAV_NAMESPACE))) {
+                text_put(out, SPAN(" xmlns=\""));
+                text_put(out, name.space);
+                text_char(out, '"');
+        }
         text_char(out, '>');
 }
 
@@ -311,7 +314,7 @@ static bool put_value(struct find *find, struct text *out, const struct store_me
                 text_put(out, folder ? SPAN("httpd/unix-directory") : store_type_of(display_name(member)));
                 return true;
         case DAV_GETETAG:
-                dav_put_escaped(out, (struct span){ state->etag, state->etag_size });
+                text_put(out, (struct span){ state->etag, state->etag_size }); /* hex, in quotes: plain text */
                 return state->etag_size > 0;
         case DAV_GETLASTMODIFIED:
         case DAV_WIN32_LAST_MODIFIED:
@@ -493,7 +496,7 @@ static bool put_asked(struct find *find, struct text *out, const struct store_me
 
 static void put_these(struct find *find, struct text *out, const struct store_member *member)
 {
-        bool missing[DAV_BODY_PROPERTIES] = { false };
+        bool missing[DAV_BODY_PROPERTIES];
         unsigned index = 0, missed = 0;
         for (const struct dav_property *p = find->c->asked->properties; p; p = p->next, index++) {
                 missing[index] = !put_asked(find, out, member, p);

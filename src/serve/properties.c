@@ -137,7 +137,8 @@ static bool apply(struct patch *patch)
 {
         struct store_section *section = &patch->c->section;
         const struct store_state *before = &section->now;
-        bool elsewhere = before->linked && (patch->has_mode || patch->has_modified);
+        bool link = !patch->c->own && (before->linked || before->kind == STORE_IS_LINK);
+        bool elsewhere = link && (patch->has_mode || patch->has_modified);
         int error = elsewhere ? -EACCES : patch->has_mode ? store_set_mode(section, patch->mode) : 0;
         if (!error && patch->has_modified)
                 error = store_set_modified(section, &patch->modified);

@@ -123,7 +123,8 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
                         struct store_state *state);
 /* Or writes its bytes into the file that stands there, from `offset` on (holes are zeros); creates it when nothing
  * does. The modification time always moves, so the entity-tag does: one that is dictated counts as given, unless the
- * file has it already; then it is a nanosecond later. Mode as store_set_mode() has it. -EFBIG past what the file
+ * file has it already; then it is a nanosecond later. Mode as store_set_mode() has it; who dictates one may write the
+ * file though its mode forbids it. -EFBIG past what the file
  * system can; no bytes are changed when there is no room (-ENOSPC), or the mode cannot be set (-EPERM). */
 int store_upload_apply(struct store_upload *upload, struct store_section *section, uint64_t offset,
                        const struct store_commit *commit, struct store_state *state);

@@ -481,23 +481,53 @@ static int change_in_place(int file, const struct change *change, const struct s
         return futimens(file, times) < 0 && !error ? -errno : error;
 }
 
-static int change_old(struct store_section *section, const struct change *change, const struct store_commit *commit,
-                      struct store_state *state)
+static int open_old(const struct store_section *section)
 {
-        struct store_state old;
-        int file = openat(section->folder, section->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        int error;
+        int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+        int file = openat(section->folder, section->name, O_RDWR | flags);
 
         if (file < 0 && errno == EACCES)
-                file = openat(section->folder, section->name,
-                              O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+                file = openat(section->folder, section->name, O_WRONLY | flags);
         if (file < 0)
                 return errno == ELOOP ? -EACCES : -errno;
+        return file;
+}
+
+static int set_mode(const struct store_section *section, uint32_t mode)
+{
+        return fchmodat(section->folder, section->name, mode, AT_SYMLINK_NOFOLLOW) < 0 ? -EACCES : 0;
+}
+
+/* Who may dictate the mode of a file may write it, too: so goes on who opened it before its mode forbade that, as git
+ * does with what it makes. For that moment it lends itself the right. */
+static int open_against_mode(const struct store_section *section, uint32_t mode)
+{
+        int error = set_mode(section, mode | 0200);
+        int file = error ? error : open_old(section);
+
+        if (!error && file < 0)
+                set_mode(section, mode);
+        return file;
+}
+
+static int change_old(struct store_section *section, const struct change *change, const struct store_commit *commit,
+                      const struct store_state *seen, struct store_state *state)
+{
+        struct store_state old;
+        int file = open_old(section), error;
+        bool lent = file == -EACCES && commit->mode && seen->kind == STORE_IS_FILE;
+
+        if (lent)
+                file = open_against_mode(section, seen->mode);
+        if (file < 0)
+                return file;
         error = store_state_of(file, &old);
         if (!error)
                 error = may_be_written(section, &old);
         if (!error)
                 error = change_in_place(file, change, commit, &old);
+        if (error && lent)
+                set_mode(section, seen->mode);
         if (!error && (commit->durable || section->tree->durable))
                 error = fsync(file) < 0 ? -errno : 0;
         if (!error)
@@ -521,7 +551,7 @@ static int change_file(struct store_section *section, const struct change *chang
                 if (error)
                         return error;
                 if (old.kind != STORE_NOTHING) {
-                        error = change_old(section, change, commit, state);
+                        error = change_old(section, change, commit, &old, state);
                         if (error != -ENOENT)
                                 return error;
                 } else {

@@ -378,9 +378,10 @@ def test_the_time_of_a_link(linked, name):
     assert (linked.path / name).lstat().st_mtime_ns == 78_000000000
 
 
-@pytest.mark.parametrize('name', ['to-file', 'to-folder'])
+@pytest.mark.parametrize('name', LINKS)
 def test_nothing_is_set_through_a_link(linked, name):
     before = [(linked.path / one).lstat().st_mtime_ns for one in (name, 'file', 'folder')]
+    assert linked.put(name, b'x', MODE).status == (405 if name == 'to-folder' else 403)
     assert linked.proppatch(name, mtime('77')).failed == {POSIX + 'mtime': 403}
     assert linked.ask('PATCH', name, MTIME).status == 403
     assert linked.proppatch(name, set_property('<B:mode xmlns:B="urn:berth:posix">0600</B:mode>'), fields=[OWN]).found == {}

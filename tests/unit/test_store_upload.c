@@ -716,6 +716,43 @@ static void a_killed_server_leaves_whole_files_and_its_rest_is_cleaned(void **te
         assert_true(is_there(shop, "file"));
 }
 
+static void write_against_mode(struct shop *shop)
+{
+        uint32_t mode = 0444, forbidden = 04444;
+        struct store_commit dictating = { .mode = &mode }, bad = { .mode = &forbidden };
+        struct store_section section;
+        struct store_state state;
+
+        if (geteuid() == 0 && (setegid(65534) < 0 || seteuid(65534) < 0))
+                _exit(CHILD_SKIPPED);
+        enter(shop, &section, "file");
+        child_ensure(store_write(&section, "y", 1, 0, &plain, &state) == -EACCES);
+        child_ensure(store_write(&section, "y", 1, 0, &bad, &state) == -EPERM);
+        child_ensure(store_look_again(&section, &state) == 0 && state.mode == 0400);
+        child_ensure(store_write(&section, "y", 1, 0, &dictating, &state) == 0 && state.mode == 0444);
+        store_leave(&section);
+        enter(shop, &section, "other");
+        child_ensure(store_write(&section, "y", 1, 0, &dictating, &state) == -EACCES);
+        store_leave(&section);
+}
+
+static void who_dictates_the_mode_may_write(void **test)
+{
+        struct shop *shop = *test;
+
+        must_put(shop, "file", "x");
+        must_put(shop, "other", "x");
+        assert_int_equal(fchmodat(shop->folder.fd, "file", 0400, 0), 0);
+        assert_int_equal(fchmodat(shop->folder.fd, ".", 0777, 0), 0);
+        if (geteuid() == 0) {
+                assert_int_equal(fchownat(shop->folder.fd, "file", 65534, 65534, 0), 0);
+                assert_int_equal(fchmodat(shop->folder.fd, "other", 0444, 0), 0);
+                in_child(shop, write_against_mode);
+                expect_content(shop, "file", "y");
+        }
+        expect_content(shop, "other", "x");
+}
+
 static void a_mode_and_a_time_come_with_the_content(void **test)
 {
         struct shop *shop = *test;
@@ -782,6 +819,7 @@ int main(void)
                 shop_test(exactly_one_of_many_creates),
                 shop_test(a_killed_server_leaves_whole_files_and_its_rest_is_cleaned),
                 shop_test(a_mode_and_a_time_come_with_the_content),
+                shop_test(who_dictates_the_mode_may_write),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
