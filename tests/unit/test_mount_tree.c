@@ -690,14 +690,61 @@ static void test_walkers_are_seen_and_folders_ahead_of_them_found(void **state)
                 tree_unpin(tree, ahead[i]);
         /* What is listed is walked through; what is long is left to who wants it. */
         list(tree, folders[1].node, NULL, 0);
-        tree_leave_to_readers(tree, folders[2].node);
+        tree_broke_off(tree, folders[2].node, TREE_SHORT_LISTING);
         assert_int_equal(tree_ahead(tree, below[1].node, 10, ahead, 8), 1);
         assert_ptr_equal(ahead[0], folders[3].node);
         tree_unpin(tree, ahead[0]);
-        assert_false(tree_misses(tree, root, false));
-        assert_true(tree_misses(tree, root, false));
-        assert_true(tree_misses(tree, folders[3].node, true));
-        assert_false(tree_misses(tree, folders[2].node, true));
+        tree_destroy(tree);
+}
+
+static void test_many_single_names_are_worth_a_listing(void **state)
+{
+        (void)state;
+        struct tree *tree = make_tree(LONG_MS, PLENTY, 2);
+        struct node *root = tree_root(tree);
+        struct tree_view a, b;
+        note(tree, root, "a", folder_of(3), &a);
+        note(tree, root, "b", folder_of(4), &b);
+        assert_int_equal(tree_misses(tree, a.node, false), 0);
+        assert_int_equal(tree_misses(tree, a.node, false), TREE_SHORT_LISTING);
+        assert_int_equal(tree_misses(tree, b.node, true), TREE_SHORT_LISTING);
+        /* There was more in it: the next try is one after more names, and goes further. */
+        size_t limit = TREE_SHORT_LISTING, misses = 2;
+        for (unsigned tries = 0; limit < 100000; tries++) {
+                assert_in_range(tries, 0, 10);
+                tree_broke_off(tree, a.node, limit);
+                size_t next;
+                do {
+                        next = tree_misses(tree, a.node, false);
+                        assert_in_range(++misses, 0, 200);
+                } while (next == 0);
+                assert_true(next > limit);
+                limit = next;
+        }
+        tree_broke_off(tree, b.node, SIZE_MAX);
+        for (unsigned i = 0; i < 1000; i++)
+                assert_int_equal(tree_misses(tree, b.node, true), 0);
+        tree_destroy(tree);
+}
+
+static void test_a_slow_listing_holds_from_its_end_and_as_long_as_it_took(void **state)
+{
+        (void)state;
+        struct tree *tree = make_tree(40, PLENTY, 2);
+        struct node *root = tree_root(tree);
+        struct remote_attributes a = file_of(7, 5, "\"x\"");
+        struct tree_listing listing;
+        struct tree_view view;
+        tree_listing_begin(tree, root, &listing);
+        assert_int_equal(tree_listing_add(tree, &listing, SPAN("first"), &a), 0);
+        usleep(400000);
+        assert_int_equal(find(tree, root, "first", &view), TREE_UNKNOWN);
+        tree_listing_end(tree, &listing, true);
+        usleep(100000);
+        assert_int_equal(find(tree, root, "first", &view), TREE_PRESENT);
+        assert_true(tree_listed(tree, root));
+        usleep(400000);
+        assert_int_equal(find(tree, root, "first", &view), TREE_UNKNOWN);
         tree_destroy(tree);
 }
 
@@ -953,6 +1000,8 @@ int main(void)
                 cmocka_unit_test(test_a_removed_change_that_was_dropped_makes_answers_doubtful),
                 cmocka_unit_test(test_a_hundred_thousand_names),
                 cmocka_unit_test(test_walkers_are_seen_and_folders_ahead_of_them_found),
+                cmocka_unit_test(test_many_single_names_are_worth_a_listing),
+                cmocka_unit_test(test_a_slow_listing_holds_from_its_end_and_as_long_as_it_took),
                 cmocka_unit_test(test_by_chance_nothing_wrong_is_ever_told),
                 cmocka_unit_test(test_threads_at_a_time),
         };
