@@ -244,6 +244,7 @@ def machine(servers=()):
     cpu = re.search(r'model name\s*: (.*)', pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8'))
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / GIB
     versions = {'nginx': ['nginx', '-v'], 'h2o': ['h2o', '--version'], 'lighttpd': ['lighttpd', '-v'],
-                'apache': ['apache2', '-v'], 'rclone': ['rclone', 'version']}
+                'apache': ['apache2', '-v'], 'rclone': ['rclone', 'version'], 'davfs2': ['mount.davfs', '-V'],
+                'sshfs': ['sh', '-c', 'sshfs --version 2>/dev/null']}
     print(f"{cpu[1] if cpu else '?'}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {os.uname().release}; "
           + ', '.join(first(command) for name, command in versions.items() if name in servers) + '\n')

@@ -20,7 +20,7 @@
  *     then one final one without;
  *   - nothing completes inside a function that starts something;
  *   - closing a handle completes after every op on that handle has completed;
- *   - a handle has at most one receiving op (accept, wait_readable, recv) and one sending op (connect,
+ *   - a handle has at most one receiving op (accept, wait_readable, recv, recv_now) and one sending op (connect,
  *     send, sendv, send_file) in flight; file handles may have any number of reads and writes;
  *   - a handle at rest (berth_rest) has no op in flight, and its rest ends once.
  */
@@ -205,6 +205,12 @@ enum berth_recv_flags { BERTH_MULTISHOT = 1 };
  * at the peer's end of stream (no buffer, final), or -errno (final). With BERTH_MULTISHOT goes on until the end,
  * an error or a cancel. While the pool is empty data waits in the kernel. */
 BERTH_API void berth_recv(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, unsigned flags);
+
+/* Receives what is there now into `data`, and does not wait: bytes, 0 at the peer's end of stream, -EAGAIN when there
+ * is nothing yet (berth_wait_readable() tells when there is), or -errno. What did not fit is for the next one. `data`
+ * lasts until completion. */
+BERTH_API void berth_recv_now(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, void *data,
+                              size_t size);
 
 enum berth_send_flags { BERTH_SEND_MORE = 1 /* more follows soon: do not push a small segment out yet */ };
 

@@ -1,6 +1,7 @@
 /* berth: one program, a table of sub-commands. */
 #include "doctor/doctor.h"
 #include "load/load.h"
+#include "mount/mount.h"
 #include "serve/serve.h"
 
 #include <stdio.h>
@@ -17,6 +18,8 @@ static int version_command(int argc, char **argv);
 
 static const struct command commands[] = {
         { "serve", "serve a folder over HTTP", serve_command },
+        { "mount", "a server's folder as a folder of this machine", mount_command },
+        { "unmount", "end that when all data has been sent", unmount_command },
         { "load", "a crowd of clients, and how it was served", load_command },
         { "doctor", "what this machine's limits allow, and what to change", doctor_command },
         { "help", "this text; 'berth COMMAND --help' for one command's", help_command },
@@ -48,8 +51,17 @@ static int version_command(int argc, char **argv)
         return 0;
 }
 
+/* mount(8) runs /sbin/mount.TYPE for a type that the kernel does not know: "berth" in fstab, by a link to this program. */
+static int is_mount_helper(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+        return strcmp(slash ? slash + 1 : path, "mount.berth") == 0;
+}
+
 int main(int argc, char **argv)
 {
+        if (argc > 0 && is_mount_helper(argv[0]))
+                return mount_command(argc, argv);
         if (argc < 2) {
                 usage(stderr);
                 return 2;

@@ -1,8 +1,9 @@
 /* Multistatus bodies (RFC 4918 13), as a client reads them.
  *
- * Expat gets the bytes as they come; what it has not understood at the end of a piece it keeps. Each open element has a
- * place, as in body.c: an element that the RFC does not name where it stands is IGNORED with all it holds. What a
- * response says is gathered in an arena that is emptied for the next one, and told when the response ends. */
+ * As in body.c bytes are gathered into pieces of one size before expat sees them, so that what is told does not depend on
+ * how the body was cut on its way; and each open element has a place: one that the RFC does not name where it stands is
+ * IGNORED with all it holds. What a response says is gathered in an arena that is emptied for the next one, and told
+ * when the response ends. */
 #include "dav/dav_priv.h"
 
 #include <errno.h>
@@ -10,8 +11,8 @@
 #include <stdlib.h>
 
 enum {
-        TAG_BYTES = 8 << 10, /* a tag, comment or instruction of more is -E2BIG */
-        PIECE_BYTES = 1 << 20,
+        PIECE_BYTES = 8 << 10,
+        TAG_BYTES = 8 << 10, /* a tag, comment or instruction that is still open after that much is -E2BIG */
 };
 
 enum place {
@@ -34,7 +35,8 @@ struct dav_answer {
         void *context;
         int status; /* 0, or what every later call says */
         bool ended;
-        int64_t fed;            /* bytes */
+        uint64_t parsed;        /* bytes given to expat */
+        size_t gathered;        /* bytes of `piece` */
         struct dav_arena arena; /* of one response */
         struct dav_member current;
         struct dav_found **end;      /* where the next property goes */
@@ -45,6 +47,7 @@ struct dav_answer {
         struct text text; /* of the open href, status or property; DAV_VALUE_BYTES of room */
         unsigned depth;
         uint8_t places[DAV_BODY_DEPTH + 1];
+        char piece[PIECE_BYTES];
 };
 
 static const struct step {
@@ -267,7 +270,7 @@ static void on_start(void *context, const XML_Char *name, const XML_Char **attri
                 refuse(answer, -EBADMSG);
                 return;
         }
-        if (answer->depth == DAV_BODY_DEPTH || XML_GetCurrentByteCount(answer->parser) > TAG_BYTES) {
+        if (answer->depth == DAV_BODY_DEPTH) {
                 refuse(answer, -E2BIG);
                 return;
         }
@@ -316,10 +319,10 @@ static void on_doctype(void *context, const XML_Char *name, const XML_Char *syst
 
 /* ---- feeding ---- */
 
-static void parse(struct dav_answer *answer, const char *data, size_t size, bool last)
+static void parse_piece(struct dav_answer *answer, bool last)
 {
-        enum XML_Status status = XML_Parse(answer->parser, data, (int)size, last);
-        int64_t at, end;
+        enum XML_Status status = XML_Parse(answer->parser, answer->piece, (int)answer->gathered, last);
+        int64_t at;
 
         if (answer->status != 0)
                 return;
@@ -327,9 +330,10 @@ static void parse(struct dav_answer *answer, const char *data, size_t size, bool
                 answer->status = XML_GetErrorCode(answer->parser) == XML_ERROR_NO_MEMORY ? -ENOMEM : -EBADMSG;
                 return;
         }
+        answer->parsed += answer->gathered;
+        answer->gathered = 0;
         at = XML_GetCurrentByteIndex(answer->parser); /* where the token starts that is not whole yet */
-        end = answer->fed += (int64_t)size;
-        if (at >= 0 && end - at > TAG_BYTES)
+        if (at >= 0 && answer->parsed - (uint64_t)at > TAG_BYTES)
                 answer->status = -E2BIG;
 }
 
@@ -337,11 +341,14 @@ int dav_answer_feed(struct dav_answer *answer, const char *data, size_t size)
 {
         ensure(!answer->ended);
         while (size > 0 && answer->status == 0) {
-                size_t piece = min_of(size, PIECE_BYTES);
+                size_t taken = min_of(size, PIECE_BYTES - answer->gathered);
 
-                parse(answer, data, piece, false);
-                data += piece;
-                size -= piece;
+                memcpy(answer->piece + answer->gathered, data, taken);
+                answer->gathered += taken;
+                if (answer->gathered == PIECE_BYTES)
+                        parse_piece(answer, false);
+                data += taken;
+                size -= taken;
         }
         return answer->status;
 }
@@ -351,7 +358,7 @@ int dav_answer_end(struct dav_answer *answer)
         ensure(!answer->ended);
         answer->ended = true;
         if (answer->status == 0)
-                parse(answer, "", 0, true);
+                parse_piece(answer, true);
         return answer->status;
 }
 

@@ -149,7 +149,8 @@ struct dav_answer;
 
 /* 0 or -ENOMEM. */
 int dav_answer_create(struct dav_answer **answer, dav_member_fn *member, void *context);
-/* The next bytes. 0; -EBADMSG not well-formed or no multistatus, -E2BIG over a bound, -ENOMEM, or what member() gave. */
+/* The next bytes. 0; -EBADMSG not well-formed or no multistatus, -E2BIG over a bound, -ENOMEM, or what member() gave.
+ * They may be told later than with the byte that makes them; which, does not depend on how the body is cut. */
 int dav_answer_feed(struct dav_answer *answer, const char *data, size_t size);
 /* No more will come: 0, or an error as above; -EBADMSG when it is not complete. */
 int dav_answer_end(struct dav_answer *answer);

@@ -116,13 +116,19 @@ static uint64_t distance_of(const struct piece *piece)
         return piece_end(piece) > next ? piece_end(piece) - next : 0;
 }
 
+/* `next` alone does not tell: somebody who comes before may still be on his way to it. */
+static bool is_read(const struct piece *piece)
+{
+        return piece->read >= piece->size || piece_end(piece) + WINDOW_BACK_BYTES <= piece->reader->window.next;
+}
+
 /* Streams stand in the order in which they were read last. */
 static struct piece *find_read(struct ahead *ahead)
 {
         for (struct list *node = ahead->streams.next; node != &ahead->streams; node = node->next) {
                 struct stream *stream = container_of(node, struct stream, node);
                 for (struct list *at = stream->pieces.next; at != &stream->pieces; at = at->next)
-                        if (is_free(piece_at(at)) && distance_of(piece_at(at)) == 0)
+                        if (is_free(piece_at(at)) && is_read(piece_at(at)))
                                 return piece_at(at);
         }
         return NULL;

@@ -138,10 +138,11 @@ static void attempt_ended(struct client *client, struct transfer *transfer, CURL
                 wait_for_attempt(client, call, now, retry_after_s);
 }
 
-/* Those that libcurl is through with. */
-static void harvest(struct client *client)
+/* Those that libcurl is through with; whether there were any. */
+static bool harvest(struct client *client)
 {
         CURLMsg *message;
+        bool any = false;
         int left;
 
         while ((message = curl_multi_info_read(client->multi, &left))) {
@@ -152,7 +153,9 @@ static void harvest(struct client *client)
                         continue;
                 curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
                 attempt_ended(client, transfer, code);
+                any = true;
         }
+        return any;
 }
 
 /* ---- the beginning of an attempt ---- */
@@ -179,12 +182,19 @@ static void begin(struct client *client, struct call *call, uint64_t now)
         list_append(&client->active, &call->node);
 }
 
+/* What was begun is sent at once, and not after another look at the sockets. */
 static void begin_queued(struct client *client)
 {
-        uint64_t now = clock_ms();
+        uint64_t now;
+        int running;
 
+        if (list_empty(&client->queue) || list_empty(&client->idle))
+                return;
+        now = clock_ms();
         while (!list_empty(&client->queue) && !list_empty(&client->idle))
                 begin(client, container_of(client->queue.next, struct call, node), now);
+        client->timer_ms = UINT64_MAX;
+        curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 }
 
 /* ---- what takes too long, and what is given up ---- */
@@ -285,23 +295,23 @@ static int sleep_ms(const struct client *client)
         return until <= now ? 0 : (int)min_of(until - now, 1000u);
 }
 
-/* Takes what was started meanwhile; says beforehand whether the thread is going to sleep. False: it is to stop. */
-static bool take_started(struct client *client, bool asleep)
+/* Takes what was started meanwhile. Where there is nothing the thread may sleep, and is woken when something comes. */
+static bool take_started(struct client *client, bool *stop)
 {
-        bool stop;
+        bool taken;
 
         pthread_mutex_lock(&client->lock);
+        taken = !list_empty(&client->inbox);
         while (!list_empty(&client->inbox)) {
                 struct list *node = client->inbox.next;
 
                 list_remove(node);
                 list_append(&client->queue, node);
-                asleep = false;
         }
-        client->asleep = asleep;
-        stop = client->stop;
+        client->asleep = !taken;
+        *stop = client->stop;
         pthread_mutex_unlock(&client->lock);
-        return !stop;
+        return taken;
 }
 
 static void serve_socket(struct client *client, int descriptor, uint32_t events)
@@ -340,15 +350,27 @@ static void drive(struct client *client)
         }
 }
 
+/* Begins what waits and ends what is through, which makes room for more of those that wait. */
+static void advance(struct client *client)
+{
+        do
+                begin_queued(client);
+        while (harvest(client));
+}
+
 static void *run(void *context)
 {
         struct client *client = context;
+        bool stop = false;
 
-        while (take_started(client, sleep_ms(client) != 0)) {
-                begin_queued(client);
-                drive(client);
-                harvest(client);
-                look_around(client);
+        while (!stop) {
+                if (!take_started(client, &stop) && !stop) {
+                        drive(client);
+                        client->asleep = false;
+                        harvest(client);
+                        look_around(client);
+                }
+                advance(client);
         }
         return NULL;
 }
@@ -377,8 +399,7 @@ static void start(struct client *client, struct call *call)
         list_init(&call->node);
         pthread_mutex_lock(&client->lock);
         list_append(&client->inbox, &call->node);
-        asleep = client->asleep;
-        client->asleep = false;
+        asleep = atomic_exchange(&client->asleep, false);
         pthread_mutex_unlock(&client->lock);
         if (asleep)
                 wake(client);

@@ -172,15 +172,26 @@ static CURLcode apply_trust(const struct client *client, CURL *easy)
         return code;
 }
 
-/* A socket of this machine is reached by no proxy. */
+static bool names_proxy(void)
+{
+        static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" };
+
+        for (size_t i = 0; i < array_count(names); i++) {
+                if (getenv(names[i]))
+                        return true;
+        }
+        return false;
+}
+
+/* A socket of this machine is reached by no proxy; and where there is none libcurl need not look with each call. */
 static CURLcode apply_route(const struct client *client, CURL *easy)
 {
         CURLcode code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_ms);
 
         if (!code && client->unix_socket)
                 code = curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
-        if (!code && client->unix_socket)
-                code = curl_easy_setopt(easy, CURLOPT_PROXY, "");
+        if (!code && (client->unix_socket || !names_proxy()))
+                code = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
         return code;
 }
 

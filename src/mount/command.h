@@ -6,6 +6,9 @@
 
 enum { COMMAND_FAILED = 1, COMMAND_WRONG = 2 }; /* exit statuses */
 
+/* Remembers a text on the heap, or NULL, until mount_options_finish(); returns it, NULL where it was or there is no room. */
+char *options_keep(struct mount_options *options, char *text);
+
 /* ---- credentials (credentials.c) ---- */
 
 struct credentials {
@@ -28,7 +31,7 @@ int mount_flag(struct mount_options *options, const char *name, const char *valu
 enum place_state {
         PLACE_FREE,
         PLACE_BERTH, /* one of ours, that lives as far as one can see */
-        PLACE_DEAD,  /* one of ours, or somebody's FUSE mount, whose process is gone */
+        PLACE_DEAD,  /* one of ours, whose process is gone */
         PLACE_OTHER, /* another file system is mounted there */
 };
 
@@ -39,7 +42,7 @@ struct place {
         char source[1024];
 };
 
-/* Looks without asking the file system that is mounted there. 0, or -errno: there is no such folder. */
+/* Looks; asks nothing of a mount but whether it lives. 0, or -errno: there is no such folder. */
 int place_look(struct place *place, const char *folder);
 /* Its number and source once more, of the mount that has just been made there. */
 void place_look_at_mount(struct place *place);
@@ -73,8 +76,8 @@ void interrupt_stop(void);
 
 /* ---- what is asked of a mount through its root (stats.c) ---- */
 
-#define CONTROL_PREFIX "user.berth."
-#define FLUSH_ATTRIBUTE "user.berth.flush" /* reading it sends everything: "0" files could not be sent */
+#define CONTROL_PREFIX "system.berth."
+#define FLUSH_ATTRIBUTE "system.berth.flush" /* reading it sends everything: "0" files could not be sent */
 
 /* Answers the request where it is for one of these; false: it is an attribute like others. */
 bool control_answer(fuse_req_t request, fuse_ino_t number, const char *name, size_t size);

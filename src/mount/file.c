@@ -236,7 +236,7 @@ int file_sync(struct mount *mount, struct file *file)
 static void drop_privileges(struct file *file)
 {
         bool group = (file->mode & S_ISGID) && (file->mode & S_IXGRP);
-        if (!(file->mode & S_ISUID) && !group)
+        if ((!(file->mode & S_ISUID) && !group) || !operation_clears_set_id())
                 return;
         file->mode &= (uint16_t) ~(S_ISUID | (group ? S_ISGID : 0));
         file->with.has_mode = true;

@@ -57,12 +57,16 @@ struct mount_options {
         bool allow_other, set_uid, set_gid;
         unsigned uid, gid, umask;
         unsigned long mount_flags; /* MS_NOSUID and the like */
+        char *kept[24]; /* texts that others point to, freed by mount_options_finish() */
+        unsigned kept_count;
         char log_file[4096];       /* --log-file: messages once it is in the background; "": syslog */
 };
 
 void mount_options_help(void);
 /* 0, or -EINVAL after saying what is wrong. */
 int mount_options_parse(struct mount_options *options, int argc, char **argv);
+/* Also after a parse that failed. */
+void mount_options_finish(struct mount_options *options);
 
 /* ---- one mounted folder ---- */
 
@@ -206,8 +210,9 @@ void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, u
 
 /* ---- counters for people (stats.c) ----
  *
- * Read through the mount itself: the extended attribute of its root by this name. */
-#define STATS_ATTRIBUTE "user.berth.stats"
+ * Read through the mount itself: the extended attribute of its root by this name. One of "system.", since before one of
+ * "user." the kernel wants to know the mode of the root, and asks the server that may be away. */
+#define STATS_ATTRIBUTE "system.berth.stats"
 /* "name value" lines; bytes, at most size - 1, NUL-terminated. */
 size_t stats_write(struct mount *mount, char *out, size_t size);
 /* `berth mount --stats DIR`. Exit status. */

@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* \040 and the like. In place. */
@@ -82,24 +82,23 @@ static int resolve(struct place *place, const char *folder)
         return n < (int)sizeof(place->path) ? 0 : -ENAMETOOLONG;
 }
 
+/* By something that the kernel does not answer from its memory, and the mount without its server. */
+static bool is_dead(const char *path)
+{
+        char byte;
+        return getxattr(path, STATS_ATTRIBUTE, &byte, sizeof(byte)) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 int place_look(struct place *place, const char *folder)
 {
         char type[64];
-        struct stat status;
         *place = (struct place){ .state = PLACE_FREE };
         int error = resolve(place, folder);
         if (!error)
                 error = find_mount(place, type);
-        if (error)
+        if (error || !*type)
                 return error;
-        bool fuse = strncmp(type, "fuse.", 5) == 0 || strcmp(type, "fuse") == 0;
-        if (strcmp(type, "fuse.berth") == 0)
-                place->state = PLACE_BERTH;
-        else if (*type)
-                place->state = PLACE_OTHER;
-        /* An answer from the kernel alone: the connection is gone. A mount that lives may take a while, no more. */
-        if (fuse && stat(place->path, &status) < 0 && (errno == ENOTCONN || errno == ECONNABORTED))
-                place->state = PLACE_DEAD;
+        place->state = strcmp(type, "fuse.berth") != 0 ? PLACE_OTHER : is_dead(place->path) ? PLACE_DEAD : PLACE_BERTH;
         return 0;
 }
 

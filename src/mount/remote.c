@@ -17,6 +17,11 @@ void remote_give_up_on(const atomic_bool *flag)
         given_up = flag;
 }
 
+const atomic_bool *remote_given_up(void)
+{
+        return given_up;
+}
+
 /* Each member by itself, since a call has room that need not be touched. */
 int exchange_init(struct call *call, const char *method, const char *path, bool folder)
 {

@@ -3,6 +3,7 @@
 #include "mount/file_inner.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { REST_MS = 5000 }; /* before a failed file is tried again in the background */
@@ -44,10 +45,15 @@ int file_failed(struct file *file, int error)
 }
 /* ---- one request ---- */
 
-/* What goes with a write: the time that programs are to see, and the mode when it is not told yet. */
+/* What goes with a write: the time that programs are to see, and the mode when it is not told yet, or when it does not
+ * allow writing: who opened the file before that may go on, if it says so. */
 static struct remote_times_and_mode goes_with(const struct file *file)
 {
         struct remote_times_and_mode with = file->with;
+        if (!with.has_mode && !(file->mode & S_IWUSR)) {
+                with.has_mode = true;
+                with.mode = file->mode;
+        }
         if (!with.has_mtime) {
                 struct timespec now;
                 clock_gettime(CLOCK_REALTIME, &now);

@@ -354,7 +354,7 @@ int session_run(struct mount *mount)
         struct fuse_loop_config *config = fuse_loop_cfg_create();
         if (!config)
                 return -ENOMEM;
-        fuse_loop_cfg_set_clone_fd(config, getenv("BERTH_CLONE_FD") != NULL);
+        fuse_loop_cfg_set_clone_fd(config, false); /* no faster */
         fuse_loop_cfg_set_max_threads(config, MOUNT_THREADS);
         fuse_loop_cfg_set_idle_threads(config, MOUNT_THREADS);
         int error = interrupt_start(mount->options.client.retry_ms);
@@ -389,6 +389,8 @@ void session_close(struct mount *mount)
          * ended; nobody else would. */
         fuse_session_destroy(mount->session);
         mount->session = NULL;
-        if (place_look(&place, hooks.place.path) == 0 && place.state == PLACE_DEAD)
-                place_unmount(hooks.place.path, true);
+        if (place_look(&place, hooks.place.path) < 0 || place.state != PLACE_DEAD)
+                return;
+        complain("%s: the kernel's connection was cut; it is taken away", hooks.place.path);
+        place_unmount(hooks.place.path, true);
 }

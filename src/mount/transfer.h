@@ -56,7 +56,8 @@ struct client {
 
         pthread_mutex_t lock; /* of these */
         struct list inbox;    /* calls that were started */
-        bool asleep, stop;
+        bool stop;
+        atomic_bool asleep; /* and has to be woken for what is new in the inbox */
 
         /* The thread's own. */
         struct list queue;   /* calls that wait for a transfer */

@@ -67,12 +67,13 @@ static struct window_ask ask_further(struct window *window, uint64_t first, uint
                                      const struct window_limits *limits)
 {
         grow(window, limits);
-        window->asked = max_of(window->asked, first);
-        uint64_t end = max_of(min_of(window->next + window->size, file_size), window->asked);
-        uint64_t least = window->asked < window->next ? 1 : min_of(window->size / 2, limits->piece);
-        if (end < file_size && end < window->asked + least)
-                end = window->asked;
-        return (struct window_ask){ window->asked, end };
+        bool missing = window->asked < window->next;
+        uint64_t from = missing ? first : window->asked;
+        uint64_t end = min_of(window->next + window->size, file_size);
+        uint64_t least = missing ? 1 : min_of(window->size / 2, limits->piece);
+        if (end < from || (end < file_size && end < from + least))
+                end = from;
+        return (struct window_ask){ from, end };
 }
 
 struct window_ask window_read(struct window *window, uint64_t first, size_t size, uint64_t file_size,

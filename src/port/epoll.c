@@ -297,6 +297,18 @@ static bool step_recv(struct berth_port *port, struct berth_op *op, struct berth
         return true;
 }
 
+static bool step_recv_now(struct berth_port *port, struct berth_op *op, struct berth_event *event)
+{
+        const struct op_space *space = op_space(op);
+        struct berth_handle *handle = op->handle;
+        ssize_t n = recv(handle->descriptor, space->recv_now.data, space->recv_now.size, 0);
+        if (n > 0)
+                note_drained(handle, (size_t)n, space->recv_now.size);
+        else if (n < 0 && errno == EAGAIN)
+                handle->flags &= (uint8_t)~HANDLE_READABLE;
+        return end(port, op, n < 0 ? -errno : n, event);
+}
+
 /* A reader that keeps up must not hold up the others: what a turn leaves goes out at the next. */
 static bool step_send(struct berth_port *port, struct berth_op *op, struct berth_event *event)
 {
@@ -428,10 +440,10 @@ static bool step_read(struct berth_port *port, struct berth_op *op, struct berth
 
 static step *const steps[] = {
         [OP_ACCEPT] = step_accept,       [OP_CONNECT] = step_connect,   [OP_WAIT_READABLE] = step_wait_readable,
-        [OP_RECV] = step_recv,           [OP_SEND] = step_send,         [OP_SENDV] = step_sendv,
-        [OP_SEND_FILE] = step_send_file, [OP_SHUTDOWN] = step_shutdown, [OP_PEER_ADDRESS] = step_peer_address,
-        [OP_CLOSE] = step_close,         [OP_OPEN] = step_open,         [OP_READ] = step_read,
-        [OP_WRITE] = block_elsewhere,    [OP_CALL] = block_elsewhere,
+        [OP_RECV] = step_recv,           [OP_RECV_NOW] = step_recv_now, [OP_SEND] = step_send,
+        [OP_SENDV] = step_sendv,         [OP_SEND_FILE] = step_send_file, [OP_SHUTDOWN] = step_shutdown,
+        [OP_PEER_ADDRESS] = step_peer_address, [OP_CLOSE] = step_close, [OP_OPEN] = step_open,
+        [OP_READ] = step_read,           [OP_WRITE] = block_elsewhere,  [OP_CALL] = block_elsewhere,
 };
 
 static bool epoll_step(struct berth_port *port, struct berth_op *op, struct berth_event *event)
@@ -442,12 +454,17 @@ static bool epoll_step(struct berth_port *port, struct berth_op *op, struct bert
 
 /* ---- starting and cancelling ---- */
 
-/* A receive on a socket known to be drained waits for the edge; everything else has its turn in the queue. */
+/* A receive on a socket known to be drained waits for the edge, or does not wait; everything else has its turn in the
+ * queue. */
 static void epoll_start(struct berth_port *port, struct berth_op *op)
 {
         bool receives = op->kind == OP_RECV || op->kind == OP_WAIT_READABLE;
         if (receives && !(op->handle->flags & HANDLE_READABLE))
                 return;
+        if (op->kind == OP_RECV_NOW && !(op->handle->flags & HANDLE_READABLE)) {
+                op_finish(port, op, -EAGAIN);
+                return;
+        }
         op_runnable(port, op);
 }
 

@@ -90,6 +90,7 @@ static struct berth_op **slot_for(struct berth_handle *handle, unsigned kind)
         case OP_ACCEPT:
         case OP_WAIT_READABLE:
         case OP_RECV:
+        case OP_RECV_NOW:
                 return &handle->receiver;
         case OP_CONNECT:
         case OP_SEND:
@@ -506,6 +507,15 @@ void berth_recv(struct berth_port *port, struct berth_op *op, struct berth_handl
 {
         ensure(handle->kind == HANDLE_STREAM);
         if (op_begin(port, op, handle, OP_RECV, flags & BERTH_MULTISHOT ? OP_MULTISHOT : 0))
+                port->engine->start(port, op);
+}
+
+void berth_recv_now(struct berth_port *port, struct berth_op *op, struct berth_handle *handle, void *data, size_t size)
+{
+        ensure(handle->kind == HANDLE_STREAM && size > 0);
+        op_space(op)->recv_now.data = data;
+        op_space(op)->recv_now.size = min_of(size, (size_t)1 << 30);
+        if (op_begin(port, op, handle, OP_RECV_NOW, 0))
                 port->engine->start(port, op);
 }
 

@@ -20,6 +20,7 @@ enum op_kind {
         OP_CONNECT,
         OP_WAIT_READABLE,
         OP_RECV,
+        OP_RECV_NOW,
         OP_SEND,
         OP_SENDV,
         OP_SEND_FILE,
@@ -85,6 +86,10 @@ struct op_space {
                         uint32_t step, ring; /* the engine's */
                         struct list armed;
                 } accept;
+                struct {
+                        char *data;
+                        size_t size;
+                } recv_now;
                 struct {
                         struct list starved;   /* receives that wait for a buffer */
                         uint32_t step, buffer; /* the engine's */

@@ -73,6 +73,7 @@ static int refusal_of(struct sim_port *self, unsigned kind)
                 return descriptor[random_below(&self->random, array_count(descriptor))];
         case OP_WAIT_READABLE:
         case OP_RECV:
+        case OP_RECV_NOW:
         case OP_SEND:
         case OP_SENDV:
         case OP_SEND_FILE:
@@ -253,6 +254,14 @@ static enum outcome step_recv(struct sim_port *self, struct berth_op *op, struct
         return ENDED;
 }
 
+static enum outcome step_recv_now(struct sim_port *self, struct berth_op *op, struct berth_event *event)
+{
+        const struct op_space *space = op_space(op);
+        maybe_reset(self, op);
+        int64_t n = sim_net_receive(&self->net, op->handle->descriptor, space->recv_now.data, space->recv_now.size);
+        return end(self, op, n, event);
+}
+
 /* Sends some of `size` bytes: how many, or -errno. */
 static int64_t send_some(struct sim_port *self, struct berth_op *op, const char *data, size_t size)
 {
@@ -399,7 +408,7 @@ static step *const steps[] = {
         [OP_RECV] = step_recv,           [OP_SEND] = step_send,         [OP_SENDV] = step_sendv,
         [OP_SEND_FILE] = step_send_file, [OP_SHUTDOWN] = step_shutdown, [OP_PEER_ADDRESS] = step_peer_address,
         [OP_CLOSE] = step_close,         [OP_OPEN] = step_open,         [OP_READ] = step_file,
-        [OP_WRITE] = step_file,          [OP_CALL] = step_call,
+        [OP_WRITE] = step_file,          [OP_CALL] = step_call,         [OP_RECV_NOW] = step_recv_now,
 };
 
 /* An op ends without having got any further. */

@@ -29,6 +29,7 @@ static void (*const starts[])(struct berth_port *, struct berth_op *) = {
         [OP_CONNECT] = uring_start_connect,
         [OP_WAIT_READABLE] = uring_start_wait_readable,
         [OP_RECV] = uring_start_recv,
+        [OP_RECV_NOW] = uring_start_recv_now,
         [OP_SEND] = uring_start_send,
         [OP_SENDV] = uring_start_sendv,
         [OP_SEND_FILE] = uring_start_send_file,

@@ -183,6 +183,7 @@ void uring_unrest(struct berth_port *port, struct berth_handle *handle);
 void uring_submit_late_unrests(struct uring_port *self);
 bool uring_rest_completed(struct uring_port *self, struct berth_handle *handle, struct berth_event *event);
 void uring_start_recv(struct berth_port *port, struct berth_op *op);
+void uring_start_recv_now(struct berth_port *port, struct berth_op *op);
 bool uring_recv_completed(struct berth_port *port, struct berth_op *op, int res, unsigned flags,
                           struct berth_event *event);
 

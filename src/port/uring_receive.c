@@ -1,4 +1,4 @@
-/* What comes in on io_uring: wait_readable, rest, recv.
+/* What comes in on io_uring: wait_readable, recv_now, rest, recv.
  *
  * On the first ring a receive lets the kernel pick its buffer when there are bytes (uring_buffers.c), and starves when
  * it finds none. It is multishot where that was asked for: one submission, and the kernel delivers until it clears
@@ -21,6 +21,18 @@ void uring_start_wait_readable(struct berth_port *port, struct berth_op *op)
         if (!sqe)
                 return;
         io_uring_prep_poll_add(sqe, target_of(op->handle), POLLIN | POLLRDHUP);
+        submit(sqe, op);
+}
+
+/* ---- recv_now ---- */
+
+void uring_start_recv_now(struct berth_port *port, struct berth_op *op)
+{
+        const struct op_space *space = op_space(op);
+        struct io_uring_sqe *sqe = uring_get_op_sqe(port, ring_of(uring_of(port), op->handle), op);
+        if (!sqe)
+                return;
+        io_uring_prep_recv(sqe, target_of(op->handle), space->recv_now.data, space->recv_now.size, MSG_DONTWAIT);
         submit(sqe, op);
 }
 

@@ -13,6 +13,7 @@ enum {
         LISTINGS_PER_SHARD = 32,
         LONG_HEADS_PER_SHARD = 256,
         CHANGES_PER_SHARD = 256,
+        BLOCKS_PER_SHARD = 8,
         CHANGE_BYTES = sizeof(struct change) + FAILURES_BYTES + XML_BYTES,
         FILES_PER_SHARD = 1024,
         CONTENT_PER_SHARD = 16 * MIB,
@@ -54,7 +55,8 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
                (uint64_t)budget->active * sizeof(struct active) + (uint64_t)budget->requests * sizeof(struct request) +
                (uint64_t)budget->sends * sizeof(struct download) + (uint64_t)budget->listings * LISTING_BYTES +
                (uint64_t)budget->long_heads * options->limits.head_bytes + (uint64_t)budget->changes * CHANGE_BYTES +
-               open_files(budget) * FILE_BYTES + budget->content_bytes + (uint64_t)budget->rings * RING_BYTES;
+               (uint64_t)budget->blocks * BLOCK_BYTES + open_files(budget) * FILE_BYTES + budget->content_bytes +
+               (uint64_t)budget->rings * RING_BYTES;
 }
 
 /* Connections that are not at rest: no more than there are, nor more than there can be in each of these states. */
@@ -104,6 +106,7 @@ static bool fit(struct budget *budget, const struct serve_options *options, uint
                 { &budget->listings, shards },
                 { &budget->long_heads, 8 * shards },
                 { &budget->changes, 8 * shards },
+                { &budget->blocks, 0 },
                 { &budget->files, 64 * shards },
                 { &budget->requests, options->requests ? budget->requests : 64 * shards },
                 { &budget->sends, options->sends ? budget->sends : 64 * shards },
@@ -196,6 +199,7 @@ int budget_make(struct budget *budget, const struct serve_options *options, cons
                 .listings = LISTINGS_PER_SHARD * shards,
                 .long_heads = LONG_HEADS_PER_SHARD * shards,
                 .changes = CHANGES_PER_SHARD * shards,
+                .blocks = options->writable ? BLOCKS_PER_SHARD * shards : 0,
                 .files = max_of(min_of(files, FILES_PER_SHARD * shards), 16 * shards),
                 .content_bytes = (uint64_t)CONTENT_PER_SHARD * shards,
                 .descriptors = limits->descriptors,

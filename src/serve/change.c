@@ -65,6 +65,7 @@ void change_release(struct change *c)
         struct shard *shard = c->shard;
         chain_free(shard, &c->writing);
         list_remove(&c->gathering);
+        flow_end(c);
         access_drop(c->access);
         shard->xml_bytes -= c->xml_bytes;
         find_destroy(c->find);
@@ -218,8 +219,7 @@ static int prepare(struct change *c)
         if (size < 0)
                 return -size;
         r->path_size = (uint16_t)size;
-        bool unseen = (r->hidden && !options->hidden) || store_is_staging((struct span){ r->path, (size_t)size });
-        if (unseen)
+        if (is_unseen(r->shard, r->hidden, (struct span){ r->path, (size_t)size }))
                 return is_writing(r->head.method) ? 403 : 404;
         r->proxied = proxy_is_trusted(options, (const struct sockaddr *)&r->conn->active->peer);
         struct span sync = http_field(&r->head, HTTP_SYNC);
@@ -336,6 +336,7 @@ enum next step_begin(struct request *r)
         struct change *c = r->change;
         if (c->body != BODY_SMALL && c->body != BODY_UPLOAD)
                 return ask_for_body(r);
+        flow_begin(c);
         r->call.call = begin_job;
         berth_call(r->shard->port, &r->call);
         return wait_for(r, STEP_BEGUN);
@@ -440,7 +441,9 @@ static int64_t write_job(struct berth_call *call)
 static enum next write_pieces(struct request *r)
 {
         list_remove(&r->change->gathering);
-        if (!r->change->body_complete)
+        if (r->change->flows)
+                flow_receive(r->change);
+        else if (!r->change->body_complete)
                 conn_receive(r->conn);
         r->change->write_since = r->shard->now_seconds;
         r->call.call = write_job;
@@ -448,12 +451,12 @@ static enum next write_pieces(struct request *r)
         return wait_for(r, STEP_WRITTEN);
 }
 
-/* A job for each few bytes would cost more than the bytes: more of them are waited for as long as each turn of the shard brings
- * some. */
+/* A job for each few bytes would cost more than the bytes: more of them are waited for as long as each turn of the
+ * shard brings some. */
 static bool is_enough(const struct change *c)
 {
         const struct shard *shard = c->shard;
-        return c->body_complete || c->vec_count >= GATHER_PIECES || shard->pieces_held > BUFFER_COUNT / 2 ||
+        return c->body_complete || c->vec_count >= GATHER_PIECES || shard->pieces_held > MAX_SURPLUS ||
                conn_input_ended(c->request->conn) || c->gathered_turn < shard->turns;
 }
 
@@ -475,6 +478,20 @@ void change_write_gathered(struct shard *shard)
         }
 }
 
+/* Bytes on their way into a block still belong to the body. */
+static enum next refuse_flow(struct request *r, int status)
+{
+        struct change *c = r->change;
+        if (!c->flows || !conn_receiving(r->conn)) {
+                c->flows = c->may_flow = false;
+                return refuse(r, status);
+        }
+        if (!c->status)
+                conn_receive_anew(r->conn);
+        c->status = status;
+        return wait_for_input(r, STEP_RECEIVE);
+}
+
 enum next step_receive(struct request *r)
 {
         struct change *c = r->change;
@@ -482,12 +499,16 @@ enum next step_receive(struct request *r)
                 conn_end(r->conn, false);
                 return NEXT_GONE;
         }
+        if (c->status && c->flows)
+                return refuse_flow(r, c->status);
         while (!c->body_complete && !chain_empty(request_held(r)) && c->vec_count < UPLOAD_PIECES) {
                 int status = take_piece(c);
                 if (status)
-                        return refuse(r, status);
+                        return refuse_flow(r, status);
         }
-        if (c->vec_count > 0 && is_enough(c))
+        if (c->flows && c->vec_count == 0 && flow_is_enough(c))
+                flow_to_write(c);
+        if (c->vec_count > 0 && (c->flows || is_enough(c)))
                 return write_pieces(r);
         if (c->vec_count > 0)
                 gather(c);
@@ -497,7 +518,9 @@ enum next step_receive(struct request *r)
                 conn_end(r->conn, false);
                 return NEXT_GONE;
         }
-        conn_receive(r->conn);
+        c->flows = c->flows && flow_receive(c);
+        if (!c->flows)
+                conn_receive(r->conn);
         return wait_for_input(r, STEP_RECEIVE);
 }
 
@@ -508,8 +531,10 @@ enum next step_written(struct request *r)
         int status = status_of(r);
         chain_free(r->shard, &c->writing);
         c->vec_count = 0;
+        flow_written(c);
+        flow_again(c);
         r->body_since += r->shard->now_seconds - c->write_since;
-        return status ? refuse(r, status) : go(r, STEP_RECEIVE);
+        return status ? refuse_flow(r, status) : go(r, STEP_RECEIVE);
 }
 
 /* ---- the method itself ---- */
@@ -588,14 +613,8 @@ static enum next send_page(struct request *r)
 /* RFC 9110 15.5.6: what else there is. */
 static void tell_allowed(struct change *c)
 {
-        const char *separator = "Allow: ";
-        for (unsigned method = 0; method < HTTP_METHOD_OTHER; method++) {
-                if (method == c->request->head.method)
-                        continue;
-                change_field(c, "%s%s", separator, http_method_name((enum http_method)method));
-                separator = ", ";
-        }
-        change_field(c, "\r\n");
+        char line[ALLOW_BYTES];
+        change_field(c, "%s", respond_allow(line, true, c->request->head.method));
 }
 
 enum next step_changed(struct request *r)

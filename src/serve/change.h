@@ -4,7 +4,7 @@
  *   STEP_BEGIN     on a worker thread, for what is large or waits for "100 Continue": would it be refused? Makes the
  *                  upload
  *   STEP_RECEIVE   the body: a short one into the request's own room, an upload's to its file in as large pieces as
- *                  came together meanwhile, XML to its parser
+ *                  came together meanwhile, or (flow.c) by blocks, XML to its parser
  *   STEP_RUN       on a worker thread: the method itself; conditions are checked in the section in which it changes
  *                  the name
  *   STEP_CHANGED   the answer
@@ -20,8 +20,7 @@
 #include "store/change.h"
 
 enum {
-        GATHER_PIECES =
-                16, /* of received bytes, are written at once; fewer when no more come within a turn of the shard */
+        GATHER_PIECES = 16, /* of received bytes, are written at once; fewer when a turn of the shard brings none */
         UPLOAD_PIECES = 64, /* written by one call at most */
         CHANGE_FIELDS_BYTES = 1024,
         PART_HEAD_BYTES = 1024,    /* of the one part of a message/byterange */
@@ -78,6 +77,10 @@ struct change {
         uint64_t gathered_turn; /* of the shard, in which the last of them came */
         struct iovec vecs[UPLOAD_PIECES];
         unsigned vec_count;
+        bool may_flow, flows;                 /* by blocks (flow.c): where there are some; now */
+        bool dry;                             /* there is nothing more to receive for now */
+        uint8_t filling_block, writing_block; /* 0: none */
+        uint32_t filled;                      /* bytes in the former */
         struct dav_target target;
         struct timespec modified;
         uint32_t mode;
@@ -106,6 +109,12 @@ static inline bool is_change(enum http_method method)
 static inline bool is_writing(enum http_method method)
 {
         return method >= HTTP_PUT && method < HTTP_METHOD_OTHER;
+}
+
+/* Whether nobody may know of that path; `hidden`: a part of it begins with a dot, as staging does. */
+static inline bool is_unseen(const struct shard *shard, bool hidden, struct span path)
+{
+        return hidden && (!shard->server->options.hidden || store_is_staging(path));
 }
 
 static inline struct store_tree *change_tree(const struct change *c)
@@ -141,7 +150,7 @@ int change_status(int64_t error);
 
 /* ---- what stands in the way (gate.c) ---- */
 
-/* RFC 9110 13.2.2 and the If header (RFC 4918 10.4): 0, 304 or 412. `now` is what stands at the request's path. */
+/* RFC 9110 13.2.2 and the If header (RFC 4918 10.4): 0 or 412. `now` is what stands at the request's path. */
 int gate_conditions(struct change *c, const struct store_state *now);
 enum gate_effect {
         GATE_CONTENT, /* what stands there changes */
@@ -150,6 +159,8 @@ enum gate_effect {
 };
 /* Locks in the way of a change at `path` whose token was not submitted: 0 or 423, c->conflict being its root. */
 int gate_locks(struct change *c, const char *path, enum gate_effect effect);
+/* Whether who asks has made that lock, or nobody knows who has. */
+bool gate_is_theirs(const struct change *c, const struct store_lock *lock);
 /* What putting something at a place does there. */
 static inline enum gate_effect gate_effect_of(const struct store_state *now)
 {
@@ -163,6 +174,22 @@ bool gate_may(const struct change *c, const char *path, bool whole, enum auth_ri
 int gate_member(struct change *c, int folder, const char *name, const char *path);
 /* Decodes what Destination or a tag of the If header points to. Bytes of `out` (HTTP_MAX_PATH), or minus a status. */
 int gate_resolve(const struct change *c, struct span value, char *out, bool *folder);
+
+/* ---- large uploads (flow.c) ---- */
+
+/* An upload begins; from now on, or when there are blocks again, c->flows tells that it goes by blocks. */
+void flow_begin(struct change *c);
+void flow_again(struct change *c);
+/* Gives back its blocks. */
+void flow_end(struct change *c);
+/* Goes on receiving unless that is in progress, or of no use now. False: no block is free. */
+bool flow_receive(struct change *c);
+/* A receive into `block`, or (0) the wait for the socket, has ended. */
+void flow_arrived(struct request *r, uint8_t block, int64_t result);
+/* Whether what has come is to be written, and what that is (c->vecs). */
+bool flow_is_enough(const struct change *c);
+void flow_to_write(struct change *c);
+void flow_written(struct change *c);
 
 /* ---- PUT and PATCH (put.c) ---- */
 
@@ -229,7 +256,7 @@ void digests_destroy(struct digests *digests);
 void put_href(struct text *out, struct span path, bool folder);
 /* "HTTP/1.1 200 OK" in <D:status>. */
 void put_status(struct text *out, int status);
-/* The locks on a path as lockdiscovery; on what stands at folder/name, or for folder -1 all that cover the path. */
+/* One lock as <D:activelock>. */
 void put_lock(struct text *out, const struct store_lock *lock);
 
 #endif

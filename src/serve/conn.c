@@ -37,6 +37,7 @@ enum {
 };
 
 static void conn_input(struct berth_op *op);
+static void block_input(struct berth_op *op);
 static void conn_closed(struct berth_op *op);
 
 static bool has(const struct conn *conn, uint32_t bit)
@@ -204,6 +205,31 @@ void conn_receive_anew(struct conn *conn)
 {
         if (has(conn, ARMED))
                 berth_cancel(shard_here->port, &conn->active->input); /* receive_stopped() goes on */
+}
+
+bool conn_receiving(const struct conn *conn)
+{
+        return has(conn, ARMED);
+}
+
+static void expect_block(struct conn *conn, uint8_t block)
+{
+        ensure(!has(conn, ARMED | ENDED));
+        set(conn, ARMED);
+        conn->active->block = block;
+        conn->active->input.done = block_input;
+}
+
+void conn_receive_block(struct conn *conn, uint8_t block, char *data, size_t size)
+{
+        expect_block(conn, block);
+        transport_receive_now(conn, &conn->active->input, data, size);
+}
+
+void conn_wait_readable(struct conn *conn)
+{
+        expect_block(conn, 0);
+        transport_wait_readable(conn, &conn->active->input);
 }
 
 static void rest(struct conn *conn)
@@ -480,6 +506,8 @@ static void receive_stopped(struct conn *conn)
         bool wanted = state == CONN_BUSY && conn->active->request->wants_input;
         if (state == CONN_RESTING)
                 rest(conn);
+        else if (wanted && conn->active->request->step == STEP_RECEIVE)
+                request_input(conn->active->request); /* it may want to receive otherwise */
         else if (state == CONN_HOT || state == CONN_LINGERING || wanted)
                 conn_receive(conn);
 }
@@ -511,6 +539,40 @@ static void conn_input(struct berth_op *op)
                 input_ended(conn);
         else
                 conn_failed(conn, op->result);
+}
+
+/* Whoever gave the block may be gone. */
+static void return_block(struct conn *conn, uint8_t block)
+{
+        struct active *active = conn->active;
+        bool has_request = conn_state(conn) == CONN_BUSY || (conn_state(conn) == CONN_CLOSING && !active->was_sending);
+        const struct request *r = has_request ? active->request : NULL;
+        if (block && !(r && r->change && r->change->filling_block == block))
+                blocks_give(&shard_here->blocks, block);
+}
+
+/* A receive into a block, or the wait before it. */
+static void block_input(struct berth_op *op)
+{
+        struct active *active = container_of(op, struct active, input);
+        struct conn *conn = active->conn;
+        uint8_t block = active->block;
+        clear(conn, ARMED);
+        active->input.done = conn_input;
+        active->block = 0;
+        return_block(conn, block);
+        if (block && op->result > 0)
+                count_add(&shard_here->counters.received_bytes, (uint64_t)op->result);
+        if (conn_state(conn) == CONN_CLOSING)
+                conn_join(conn);
+        else if (block && op->result == 0)
+                input_ended(conn);
+        else if (op->result < 0 && op->result != -EAGAIN && op->result != -ECANCELED)
+                conn_failed(conn, op->result);
+        else if (conn_state(conn) == CONN_BUSY && active->request->change)
+                flow_arrived(active->request, block, op->result);
+        else
+                receive_stopped(conn);
 }
 
 /* ---- ending ---- */

@@ -28,9 +28,7 @@ int gate_resolve(const struct change *c, struct span value, char *out, bool *fol
         int size = http_decode_path(out, path, folder, &hidden);
         if (size < 0)
                 return size;
-        bool unseen = (hidden && !r->shard->server->options.hidden) ||
-                      store_is_staging((struct span){ out, (size_t)size });
-        return unseen ? -403 : size;
+        return is_unseen(r->shard, hidden, (struct span){ out, (size_t)size }) ? -403 : size;
 }
 
 bool gate_may(const struct change *c, const char *path, bool whole, enum auth_right right)
@@ -110,11 +108,15 @@ struct locks {
         char root[HTTP_MAX_PATH + 16];
 };
 
-static bool submits(const struct change *c, const struct store_lock *lock)
+bool gate_is_theirs(const struct change *c, const struct store_lock *lock)
 {
         struct span user = { lock->user, lock->user_size };
-        return c->conditional && dav_if_submits(&c->conditions, span_of(lock->token)) &&
-               (user.size == 0 || span_equal(user, span_of(c->request->user)));
+        return user.size == 0 || span_equal(user, span_of(c->request->user));
+}
+
+static bool submits(const struct change *c, const struct store_lock *lock)
+{
+        return c->conditional && dav_if_submits(&c->conditions, span_of(lock->token)) && gate_is_theirs(c, lock);
 }
 
 static bool is_shut(struct locks *locks)

@@ -5,37 +5,41 @@
 #include "serve/transport.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-#define READING "GET, HEAD, OPTIONS, PROPFIND"
-#define WRITING "PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPPATCH, LOCK, UNLOCK, LINK"
-
-/* What there is to be asked, and what of WebDAV (RFC 4918 18): class 2 is locking, 3 the RFC's second edition.
- * MS-Author-Via makes Windows take us for a WebDAV server. */
-static const char allowed[] = "Allow: " READING "\r\n";
-static const char capabilities[] = "Allow: " READING "\r\nDAV: 1, 3\r\n";
-static const char all_allowed[] = "Allow: " READING ", " WRITING "\r\n";
-static const char all_capabilities[] = "Allow: " READING ", " WRITING "\r\n"
-                                       "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
+/* What there is of WebDAV (RFC 4918 18): class 2 is locking, 3 the RFC's second edition. MS-Author-Via makes Windows
+ * take us for a WebDAV server. */
+static const char capabilities[] = "DAV: 1, 3\r\n";
+static const char all_capabilities[] = "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
                                        "DAV: <" DAV_BERTH_NAMESPACE ">\r\n"
                                        "MS-Author-Via: DAV\r\n"
                                        "Accept-Patch: application/x-sabredav-partialupdate, message/byterange\r\n";
 
 /* ---- route ---- */
 
+static enum next tell_capabilities(struct request *r, bool writable)
+{
+        char fields[ALLOW_BYTES + sizeof(all_capabilities)], line[ALLOW_BYTES];
+        snprintf(fields, sizeof(fields), "%s%s", respond_allow(line, writable, HTTP_METHOD_OTHER),
+                 writable ? all_capabilities : capabilities);
+        return respond_empty(r, 204, fields);
+}
+
 enum next step_route(struct request *r)
 {
-        const struct serve_options *options = &r->shard->server->options;
+        bool writable = r->shard->server->options.writable;
+        char line[ALLOW_BYTES];
         if (r->denied)
                 return access_answer(r);
         if (r->head.method >= HTTP_PROPFIND)
-                return respond_error(r, 405, options->writable ? all_allowed : allowed);
+                return respond_error(r, 405, respond_allow(line, writable, HTTP_METHOD_OTHER));
         if (r->head.method == HTTP_OPTIONS)
-                return respond_empty(r, 204, options->writable ? all_capabilities : capabilities);
+                return tell_capabilities(r, writable);
         int size = http_decode_path(r->path, r->head.path, &r->folder, &r->hidden);
         if (size < 0)
                 return respond_error(r, -size, NULL);
-        if (r->hidden && (!options->hidden || store_is_staging((struct span){ r->path, (size_t)size })))
+        if (is_unseen(r->shard, r->hidden, (struct span){ r->path, (size_t)size }))
                 return respond_error(r, 404, NULL);
         r->path_size = (uint16_t)size;
         return go(r, r->folder || size == 0 ? STEP_FOLDER : STEP_FIND);

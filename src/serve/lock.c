@@ -29,12 +29,6 @@ static int64_t expires(const struct change *c)
         return clock_unix_seconds() + dav_parse_timeout(value, DEFAULT_SECONDS, MOST_SECONDS);
 }
 
-static bool is_owner(const struct change *c, const struct store_lock *lock)
-{
-        struct span user = { lock->user, lock->user_size };
-        return user.size == 0 || span_equal(user, span_of(c->request->user));
-}
-
 static int tell_lock(struct change *c, const struct store_lock *lock, int status)
 {
         struct text out = change_page(c, LOCK_PAGE_BYTES);
@@ -137,7 +131,7 @@ static int enter_root_of(struct change *c, struct search *search, int missing)
                 return change_status(result);
         if (result != 1)
                 return missing;
-        if (!is_owner(c, &search->found))
+        if (!gate_is_theirs(c, &search->found))
                 return 403;
         int error = change_entered(c, store_enter(&c->section, change_tree(c), search->found.path));
         return error ? change_status(error) : 0;

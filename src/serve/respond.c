@@ -73,6 +73,22 @@ static bool closes(int status)
         }
 }
 
+const char *respond_allow(char out[ALLOW_BYTES], bool writable, enum http_method except)
+{
+        struct text text = text_in(out, ALLOW_BYTES);
+        const char *separator = "Allow: ";
+        for (enum http_method method = 0; method < (writable ? HTTP_METHOD_OTHER : HTTP_PUT); method++) {
+                if (method == except)
+                        continue;
+                text_format(&text, "%s%s", separator, http_method_name(method));
+                separator = ", ";
+        }
+        text_put(&text, SPAN("\r\n"));
+        text_char(&text, '\0');
+        ensure(!text.overflow);
+        return out;
+}
+
 enum next respond_error(struct request *r, int status, const char *extra)
 {
         char page[PAGE_ERROR_BYTES];

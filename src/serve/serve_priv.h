@@ -180,7 +180,7 @@ struct limits {
 
 /* For the process; budget_share() gives a shard its part. */
 struct budget {
-        uint32_t connections, requests, sends, listings, long_heads, changes;
+        uint32_t connections, requests, sends, listings, long_heads, changes, blocks;
         uint32_t files;       /* known at a time */
         uint32_t descriptors; /* RLIMIT_NOFILE */
         bool direct;          /* connections need none */
@@ -274,6 +274,23 @@ struct chain {
         uint16_t first, last, count;
 };
 
+/* Memory for large uploads (flow.c); blocks are numbered from 1. */
+enum { BLOCK_BYTES = 256 << 10, MAX_BLOCKS = 64 };
+
+struct blocks {
+        char *memory;
+        unsigned count, free_count;
+        bool used, touched; /* since the last look; since the memory was given back */
+        uint8_t free[MAX_BLOCKS];
+};
+
+/* 0 or -ENOMEM. Memory is touched only as far as it is used. */
+int blocks_init(struct blocks *blocks, unsigned count);
+void blocks_finish(struct blocks *blocks);
+void blocks_give(struct blocks *blocks, uint8_t block);
+/* Once a second: what was not used since the last time goes back to the system. */
+void blocks_trim(struct blocks *blocks);
+
 struct accepting {
         struct berth_op op, closing;
         struct berth_handle socket;
@@ -304,6 +321,7 @@ struct shard {
         uint64_t turns;
         struct piece pieces[BUFFER_COUNT];
         uint32_t pieces_held;        /* of them, by connections */
+        struct blocks blocks;
         struct accepting *listeners; /* own ones, by the spec */
         struct accepting **borrowed; /* by shard, then by spec; NULL: none yet */
         atomic_bool full;            /* accepts nothing for now: the others shall */
@@ -416,6 +434,7 @@ struct active {
         bool was_sending : 1;    /* CONN_CLOSING: it is a download */
         bool turn : 1;           /* CONN_HOT: it has waited in line and is the next */
         bool woken : 1;          /* counted in shard->waking */
+        uint8_t block;           /* of shard->blocks: `input` receives into it; 0: none */
         uint32_t address;
         struct sockaddr_in6 peer; /* family 0: not known yet; a sockaddr_in for IPv4 */
 };
@@ -449,6 +468,13 @@ void conn_receive(struct conn *conn);
 
 /* Arms it anew: then it looks before it waits. */
 void conn_receive_anew(struct conn *conn);
+
+/* A receive, or one of the following, is in progress. */
+bool conn_receiving(const struct conn *conn);
+
+/* For an upload by blocks, which flow_arrived() tells how it went: what is there now; waits until something is. */
+void conn_receive_block(struct conn *conn, uint8_t block, char *data, size_t size);
+void conn_wait_readable(struct conn *conn);
 
 /* The peer has sent its end. */
 bool conn_input_ended(const struct conn *conn);
@@ -798,6 +824,10 @@ void access_let_go(struct request *r);
 enum next respond_error(struct request *r, int status, const char *extra);
 /* The answer for a failed open or read. */
 enum next respond_errno(struct request *r, int64_t error);
+/* The line "Allow: GET, ..." into `out`, which it returns: what there is to be asked, `writable` of changes, too; not
+ * `except`. */
+enum { ALLOW_BYTES = 160 };
+const char *respond_allow(char out[ALLOW_BYTES], bool writable, enum http_method except);
 /* A status line and the fields every answer has. */
 struct text respond_head(struct request *r, int status);
 /* Ends the head: Connection if needed, the empty line. */

@@ -140,6 +140,7 @@ static void trim(struct shard *shard)
         slab_trim(&shard->requests);
         slab_trim(&shard->downloads);
         slab_trim(&shard->changes);
+        blocks_trim(&shard->blocks);
 }
 
 static void tick(struct berth_op *op)
@@ -230,7 +231,9 @@ int shard_start(struct shard *shard)
         shard_here = shard;
         make_lists(shard);
         make_pools(shard);
-        int error = start_port(shard);
+        int error = blocks_init(&shard->blocks, share(shard, shard->server->budget.blocks));
+        if (!error)
+                error = start_port(shard);
         if (error)
                 return error;
         shard->started_ms = berth_port_now_ms(shard->port);
@@ -264,6 +267,7 @@ void shard_stop(struct shard *shard)
         log_writer_finish(&shard->log);
         accept_finish(shard);
         slab_finish(&shard->changes);
+        blocks_finish(&shard->blocks);
         access_leave(shard);
         slab_finish(&shard->downloads);
         slab_finish(&shard->requests);

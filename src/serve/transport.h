@@ -13,6 +13,18 @@ static inline void transport_receive(struct conn *conn, struct berth_op *op)
         berth_recv(shard_here->port, op, &conn->socket, BERTH_MULTISHOT);
 }
 
+/* What has come, into memory of the caller's; does not wait for more. */
+static inline void transport_receive_now(struct conn *conn, struct berth_op *op, void *data, size_t size)
+{
+        berth_recv_now(shard_here->port, op, &conn->socket, data, size);
+}
+
+/* Until there is something to receive. */
+static inline void transport_wait_readable(struct conn *conn, struct berth_op *op)
+{
+        berth_wait_readable(shard_here->port, op, &conn->socket);
+}
+
 /* Only the handle waits; nothing may be in flight, and no bytes be held back here. */
 static inline void transport_rest(struct conn *conn)
 {

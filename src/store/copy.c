@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 struct job {
@@ -24,6 +25,8 @@ struct job {
         int folder;                      /* where the copies of the current members go */
         bool durable, failed;
         bool no_clones; /* the file system has none: not to be tried for each file */
+        bool is_sure;   /* a file that is made in `folder` with these permission bits has them then: */
+        mode_t sure;
 };
 
 enum { SHORT_BYTES = 64 << 10 }; /* a file up to this size is copied through memory, without a look for holes */
@@ -57,24 +60,50 @@ static int copy_data(int from, int to, uint64_t size, struct store_watch *watch)
 }
 
 /* Mostly it is right already, and to ask is cheaper than to set. Nobody else reaches into staging meanwhile. */
-static int set_mode(int file, mode_t mode)
+static int set_mode(int file, mode_t mode, bool *was_right)
 {
         struct stat now;
 
-        if (fstat(file, &now) == 0 && (now.st_mode & 07777) == mode)
-                return 0;
-        return fchmod(file, mode) < 0 ? -errno : 0;
+        *was_right = fstat(file, &now) == 0 && (now.st_mode & 07777) == mode;
+        return !*was_right && fchmod(file, mode) < 0 ? -errno : 0;
 }
 
-/* What a copy takes over beside its content. */
-static int dress(const struct job *job, int folder, const char *name, const struct store_state *state, int copy)
+/* A file is made with its permission bits. What the umask or the folder's default ACL leaves of them it leaves of
+ * every file's in the folder, so one that was right is not asked about again. */
+static int set_file_mode(struct job *job, int file, mode_t mode)
 {
-        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, state->modified };
+        int error;
+
+        if (job->is_sure && job->sure == mode)
+                return 0;
+        error = set_mode(file, mode, &job->is_sure);
+        job->sure = mode;
+        return error;
+}
+
+/* What a copy of a folder takes over beside its content. */
+static int dress_folder(const struct job *job, int folder, const char *name, const struct store_state *state, int copy)
+{
+        bool was_right;
         int error = store_xattr_copy(folder, name, copy, false);
 
         if (!error)
-                error = set_mode(copy, state->mode & 0777);
-        if (!error && state->kind == STORE_IS_FILE && futimens(copy, times) < 0)
+                error = set_mode(copy, state->mode & 0777, &was_right);
+        if (!error && job->durable)
+                error = store_sync_folder(copy);
+        return error;
+}
+
+static int dress_file(struct job *job, int folder, const char *name, int source, const struct store_state *state,
+                      int copy)
+{
+        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, state->modified };
+        bool bare = flistxattr(source, NULL, 0) == 0; /* mostly; and without a way to look up */
+        int error = bare ? 0 : store_xattr_copy(folder, name, copy, false);
+
+        if (!error)
+                error = set_file_mode(job, copy, state->mode & 0777);
+        if (!error && futimens(copy, times) < 0)
                 error = -errno;
         if (!error && job->durable)
                 error = store_sync_folder(copy);
@@ -90,31 +119,34 @@ static int copy_content(struct job *job, int source, uint64_t size, int copy)
                                    : copy_data(source, copy, size, job->watch);
 }
 
-static int fill_file(struct job *job, int folder, const char *name, int source, int copy)
+static int copy_open_file(struct job *job, int folder, const char *name, int source, int to, const char *new_name)
 {
         struct store_state state;
         int error = store_state_of(source, &state);
+        int copy;
 
-        if (!error && state.kind != STORE_IS_FILE)
-                error = -EACCES; /* it was replaced meanwhile */
+        if (error || state.kind != STORE_IS_FILE)
+                return error ? error : -EACCES; /* it was replaced meanwhile */
+        copy = openat(to, new_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, state.mode & 0777);
+        if (copy < 0)
+                return -errno;
+        error = copy_content(job, source, state.size, copy);
         if (!error)
-                error = copy_content(job, source, state.size, copy);
-        return error ? error : dress(job, folder, name, &state, copy);
+                error = dress_file(job, folder, name, source, &state, copy);
+        if (error)
+                unlinkat(to, new_name, 0);
+        close(copy);
+        return error;
 }
 
 static int copy_file(struct job *job, int folder, const char *name, int to, const char *new_name)
 {
         int source = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        int copy, error;
+        int error;
 
         if (source < 0)
                 return -errno;
-        copy = openat(to, new_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-        error = copy < 0 ? -errno : fill_file(job, folder, name, source, copy);
-        if (error && copy >= 0)
-                unlinkat(to, new_name, 0);
-        if (copy >= 0)
-                close(copy);
+        error = copy_open_file(job, folder, name, source, to, new_name);
         close(source);
         return error;
 }
@@ -156,6 +188,7 @@ static int make_current(struct job *job, int folder, const char *name)
                 return -errno;
         close(job->folder);
         job->folder = next;
+        job->is_sure = false;
         return 0;
 }
 
@@ -164,9 +197,9 @@ static const char *new_name(const struct job *job)
         return job->descent->depth == 0 ? job->staged : job->descent->name;
 }
 
-/* The copy's top folder is made where it will stand, under a hidden name, and at once moved to staging: file systems put
- * what is in a folder near where the folder was made. Else all copies would crowd around staging, where ext4 passes over the
- * inodes of those deleted lately one by one. */
+/* The copy's top folder is made where it will stand, under a hidden name, and at once moved to staging: file systems
+ * put what is in a folder near where the folder was made. Else all copies would crowd around staging, where ext4 passes
+ * over the inodes of those deleted lately one by one. */
 static int make_top(const struct job *job)
 {
         char hidden[sizeof(job->staged) + 16];
@@ -205,7 +238,7 @@ static int enter_copy(struct job *job)
 static int leave_copy(struct job *job)
 {
         struct store_descent *descent = job->descent;
-        int error = dress(job, descent->folder, descent->name, &descent->state, job->folder);
+        int error = dress_folder(job, descent->folder, descent->name, &descent->state, job->folder);
 
         if (!error)
                 error = descent->left->error;
@@ -214,6 +247,15 @@ static int leave_copy(struct job *job)
         if (!error)
                 error = make_current(job, job->folder, "..");
         return error;
+}
+
+/* Below the start nobody has looked at a member yet: it may have gone since its name was read. */
+static bool is_gone(const struct store_descent *descent)
+{
+        struct store_state now;
+
+        return descent->depth > 0 && store_state_at(descent->folder, descent->name, &now) == 0 &&
+               now.kind == STORE_NOTHING;
 }
 
 static int copy_step(struct job *job, enum store_step step)
@@ -226,6 +268,8 @@ static int copy_step(struct job *job, enum store_step step)
         if (step == STORE_LEAVE)
                 return leave_copy(job);
         error = copy_member(job, descent->folder, descent->name, &descent->state, job->folder, new_name(job));
+        if (error == -ENOENT && is_gone(descent))
+                error = 0;
         return error ? fail(job, error) : 0;
 }
 
@@ -249,6 +293,7 @@ static int copy_tree(struct job *job)
 
         if (error)
                 return error;
+        job->descent->kinds_only = true;
         job->folder = openat(job->staging, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         error = job->folder < 0 ? -errno : copy_steps(job);
         if (job->folder >= 0)
@@ -264,7 +309,7 @@ static int copy_folder_alone(struct job *job)
 
         if (error || copy < 0)
                 return error ? error : -errno;
-        error = dress(job, job->from->folder, job->from->name, &job->source, copy);
+        error = dress_folder(job, job->from->folder, job->from->name, &job->source, copy);
         close(copy);
         return error;
 }

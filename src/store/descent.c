@@ -191,7 +191,7 @@ static bool read_piece(struct store_level *level)
         return got > 0;
 }
 
-static const char *next_name(struct store_level *level)
+static const struct dirent64 *next_entry(struct store_level *level)
 {
         const struct dirent64 *entry;
 
@@ -204,13 +204,23 @@ static const char *next_name(struct store_level *level)
                 level->at += entry->d_reclen;
                 level->cookie = entry->d_off;
         } while (!is_member(entry->d_name));
-        return entry->d_name;
+        return entry;
+}
+
+/* What the folder itself says of a member's kind, which is all that some want to know: a system call less. False for a
+ * folder, too, and where it says nothing. */
+static bool has_kind(const struct dirent64 *entry, enum store_kind *kind)
+{
+        *kind = entry->d_type == DT_REG ? STORE_IS_FILE : entry->d_type == DT_LNK ? STORE_IS_LINK : STORE_IS_OTHER;
+        return entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN;
 }
 
 /* Makes it the current member; false when it is gone. */
-static bool take(struct store_descent *descent, struct store_level *level, const char *name)
+static bool take(struct store_descent *descent, struct store_level *level, const struct dirent64 *entry)
 {
+        const char *name = entry->d_name;
         size_t size = strlen(name);
+        enum store_kind kind;
         int error;
 
         if (size > STORE_NAME_BYTES) { /* some file systems count characters, not bytes */
@@ -224,6 +234,10 @@ static bool take(struct store_descent *descent, struct store_level *level, const
         descent->name = descent->path + descent->path_size;
         descent->path_size += (uint32_t)size;
         descent->folder = level->folder;
+        if (descent->kinds_only && has_kind(entry, &kind)) {
+                descent->state = (struct store_state){ .kind = kind };
+                return true;
+        }
         error = store_state_at(level->folder, descent->name, &descent->state);
         if (error)
                 level->error = error;
@@ -238,7 +252,7 @@ static enum store_step tell(struct store_descent *descent)
 
 enum store_step store_descent_next(struct store_descent *descent)
 {
-        const char *name;
+        const struct dirent64 *entry;
 
         if (!descent->begun) {
                 descent->begun = true;
@@ -250,10 +264,10 @@ enum store_step store_descent_next(struct store_descent *descent)
         while (descent->depth > 0) {
                 struct store_level *level = lowest(descent);
 
-                name = next_name(level);
-                if (!name)
+                entry = next_entry(level);
+                if (!entry)
                         return go_up(descent);
-                if (take(descent, level, name))
+                if (take(descent, level, entry))
                         return tell(descent);
         }
         return STORE_END;

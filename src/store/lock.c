@@ -189,13 +189,15 @@ int store_locks_on(struct store_tree *tree, const char *path, int (*each)(void *
 
                 memcpy(above, path, at);
                 above[at] = '\0';
-                folder = store_open_beneath(tree->root, above, O_PATH | O_DIRECTORY, tree->links);
+                folder = at == 0 ? tree->root
+                                 : store_open_beneath(tree->root, above, O_PATH | O_DIRECTORY, tree->links);
                 if (folder < 0)
                         return leads_nowhere(folder) ? 0 : folder;
                 result = tell(folder, "", above, size > 0, each, context);
                 if (!result && !slash && size > 0)
                         result = tell(folder, name, path, false, each, context);
-                close(folder);
+                if (at > 0)
+                        close(folder);
                 if (result || !slash)
                         return result;
                 at = (size_t)(slash - path);
@@ -313,6 +315,7 @@ static int search_beneath(struct store_section *section, struct search *search)
 
         if (error)
                 return error;
+        descent->kinds_only = true;
         while (!error && (step = store_descent_next(descent)) != STORE_END) {
                 if (step != STORE_LEAVE && descent->depth > 0)
                         error = store_locks_at(descent->folder, descent->name, descent->path, in_the_way, search);

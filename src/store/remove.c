@@ -114,6 +114,7 @@ int store_remove(struct store_section *section, struct store_watch *watch)
         error = store_descent_create(&removal.descent, section->tree, section->folder, section->path);
         if (error)
                 return error;
+        removal.descent->kinds_only = true;
         error = remove_all(&removal);
         store_descent_destroy(removal.descent);
         if (!error && section->tree->durable)
@@ -168,6 +169,7 @@ int store_ask(struct store_section *section, struct store_watch *watch)
         error = store_descent_create(&descent, section->tree, section->folder, section->path);
         if (error)
                 return error == -ENOENT ? 0 : error;
+        descent->kinds_only = true;
         error = ask_all(descent, watch);
         store_descent_destroy(descent);
         return error;

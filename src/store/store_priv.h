@@ -174,6 +174,7 @@ struct store_descent {
         int start;        /* the start itself, when it cannot be opened by its name; else -1 */
         unsigned depth;   /* levels in use: how deep the current member is below the start */
         bool begun, down; /* down: the folder just told is to be entered */
+        bool kinds_only;  /* the user's: below the start `state` of what is no folder tells the kind alone */
         int folder;       /* that holds the current member */
         const char *name; /* the current member's */
         struct store_state state;

@@ -306,7 +306,7 @@ static int take_over(struct store_upload *upload, int folder, const char *name, 
         if ((theirs.st_uid != ours.st_uid || theirs.st_gid != ours.st_gid) &&
             fchown(upload->file, theirs.st_uid, theirs.st_gid) < 0 && errno != EPERM)
                 return -errno;
-        if (fchmod(upload->file, old->mode & 0777) < 0)
+        if ((ours.st_mode & 07777) != (old->mode & 0777) && fchmod(upload->file, old->mode & 0777) < 0)
                 return -errno;
         return store_xattr_copy(folder, name, upload->file, true);
 }

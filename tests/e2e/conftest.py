@@ -1,4 +1,5 @@
 """Starts the program under test and, at the end of each server, looks for what it may have left behind."""
+import contextlib
 import ctypes
 import itertools
 import os
@@ -12,6 +13,7 @@ import tempfile
 import time
 
 import dav
+import mount as mounts
 import pytest
 import wire
 
@@ -19,6 +21,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get('BERTH', ROOT / 'build' / 'berth'))
 SANITIZER = re.compile(r'AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|invariant|assert', re.IGNORECASE)
 STOP_SECONDS = 20
+TOOLS = pathlib.Path(PROGRAM).parent / 'tests' / 'tools'
+LONG = bool(os.environ.get('BERTH_LONG'))  # ./dev test --long
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'long: takes minutes; only ./dev test --long runs it')
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker('long') and not LONG:
+            item.add_marker(pytest.mark.skip(reason='./dev test --long runs it'))
 
 
 def has_io_uring():
@@ -220,6 +234,36 @@ def tree(writable, request):
 def serve_tree(serve):
     """Starts a writable server with options; the tree is all that it serves."""
     return lambda *options, **more: dav.Tree(serve('--writable', *options, **more))
+
+
+@pytest.fixture(scope='session')
+def may_mount():
+    reason = mounts.why_not(PROGRAM)
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def mount(may_mount, tmp_path):
+    """Mounts a writable server of its own: mount('--connections=2'); one that runs: mount(server=...), or from elsewhere:
+    mount(url=..., folder=...). See mount.py for what it gives. The server is `mount(...).server`. Both run on the
+    default engine: what the engine does is no matter for a mount."""
+    numbered = itertools.count(1)
+    with contextlib.ExitStack() as at_end:
+        def start(*options, server=None, url=None, folder=None, serve_options=(), wrapper=()):
+            number = next(numbered)
+            if not server and not url:
+                served = tmp_path / f'served{number}'
+                served.mkdir()
+                server = Server(served, '--writable', '--hidden', *serve_options, wrapper=wrapper)
+                at_end.callback(server.close)
+            url = url or 'http://{}:{}/'.format(*server.address)
+            one = mounts.Mount(PROGRAM, url, folder or server.folder, tmp_path / f'mount{number}', *options, wrapper=wrapper,
+                               sanitizer=SANITIZER)
+            at_end.callback(one.close)
+            one.server = server
+            return one
+        yield start
 
 
 @pytest.fixture(scope='session')

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 import unicodedata
 import zlib
 
@@ -125,6 +126,32 @@ def test_many_uploads_at_a_time(tree, blob):
         assert connection.read_response('PUT').status == 201
         connection.socket.close()
         assert tree.read(name) == content
+
+
+def test_more_large_uploads_than_there_are_blocks_for(serve_tree, blob):
+    tree = serve_tree('--threads=1')
+    contents = {f'file{n}': blob[n:] + blob[:n] for n in range(24)}
+
+    def put(name):
+        assert tree.put(name, contents[name]).status == 201
+    in_parallel(*(lambda name=name: put(name) for name in contents))
+    assert all(tree.read(name) == content for name, content in contents.items())
+
+
+def test_a_large_upload_that_comes_in_drips_and_bursts(tree, blob):
+    content = blob[:2 * MEBI + 77]
+    with tree.connect() as connection:
+        connection.send(request(tree.href('file'), f'Content-Length: {len(content)}', method='PUT'))
+        at = 0
+        for size in itertools.cycle([1, 3000, 70000, 5, 300000, 262144]):
+            connection.send(content[at:at + size])
+            at += size
+            if at >= len(content):
+                break
+            time.sleep(0.01)
+        assert connection.read_response('PUT').status == 201
+        connection.expect_open(tree.href('file'))
+    assert tree.read('file') == content
 
 
 def test_a_large_upload_in_bounded_memory(serve_tree, blob):

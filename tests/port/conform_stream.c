@@ -283,6 +283,98 @@ static void wait_for_readable(struct lab *lab, struct end *end)
         berth_wait_readable(lab->port, go(lab, &end->recv, end), &end->handle);
 }
 
+static int64_t receive_now(struct lab *lab, struct end *end, char *room, size_t size)
+{
+        end->recv.then = NULL;
+        berth_recv_now(lab->port, go(lab, &end->recv, end), &end->handle, room, size);
+        act_wait(&end->recv);
+        return end->recv.result;
+}
+
+static void receiving_now_takes_what_is_there_and_does_not_wait(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server;
+        char room[200];
+        lab_open(&lab, NULL);
+        lab_pair(&lab, &client, &server);
+        char *data = pattern(0, 100);
+        assert_int_equal(receive_now(&lab, &server, room, sizeof(room)), -EAGAIN);
+        for (size_t got = 0; got < 100;) {
+                if (got % 50 == 0) {
+                        end_send(&lab, &client, data + got, 50);
+                        act_wait(&client.send);
+                }
+                wait_for_readable(&lab, &server);
+                act_wait(&server.recv);
+                assert_int_equal(server.recv.result, 0);
+                int64_t n = receive_now(&lab, &server, room + got, got < 50 ? 50 - got : sizeof(room) - got);
+                assert_true(n > 0);
+                got += (size_t)n;
+        }
+        assert_memory_equal(room, data, 100);
+        assert_int_equal(receive_now(&lab, &server, room, sizeof(room)), -EAGAIN);
+        end_close_wait(&lab, &client, 0);
+        wait_for_readable(&lab, &server);
+        act_wait(&server.recv);
+        assert_int_equal(receive_now(&lab, &server, room, sizeof(room)), 0);
+        end_close_wait(&lab, &server, 0);
+        free(data);
+        lab_close(&lab);
+}
+
+/* As an upload does it: into memory until the socket is dry, then waiting for it. */
+static void a_big_send_arrives_whole_when_received_now_and_again(void **state)
+{
+        (void)state;
+        enum { BYTES = 12 << 20, PIECE = 100000 };
+        struct lab lab;
+        struct end client, server;
+        lab_open(&lab, NULL);
+        lab_pair(&lab, &client, &server);
+        char *data = pattern(0, BYTES), *room = malloc(BYTES + PIECE);
+        size_t got = 0;
+        bool ended = false;
+        end_send(&lab, &client, data, BYTES);
+        while (!ended) {
+                if (!client.send.in_flight && !client.close.in_flight && !client.closed)
+                        end_close(&lab, &client, 0);
+                int64_t n = receive_now(&lab, &server, room + got, PIECE);
+                got += (size_t)(n > 0 ? n : 0);
+                ended = n == 0;
+                if (n == -EAGAIN) {
+                        wait_for_readable(&lab, &server);
+                        act_wait(&server.recv);
+                }
+                assert_true(n >= 0 || n == -EAGAIN);
+                assert_true(got <= BYTES);
+        }
+        assert_int_equal(got, BYTES);
+        assert_memory_equal(room, data, BYTES);
+        lab_until(&lab, client.closed);
+        end_close_wait(&lab, &server, 0);
+        free(room);
+        free(data);
+        lab_close(&lab);
+}
+
+static void a_close_ends_what_receives_now(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server;
+        char room[100];
+        lab_open(&lab, NULL);
+        lab_pair(&lab, &client, &server);
+        berth_recv_now(lab.port, go(&lab, &server.recv, &server), &server.handle, room, sizeof(room));
+        end_close_wait(&lab, &server, 0);
+        assert_false(server.recv.in_flight);
+        assert_true(server.recv.result == -EAGAIN || server.recv.result == -ECANCELED);
+        end_close_wait(&lab, &client, 0);
+        lab_close(&lab);
+}
+
 static void readable_means_bytes_and_stays_until_they_are_read(void **state)
 {
         (void)state;
@@ -466,6 +558,9 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_abort_is_seen_as_a_reset),
         cmocka_unit_test(sending_to_a_peer_that_is_gone_fails),
         cmocka_unit_test(readable_means_bytes_and_stays_until_they_are_read),
+        cmocka_unit_test(receiving_now_takes_what_is_there_and_does_not_wait),
+        cmocka_unit_test(a_big_send_arrives_whole_when_received_now_and_again),
+        cmocka_unit_test(a_close_ends_what_receives_now),
         cmocka_unit_test(readable_is_not_claimed_after_all_was_read),
         cmocka_unit_test(other_descriptors_can_be_waited_for),
         cmocka_unit_test(readable_means_the_end_or_a_reset_too),

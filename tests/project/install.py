@@ -14,11 +14,14 @@ with tempfile.TemporaryDirectory() as top:
              for folder, _, names in os.walk(prefix) for name in names}
     library = os.path.dirname(next((path for path in files.values() if path.endswith('/libberth.a')), prefix))
 
-    pages = ['berth.1', 'berth-serve.1', 'berth-load.1', 'berth-doctor.1']
+    pages = ['berth.1', 'berth-serve.1', 'berth-load.1', 'berth-doctor.1', 'berth-mount.1', 'berth-unmount.1']
     wanted = ['bin/berth', 'include/berth/port.h'] + [f'share/man/man1/{page}' for page in pages] + [
         os.path.relpath(f'{library}/{name}', prefix)
         for name in ['libberth.a', 'libberth.so', 'libberth.so.0', 'pkgconfig/berth.pc']]
     tap.check('everything is installed', [name for name in wanted if name not in files])
+    helper = f'{top}/sbin/mount.berth'
+    tap.check('mount(8) finds mount.berth', [] if os.path.islink(helper) and os.readlink(helper) == '/usr/local/bin/berth' else [
+        'not a link to /usr/local/bin/berth'])
     tap.check('nothing else is installed', [name for name in files
                                             if name not in wanted and not name.split('/')[-1].startswith('libberth.so.')])
 

@@ -7,6 +7,8 @@ import tap
 for page, command in [('berth.1', [f'{tap.release}/berth', 'help']),
                       ('berth-serve.1', [f'{tap.release}/berth', 'serve', '--help']),
                       ('berth-load.1', [f'{tap.release}/berth', 'load', '--help']),
+                      ('berth-mount.1', [f'{tap.release}/berth', 'mount', '--help']),
+                      ('berth-unmount.1', [f'{tap.release}/berth', 'unmount', '--help']),
                       ('berth-doctor.1', [f'{tap.release}/berth', 'doctor', '--help'])]:
     with open(f'{tap.release}/man/{page}', encoding='utf-8') as file:
         text = file.read()

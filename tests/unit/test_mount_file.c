@@ -368,6 +368,11 @@ ssize_t ahead_read(struct ahead *ahead, struct stream *stream, const char *path,
         return n;
 }
 
+bool operation_clears_set_id(void)
+{
+        return false;
+}
+
 static unsigned notified;
 
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size)
