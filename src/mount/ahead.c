@@ -332,6 +332,8 @@ static int wait_for(struct reading *reading, struct piece *piece)
         struct waiter waiter = { .need = (size_t)(min_of(reading->end, piece_end(piece)) - piece->first) };
         if (piece->arrived >= waiter.need || !piece->under_way)
                 return 0;
+        if (piece->stream)
+                window_late(&piece->reader->window);
         pthread_cond_init(&waiter.arrived, &reading->ahead->clock);
         list_append(&piece->waiters, &waiter.node);
         int result = wait_until_told(reading->ahead, piece, &waiter);

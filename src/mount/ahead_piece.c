@@ -4,6 +4,11 @@
 
 #include <errno.h>
 
+enum {
+        LEAST_DEPTH = 2,        /* pieces of a stream under way, or as many as there are connections */
+        LATENCY_STEP_US = 2000, /* one more for so much of latency */
+};
+
 /* ---- their life ---- */
 
 static void free_if_done(struct piece *piece)
@@ -80,6 +85,15 @@ static void copy_in(struct piece *piece, size_t at, const char *data, size_t siz
         }
 }
 
+/* The least counts at once, more only when it lasts: it may be that of a queue. */
+static void note_latency(struct ahead *ahead, uint64_t latency_us)
+{
+        if (ahead->latency_us == 0 || latency_us < ahead->latency_us)
+                ahead->latency_us = latency_us;
+        else
+                ahead->latency_us += (latency_us - ahead->latency_us) / 16;
+}
+
 /* Only this thread changes `arrived`, so it may look at it without the lock. */
 static int on_bytes(struct call *call, const char *data, size_t size)
 {
@@ -90,6 +104,8 @@ static int on_bytes(struct call *call, const char *data, size_t size)
         size_t part = min_of(size, piece->size - piece->arrived);
         copy_in(piece, piece->arrived, data, part);
         pthread_mutex_lock(&piece->ahead->lock);
+        if (piece->arrived == 0)
+                note_latency(piece->ahead, clock_us() - piece->started_us);
         piece->arrived += part;
         wake(piece, false);
         pthread_mutex_unlock(&piece->ahead->lock);
@@ -182,13 +198,20 @@ static struct piece *ask(struct reader *reader, uint64_t first, size_t size)
         return piece;
 }
 
+/* Requests that are under way together share what the line gives, and what the reader wants next comes the later. So
+ * there are only as many as it takes to keep the line busy while others wait for their answer to begin. */
+static unsigned depth_of(const struct ahead *ahead)
+{
+        return (unsigned)min_of(LEAST_DEPTH + ahead->latency_us / LATENCY_STEP_US, ahead->options.connections);
+}
+
 uint64_t pieces_ask(struct reader *reader, struct window_ask range, struct list *starting)
 {
         struct stream *stream = reader->stream;
-        const struct ahead_options *options = &stream->ahead->options;
+        unsigned depth = depth_of(stream->ahead);
         uint64_t at = range.first;
-        while (at < range.end && stream->under_way < options->connections) {
-                uint64_t gap_end = min_of(range.end, at + options->piece_bytes);
+        while (at < range.end && stream->under_way < depth) {
+                uint64_t gap_end = min_of(range.end, at + stream->ahead->options.piece_bytes);
                 struct piece *piece = piece_find(stream, at, &gap_end);
                 if (!piece) {
                         piece = ask(reader, at, (size_t)(gap_end - at));
@@ -216,6 +239,7 @@ static void start(struct ahead *ahead, struct piece *piece, const char *path, co
         call->context = piece;
         call->quick = true;
         call->given_up = &piece->unwanted;
+        piece->started_us = clock_us();
         ahead->counters.requests++;
         ahead->counters.bytes_asked += piece->size;
         ahead->options.start(ahead->options.remote->client, call);

@@ -35,7 +35,8 @@ struct ahead {
         size_t used_bytes; /* of the limit: chunks, and what belongs to pieces */
         unsigned chunks, most_chunks;
         unsigned under_way;
-        uint64_t turns; /* so far: an age for readers */
+        uint64_t latency_us; /* from a request to its answer's first byte; of late, about the least */
+        uint64_t turns;      /* so far: an age for readers */
 };
 
 /* Somebody who reads the file from place to place: what is told apart of several, by where they read. */
@@ -70,10 +71,11 @@ struct piece {
         struct stream *stream; /* NULL: nobody wants it any more */
         struct reader *reader; /* for whom it was asked; as long as it has a stream */
         uint64_t first;
-        size_t size;          /* bytes asked for; fewer once the file is known to end before */
-        size_t arrived;       /* of them have come */
-        size_t read;          /* up to here somebody has read it */
-        size_t cost;          /* of the limit */
+        size_t size;    /* bytes asked for; fewer once the file is known to end before */
+        size_t arrived; /* of them have come */
+        size_t read;    /* up to here somebody has read it */
+        size_t cost;    /* of the limit */
+        uint64_t started_us;
         int error;            /* its request has ended with */
         bool under_way;       /* its request has not */
         unsigned users;       /* readers */

@@ -208,7 +208,7 @@ int client_base_apply(const struct client *client, CURL *easy)
                 { CURLOPT_TCP_NODELAY, 1 },
                 { CURLOPT_TCP_KEEPALIVE, 1 },
                 { CURLOPT_SUPPRESS_CONNECT_HEADERS, 1 },
-                { CURLOPT_BUFFERSIZE, TRANSFER_BUFFER_BYTES },
+                { CURLOPT_BUFFERSIZE, TRANSFER_RECEIVE_BYTES },
                 { CURLOPT_UPLOAD_BUFFERSIZE, TRANSFER_BUFFER_BYTES },
         };
         CURLcode code = curl_easy_setopt(easy, CURLOPT_USERAGENT, "berth/" BERTH_VERSION);

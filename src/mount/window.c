@@ -58,7 +58,9 @@ static void grow(struct window *window, const struct window_limits *limits)
 {
         if (window->next < window->grows)
                 return;
-        window->size = min_of(2 * window->size, limits->size);
+        if (window->late)
+                window->size = min_of(2 * window->size, limits->size);
+        window->late = false;
         window->grows = window->next + window->size / 2;
 }
 
@@ -97,6 +99,11 @@ void window_asked(struct window *window, uint64_t end)
 {
         if (window->size > 0)
                 window->asked = max_of(window->asked, end);
+}
+
+void window_late(struct window *window)
+{
+        window->late = true;
 }
 
 void window_shrink(struct window *window, uint64_t end)

@@ -1,7 +1,8 @@
 /* window: how far ahead of a reader a file is asked for; policy only, no I/O, no memory, no locks.
  *
  * A window follows one reader. Reads that continue each other, nearly so when several threads bring them, open it;
- * each time that half of its size has been read it doubles. A read within it, or a little behind, leaves
+ * each time that half of its size has been read it doubles, if its reader had to wait meanwhile: one that always finds
+ * what it wants needs no more, and memory that is soon used again is still in the processor's caches. A read within it, or a little behind, leaves
  * it where it is; any other belongs to another window, or begins one.
  */
 #ifndef MOUNT_WINDOW_H
@@ -23,7 +24,8 @@ struct window {
         uint64_t next;   /* the end of the furthest read */
         uint64_t asked;  /* up to here the file was asked for, if it is open */
         size_t size;     /* bytes to be asked for behind `next`; 0: it is not open */
-        uint64_t grows;  /* it doubles when `next` comes there */
+        uint64_t grows;  /* it may double when `next` comes there */
+        bool late;       /* and it does if somebody had to wait since it did last */
 };
 
 struct window_limits {
@@ -49,6 +51,9 @@ enum window_place window_place(const struct window *window, uint64_t first, size
 struct window_ask window_read(struct window *window, uint64_t first, size_t size, uint64_t file_size,
                               const struct window_limits *limits);
 void window_asked(struct window *window, uint64_t end);
+
+/* A reader had to wait for what had been asked for ahead. */
+void window_late(struct window *window);
 
 /* Memory is short, or a request failed: what was asked for from `end` on is not to come. */
 void window_shrink(struct window *window, uint64_t end);
