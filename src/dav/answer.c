@@ -1,8 +1,8 @@
 /* Multistatus bodies (RFC 4918 13), as a client reads them.
  *
- * As in body.c bytes are gathered into pieces of one size before expat sees them, so that what is told does not depend on
- * how the body was cut on its way; and each open element has a place: one that the RFC does not name where it stands is
- * IGNORED with all it holds. What a response says is gathered in an arena that is emptied for the next one, and told
+ * As in body.c bytes are gathered into pieces of one size before expat sees them, so that what is told does not depend
+ * on how the body was cut on its way; and each open element has a place: one that the RFC does not name where it stands
+ * is IGNORED with all it holds. What a response says is gathered in an arena that is emptied for the next one, and told
  * when the response ends. */
 #include "dav/dav_priv.h"
 

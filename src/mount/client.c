@@ -6,9 +6,11 @@
  *
  * No more calls are handed to libcurl than there are connections; the others wait in the queue, in the order they came.
  *
- * A call ends when for retry_ms nothing of it has moved: no byte of its body was sent, and none of its answer's body came,
- * that no attempt before had sent or got. What waits in the queue counts the bytes of all calls as its own, for those
- * are what it waits for; so it ends only after the connections have stood still as long. */
+ * A call ends when for retry_ms nothing of it has moved. Between attempts that means: no byte of its body was sent, and
+ * none of its answer's body came, that no attempt before had sent or got; so one whose attempts all end early does not
+ * go on for ever. Within an attempt any byte counts, so that one which sends a large body anew is left to it. What waits
+ * in the queue counts the bytes of all calls as its own, for those are what it waits for: it ends only after the
+ * connections have stood still as long. */
 #include "mount/transfer.h"
 
 #include <errno.h>
@@ -45,6 +47,14 @@ static void fail(struct client *client, struct call *call, int error)
 static uint64_t deadline_of(const struct client *client, const struct call *call)
 {
         return call->progress_ms + client->retry_ms;
+}
+
+/* Within an attempt, which goes on as long as it moves. */
+static bool is_over(const struct client *client, const struct call *call, uint64_t now)
+{
+        const struct transfer *transfer = call->transfer;
+
+        return now >= deadline_of(client, call) && (!transfer->asked || now - transfer->moved_ms >= LOOK_MS);
 }
 
 /* Waits for the next attempt; one at the deadline is the last. */
@@ -166,7 +176,7 @@ static void look_at_active(struct client *client, struct call *call, uint64_t no
 
         if (given_up(call))
                 give_up(client, call);
-        else if (now >= deadline_of(client, call) || now - transfer->moved_ms >= stall_of(client, call))
+        else if (now - transfer->moved_ms >= stall_of(client, call) || is_over(client, call, now))
                 attempt_ended(client, transfer, CURLE_OPERATION_TIMEDOUT);
 }
 

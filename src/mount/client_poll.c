@@ -1,7 +1,7 @@
 /* What the client's thread waits for: libcurl's sockets and timer, and who starts a call.
  *
- * libcurl is driven by its socket interface: it says which sockets it waits for, epoll says which are ready, and only the
- * calls of those are looked at. */
+ * libcurl is driven by its socket interface: it says which sockets it waits for, epoll says which are ready, and only
+ * the calls of those are looked at. */
 #include "mount/transfer.h"
 
 #include <errno.h>

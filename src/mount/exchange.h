@@ -36,7 +36,8 @@ int exchange_lost(int error);
 /* The tag and so on of an answer. */
 void exchange_result(const struct call *call, struct remote_result *result);
 
-/* A 207 whose responses are told as they come, on the client's thread. `restart` (may be NULL) before it begins anew. */
+/* A 207 whose responses are told as they come, on the client's thread. `restart` (may be NULL) before it begins
+ * anew. */
 int exchange_multistatus(const struct remote *remote, struct call *call, dav_member_fn *member,
                          void (*restart)(void *context), void *context);
 

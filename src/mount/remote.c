@@ -192,6 +192,8 @@ static int judge(const struct remote *remote, const struct call *call)
                 return exchange_lost(call->error);
         if (!remote->can.writable && is_change(call->method) && (status == 403 || status == 405 || status == 501))
                 return -EROFS;
+        if (status == 405 && (strcmp(call->method, "PUT") == 0 || strcmp(call->method, "PATCH") == 0))
+                return -EISDIR;
         if (status == 412 && !strstr(call->fields, "If-Match:") && strstr(call->fields, "If-None-Match: *"))
                 return -EEXIST;
         return exchange_error(&call->answer);

@@ -103,8 +103,8 @@ int remote_link(struct remote *remote, const char *path, const char *new_path, s
 
 /* ---- removing ---- */
 
-/* berth removes a folder with Depth: 0 only when it is empty: so nothing is lost when a folder has come to stand where the
- * kernel saw a file. */
+/* berth removes a folder with Depth: 0 only when it is empty: so nothing is lost when a folder has come to stand where
+ * the kernel saw a file. */
 static int delete (struct remote *remote, const char *path, bool folder, const char *token)
 {
         struct remote_condition condition = { .token = token };
@@ -144,7 +144,8 @@ int remote_remove_folder(struct remote *remote, const char *path)
 
 /* ---- moving ---- */
 
-/* What the kernel would say of a target that is there, where the server only knows to overwrite it with all it holds. */
+/* What the kernel would say of a target that is there, where the server only knows to overwrite it with all it
+ * holds. */
 static int may_replace(struct remote *remote, const char *to, unsigned flags)
 {
         struct remote_attributes attributes;

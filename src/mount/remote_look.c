@@ -101,8 +101,8 @@ static void take(struct remote_attributes *attributes, const struct dav_found *f
         }
 }
 
-/* A tag made of seconds may stay when a file changes again within the second; Apache calls such a tag weak, but not in a
- * PROPFIND, and then refuses it. berth's has nanoseconds. */
+/* A tag made of seconds may stay when a file changes again within the second; Apache calls such a tag weak, but not in
+ * a PROPFIND, and then refuses it. berth's has nanoseconds. */
 static bool is_settled(const struct remote *remote, const struct client_answer *answer,
                        const struct remote_attributes *attributes)
 {

@@ -172,6 +172,7 @@ int remote_set(struct remote *remote, const char *path, bool link, const struct 
 
         if (error < 0 || !remote->can.berth || (link && with->has_mode))
                 return error < 0 ? error : -EOPNOTSUPP;
+        ensure(with->has_mode || with->has_mtime);
         if (link)
                 exchange_field(&call, "Berth-Links: own");
         exchange_times_and_mode(remote, &call, with);

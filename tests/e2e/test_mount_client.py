@@ -253,6 +253,25 @@ def test_given_up_while_it_waits(through):
     assert verbs.fails('stat', 'file') == 'EINTR'
 
 
+# ---- a server that only knows SabreDAV's ranges ----
+
+def test_ranges_of_sabredav(tree, between, start_verbs):  # noqa: F811
+    tree.file('file', b'0123456789')
+    proxy = between(tree.server.address)
+    original = proxy.ask
+    proxy.ask = lambda request: original(request).replace(b'DAV: <urn:berth:posix>\r\n', b'')
+    verbs = start_verbs(url_of(proxy.address, tree.url))
+    assert verbs('connect')[:2] == [b'1', b'0']
+    tag = tree.etag('file')
+    now = verbs('write', 'file', b'AB', first=2, match=tag)[0]
+    assert tree.read('file') == b'01AB456789' and now.decode() == tree.etag('file')
+    proxy.plan[:] = ['lose']
+    verbs('write', 'file', b'XYZ', first=9, match=now)
+    assert tree.read('file') == b'01AB45678XYZ' and proxy.seen[-1][1] in ('GET', 'PROPFIND')
+    assert verbs.fails('write', 'file', b'x', first=0, match=tag) == 'ESTALE'
+    assert verbs.fails('truncate', 'file', to=1) == 'EOPNOTSUPP'
+
+
 # ---- connections ----
 
 @pytest.mark.parametrize('connections', [1, 3, 8])

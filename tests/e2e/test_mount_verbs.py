@@ -181,6 +181,7 @@ def test_folders(tree, verbs):
     assert verbs.fails('mkdir', 'folder') == 'EEXIST' and verbs.fails('mkdir', 'none/folder') == 'ENOENT'
     tree.file('folder/member')
     assert verbs.fails('rmdir', 'folder') == 'ENOTEMPTY' and verbs.fails('remove', 'folder') == 'EISDIR'
+    assert verbs.fails('put', 'folder', b'x') == verbs.fails('write', 'folder', b'x') == 'EISDIR'
     verbs('remove', 'folder/member')
     verbs('rmdir', 'folder')
     assert verbs.fails('rmdir', 'folder') == 'ENOENT' and verbs.fails('remove', 'none') == 'ENOENT' and tree.names() == []
