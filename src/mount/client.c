@@ -1,8 +1,12 @@
-/* The client's thread: calls from their start to their end.
+/* Calls from their start to their end.
  *
  *   client_start ──► inbox ──► queue ──► active: a transfer each ──► done()
  *                                ▲                  │ lost, or 503
  *                                └──── waiting ◄────┘
+ *
+ * One thread at a time drives all calls: who waits for one while nobody does, until it is over; else the client's own
+ * thread. So a program that asks for one thing after the other costs no hand-over between threads, which on a local link
+ * takes longer than the request.
  *
  * No more calls are handed to libcurl than there are connections; the others wait in the queue, in the order they came.
  *
@@ -245,8 +249,8 @@ static int sleep_ms(const struct client *client)
         return until <= now ? 0 : (int)min_of(until - now, 1000u);
 }
 
-/* Takes what was started meanwhile. Where there is nothing the thread may sleep, and is woken when something comes. */
-static bool take_started(struct client *client, bool *stop)
+/* Takes what was started meanwhile. Where there is nothing the driver may sleep, and is woken when something comes. */
+static bool take_started(struct client *client)
 {
         bool taken;
 
@@ -259,7 +263,6 @@ static bool take_started(struct client *client, bool *stop)
                 list_append(&client->queue, node);
         }
         client->asleep = !taken;
-        *stop = client->stop;
         pthread_mutex_unlock(&client->lock);
         return taken;
 }
@@ -272,28 +275,61 @@ static void advance(struct client *client)
         while (harvest(client));
 }
 
+/* Drives all calls until one is over, or with NULL all are. */
+static void drive(struct client *client, sem_t *over)
+{
+        for (;;) {
+                bool taken = take_started(client);
+
+                advance(client);
+                if (over ? sem_trywait(over) == 0 : !is_busy(client))
+                        return;
+                if (taken)
+                        continue;
+                poll_wait(client, sleep_ms(client));
+                client->asleep = false;
+                harvest(client);
+                look_around(client);
+        }
+}
+
+/* The next to drive is who comes with a call, or the thread when there is something left. */
+static void stop_driving(struct client *client)
+{
+        pthread_mutex_lock(&client->lock);
+        client->driven = client->asleep = false;
+        client->left = is_busy(client);
+        if (client->left || !list_empty(&client->inbox))
+                pthread_cond_signal(&client->work);
+        pthread_mutex_unlock(&client->lock);
+}
+
 static void *run(void *context)
 {
         struct client *client = context;
-        bool stop = false;
 
-        while (!stop) {
-                if (!take_started(client, &stop) && !stop) {
-                        poll_wait(client, sleep_ms(client));
-                        client->asleep = false;
-                        harvest(client);
-                        look_around(client);
+        pthread_mutex_lock(&client->lock);
+        while (!client->stop) {
+                if (client->driven || (!client->left && list_empty(&client->inbox))) {
+                        pthread_cond_wait(&client->work, &client->lock);
+                        continue;
                 }
-                advance(client);
+                client->driven = true;
+                pthread_mutex_unlock(&client->lock);
+                drive(client, NULL);
+                stop_driving(client);
+                pthread_mutex_lock(&client->lock);
         }
+        pthread_mutex_unlock(&client->lock);
         return NULL;
 }
 
 /* ---- starting ---- */
 
-static void start(struct client *client, struct call *call)
+/* True: the caller, who waits for it, is to drive. */
+static bool start(struct client *client, struct call *call)
 {
-        bool asleep;
+        bool asleep = false, drives = false;
 
         ensure(call->method && call->parts <= CLIENT_MAX_PARTS);
         call->error = 0;
@@ -306,10 +342,16 @@ static void start(struct client *client, struct call *call)
         list_init(&call->node);
         pthread_mutex_lock(&client->lock);
         list_append(&client->inbox, &call->node);
-        asleep = atomic_exchange(&client->asleep, false);
+        if (client->driven)
+                asleep = atomic_exchange(&client->asleep, false);
+        else if (call->waiter && !client->left)
+                drives = client->driven = true;
+        else
+                pthread_cond_signal(&client->work);
         pthread_mutex_unlock(&client->lock);
         if (asleep)
                 poll_wake(client);
+        return drives;
 }
 
 void client_start(struct client *client, struct call *call)
@@ -323,12 +365,15 @@ int client_perform(struct client *client, struct call *call)
 {
         sem_t over;
 
-        ensure(!pthread_equal(pthread_self(), client->thread));
         sem_init(&over, 0, 0);
         call->waiter = &over;
-        start(client, call);
-        while (sem_wait(&over) < 0)
-                ensure(errno == EINTR);
+        if (start(client, call)) {
+                drive(client, &over);
+                stop_driving(client);
+        } else {
+                while (sem_wait(&over) < 0)
+                        ensure(errno == EINTR);
+        }
         sem_destroy(&over);
         return call->error;
 }
@@ -396,6 +441,7 @@ static void init(struct client *client)
         for (size_t i = 0; i < array_count(lists); i++)
                 list_init(lists[i]);
         pthread_mutex_init(&client->lock, NULL);
+        pthread_cond_init(&client->work, NULL);
 }
 
 int client_create(struct client **out, const struct client_options *options)
@@ -427,8 +473,8 @@ static void stop_thread(struct client *client)
 {
         pthread_mutex_lock(&client->lock);
         client->stop = true;
+        pthread_cond_signal(&client->work);
         pthread_mutex_unlock(&client->lock);
-        poll_wake(client);
         pthread_join(client->thread, NULL);
         ensure(!is_busy(client) && list_empty(&client->inbox));
 }
@@ -445,5 +491,6 @@ void client_destroy(struct client *client)
         free(client->transfers);
         client_base_finish(client);
         pthread_mutex_destroy(&client->lock);
+        pthread_cond_destroy(&client->work);
         free(client);
 }

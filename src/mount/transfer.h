@@ -1,7 +1,7 @@
 /* transfer: one attempt to carry out a call, as libcurl makes it; what the files of the client share.
  *
  * A transfer is an easy handle with what it needs for one call after the other. There are as many as connections, and
- * only the client's thread touches them. */
+ * only the thread that drives touches them. */
 #ifndef MOUNT_TRANSFER_H
 #define MOUNT_TRANSFER_H
 
@@ -58,11 +58,14 @@ struct client {
         _Atomic unsigned retry_ms;
 
         pthread_mutex_t lock; /* of these */
+        pthread_cond_t work;  /* for the client's own thread */
         struct list inbox;    /* calls that were started */
+        bool driven;          /* some thread drives */
+        bool left;            /* nobody does, and calls are under way */
         bool stop;
-        atomic_bool asleep; /* and has to be woken for what is new in the inbox */
+        atomic_bool asleep; /* the driver, who has to be woken for what is new in the inbox */
 
-        /* The thread's own. */
+        /* The driver's own. */
         struct list queue;   /* calls that wait for a transfer */
         struct list active;  /* those that have one */
         struct list waiting; /* those that wait for their next attempt */
