@@ -44,4 +44,26 @@ void ahead_forget(struct ahead *ahead, struct stream *stream);
 ssize_t ahead_read(struct ahead *ahead, struct stream *stream, const char *path, const char *tag, uint64_t file_size,
                    uint64_t first, size_t size, char *out);
 
+/* ---- the same without a copy ---- */
+
+enum { AHEAD_VIEW_PARTS = 32, AHEAD_VIEW_PIECES = 8 };
+
+/* Bytes that were read, where they lie: `count` parts, in order. */
+struct ahead_view {
+        struct iovec parts[AHEAD_VIEW_PARTS];
+        unsigned count;
+        struct piece *pieces[AHEAD_VIEW_PIECES]; /* that are kept for it */
+        unsigned piece_count;
+        char *memory; /* of its own, or NULL */
+        size_t memory_bytes;
+};
+
+/* As ahead_read(), into a view, which is to be released however it went. Its memory does not count in the limit where it
+ * is the view's own, or that of pieces that would be gone by now; so release it soon. */
+ssize_t ahead_view(struct ahead *ahead, struct stream *stream, const char *path, const char *tag, uint64_t file_size,
+                   uint64_t first, size_t size, struct ahead_view *view);
+/* Begins a view by one part in memory of its own, for whoever fills it from elsewhere. NULL: no memory. */
+char *ahead_view_alone(struct ahead_view *view, size_t size);
+void ahead_release(struct ahead *ahead, struct ahead_view *view);
+
 #endif
