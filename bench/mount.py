@@ -174,9 +174,11 @@ def separation_folder():
     mine = os.geteuid() == 0 and not path.exists()
     if mine:
         path.mkdir(mode=0o755)
-    yield
-    if mine:
-        path.rmdir()
+    try:
+        yield
+    finally:
+        if mine:
+            path.rmdir()
 
 
 # ---- a mount's life ----
@@ -635,6 +637,7 @@ def arguments():
 
 def main():
     os.environ['PATH'] += ':/usr/sbin:/sbin'
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of everything that unmounts and removes
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     results = {row: {name: [] for name in CONTESTANTS} for row in options.rows}

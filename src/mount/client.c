@@ -122,12 +122,17 @@ static void wait_for_attempt(struct client *client, struct call *call, uint64_t 
         list_append(&client->waiting, &call->node);
 }
 
+/* An attempt that there was no time for says less than the one before. */
 static void attempt_ended(struct client *client, struct transfer *transfer, CURLcode code)
 {
         struct call *call = transfer->call;
         uint64_t now = clock_ms(), retry_after_s = transfer->retry_after_s;
         bool moved = call->progress_ms > call->due_ms; /* more than in the attempts before */
+        int before = call->error;
         enum transfer_verdict verdict = transfer_end(transfer, code);
+
+        if (call->error == -ETIMEDOUT && before != 0)
+                call->error = before;
 
         list_append(&client->idle, &transfer->node);
         if (moved)

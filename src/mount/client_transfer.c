@@ -392,13 +392,14 @@ static enum transfer_verdict judge_answer(struct call *call)
         }
 }
 
-/* Whose body nobody wants is complete with its head. */
+/* Whose body nobody wants is complete with its head. (libcurl takes an answer for whole that ends within the head.) */
 static bool is_answered(const struct transfer *transfer, CURLcode code)
 {
         const struct call *call = transfer->call;
 
-        return code == CURLE_OK ||
-               (transfer->told && transfer->failure == 0 && (!call->receive || !is_success(call->answer.status)));
+        if (code == CURLE_OK)
+                return transfer->told;
+        return transfer->told && transfer->failure == 0 && (!call->receive || !is_success(call->answer.status));
 }
 
 static enum transfer_verdict judge(struct transfer *transfer, CURLcode code)
@@ -408,6 +409,8 @@ static enum transfer_verdict judge(struct transfer *transfer, CURLcode code)
         call->error = 0;
         if (is_answered(transfer, code))
                 return judge_answer(call);
+        if (code == CURLE_OK)
+                code = CURLE_RECV_ERROR;
         snprintf(call->message, sizeof(call->message), "%s", curl_easy_strerror(code));
         call->error = lasting_error(transfer, code);
         if (call->error != 0)

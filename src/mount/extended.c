@@ -1,13 +1,11 @@
 /* FUSE operations on extended attributes. Those of users (user.*) are properties on the server. Others are not there: the
  * kernel asks for security.capability and system.posix_acl_* often, and is answered at once, but never with ENOSYS, which
- * would turn the user's off as well. */
+ * would turn the user's off as well. What is asked of the mount itself by such names is answered before (command.h). */
 #include "mount/mount_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/xattr.h>
-
-enum { STATS_BYTES = 64 << 10 };
 
 /* The name behind "user.", or NULL: of another kind. */
 static const char *users_name(const char *name)
@@ -48,25 +46,10 @@ static ssize_t get(struct mount *mount, struct node *node, const char *name, cha
         return none_of_unsent(mount, node, remote_get_attribute(&mount->remote, path, users, out, size), -ENODATA);
 }
 
-static void reply_stats(fuse_req_t request, size_t room)
-{
-        char *text = malloc(STATS_BYTES);
-        if (!text) {
-                fuse_reply_err(request, ENOMEM);
-                return;
-        }
-        reply_value(request, text, (ssize_t)stats_write(mount_of(request), text, STATS_BYTES), room);
-        free(text);
-}
-
 void attributes_getxattr(fuse_req_t request, fuse_ino_t number, const char *name, size_t size)
 {
         struct mount *mount = mount_of(request);
         operation_begin(request);
-        if (number == FUSE_ROOT_ID && strcmp(name, STATS_ATTRIBUTE) == 0) {
-                reply_stats(request, size);
-                return;
-        }
         char *value = malloc(size + 1);
         ssize_t n = value ? get(mount, node_of(mount, number), name, value, size) : -ENOMEM;
         reply_value(request, value, n, size);

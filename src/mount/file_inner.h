@@ -30,7 +30,9 @@ struct file {
         bool dirty;   /* in that list: something is to be sent */
         bool claimed; /* by one of the sender's threads */
         bool due;     /* an extent is full, or there are too many */
-        uint64_t touched_ms, resting_until_ms;
+        uint64_t touched_ms;
+        uint64_t resting_until_ms; /* after a failure */
+        uint64_t looked_at_ms;     /* by a thread of the sender */
         uint64_t round; /* of going through all of them */
         struct list locked_node;
         uint64_t refresh_ms; /* when its lock is to be refreshed */

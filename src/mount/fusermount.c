@@ -1,5 +1,5 @@
-/* fusermount3, through which ordinary users mount: it opens /dev/fuse, mounts, and hands the descriptor over by a socket
- * whose number it finds in the environment (_FUSE_COMMFD, as libfuse's own mount_util has it). */
+/* fusermount3, through which ordinary users mount: it opens /dev/fuse, mounts, and hands the descriptor over by a
+ * socket whose number it finds in the environment (_FUSE_COMMFD, as libfuse's own mount_util has it). */
 #include "mount/command.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* Interrupted programs: the kernel says that a signal has come for who waits for an operation.
  *
- * Programs expect no EINTR from stat(), open() or mkdir() because of a timer or a window that changed its size; only who
- * is being killed may go without an answer. So with the first signal a watcher begins to look, ten times a second,
+ * Programs expect no EINTR from stat(), open() or mkdir() because of a timer or a window that changed its size; only
+ * who is being killed may go without an answer. So with the first signal a watcher begins to look, ten times a second,
  * whether one is pending that ends the process (its default action; the kernel turns it into SIGKILL for each thread),
  * and only then is the request to the server given up. The kernel tells of the first signal only, therefore the
  * looking.

@@ -10,12 +10,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum {
         AHEAD_FOLDERS = 64,
         MAX_LISTERS = 8,
-        SHORT_LISTING = 4096, /* members: a longer one is not asked for but by readers */
         WALK_MS = 1000,
+        LOOK_MS = 100, /* how soon who waits sees that he is being killed */
+        AGAIN = 1,
         LEAST_TTL_MS = 200, /* what holds for less is not worth asking for before it is wanted */
 };
 
@@ -81,7 +83,7 @@ static int ask(struct mount *mount, struct node *folder, size_t limit)
         if (error == -ENOENT || error == -ENOTDIR)
                 tree_distrust(mount->tree, folder);
         if (error && error != -EINTR)
-                tree_leave_to_readers(mount->tree, folder);
+                tree_broke_off(mount->tree, folder, error == -EFBIG ? limit : SIZE_MAX);
         return error;
 }
 
@@ -97,20 +99,56 @@ static struct job *find_job(const struct lister *lister, const struct node *fold
         return NULL;
 }
 
+static bool is_wanted(const struct lister *lister, const struct node *folder)
+{
+        for (unsigned i = 0; i < lister->queued; i++)
+                if (lister->queue[i] == folder)
+                        return true;
+        return find_job(lister, folder) != NULL;
+}
+
+/* Queues what comes behind the one who walks. Lock held. */
+static void look_ahead(struct lister *lister)
+{
+        struct tree *tree = lister->mount->tree;
+        struct node *folders[AHEAD_FOLDERS];
+        uint64_t pause = min_of((unsigned)WALK_MS, lister->mount->options.ttl_ms);
+        if (!lister->position || lister->window == 0 || clock_ms() - lister->walked_ms > pause)
+                return;
+        size_t count = tree_ahead(tree, lister->position, lister->window, folders, AHEAD_FOLDERS);
+        for (size_t i = 0; i < count; i++) {
+                if (lister->queued < AHEAD_FOLDERS && !is_wanted(lister, folders[i])) {
+                        lister->queue[lister->queued++] = folders[i];
+                        pthread_cond_signal(&lister->wanted);
+                } else {
+                        tree_unpin(tree, folders[i]);
+                }
+        }
+}
+
 static void leave_job(struct job *job)
 {
         if (--job->references == 0)
                 free(job);
 }
 
-static int wait_for(struct lister *lister, struct job *job)
+/* Until the listing has come (0: *error is its), or -EINTR: who waits is being killed. */
+static int wait_for(struct lister *lister, struct job *job, int *error)
 {
+        const atomic_bool *given_up = remote_given_up();
+        struct timespec until;
         job->references++;
-        while (!job->done)
-                pthread_cond_wait(&lister->done, &lister->lock);
-        int error = job->error;
+        while (!job->done && !(given_up && atomic_load(given_up))) {
+                clock_gettime(CLOCK_MONOTONIC, &until);
+                until.tv_nsec += LOOK_MS * 1000000L;
+                until.tv_sec += until.tv_nsec / 1000000000;
+                until.tv_nsec %= 1000000000;
+                pthread_cond_timedwait(&lister->done, &lister->lock, &until);
+        }
+        bool done = job->done;
+        *error = job->error;
         leave_job(job);
-        return error;
+        return done ? 0 : -EINTR;
 }
 
 /* The lock is held, and let go for the request. */
@@ -130,6 +168,7 @@ static int do_job(struct lister *lister, struct node *folder, size_t limit)
         job->error = error;
         leave_job(job);
         pthread_cond_broadcast(&lister->done);
+        look_ahead(lister); /* folders that were found in it may be what comes next */
         return error;
 }
 
@@ -139,18 +178,20 @@ static int list_once(struct mount *mount, struct node *folder, size_t limit)
 {
         struct lister *lister = mount->lister;
         struct job *job;
-        int error = -EINTR;
+        int error = AGAIN, interrupted = 0;
         pthread_mutex_lock(&lister->lock);
-        while (mount->options.ttl_ms > 0 && (job = find_job(lister, folder)) != NULL) {
-                error = wait_for(lister, job);
-                if (error != -EINTR && (error != -EFBIG || limit < SIZE_MAX))
+        while (error == AGAIN && !interrupted) {
+                job = mount->options.ttl_ms > 0 ? find_job(lister, folder) : NULL;
+                if (!job) {
+                        error = do_job(lister, folder, limit);
                         break;
-                error = -EINTR;
+                }
+                interrupted = wait_for(lister, job, &error);
+                if (error == -EINTR || (error == -EFBIG && limit == SIZE_MAX))
+                        error = AGAIN;
         }
-        if (error == -EINTR)
-                error = do_job(lister, folder, limit);
         pthread_mutex_unlock(&lister->lock);
-        return error;
+        return interrupted ? interrupted : error;
 }
 
 int folder_list(struct mount *mount, struct node *folder)
@@ -181,41 +222,17 @@ static void count_instead(struct lister *lister)
 
 bool folder_list_instead(struct mount *mount, struct node *folder)
 {
-        if (mount->options.ttl_ms < LEAST_TTL_MS || !tree_misses(mount->tree, folder, is_eager(mount->lister)))
+        if (mount->options.ttl_ms < LEAST_TTL_MS)
+                return false;
+        size_t limit = tree_misses(mount->tree, folder, is_eager(mount->lister));
+        if (limit == 0)
                 return false;
         count_instead(mount->lister);
         folder_walk(mount, folder);
-        return list_once(mount, folder, SHORT_LISTING) == 0;
+        return list_once(mount, folder, limit) == 0;
 }
 
 /* ---- ahead ---- */
-
-static bool is_wanted(const struct lister *lister, const struct node *folder)
-{
-        for (unsigned i = 0; i < lister->queued; i++)
-                if (lister->queue[i] == folder)
-                        return true;
-        return find_job(lister, folder) != NULL;
-}
-
-/* Queues what comes behind the one who walks. Lock held. */
-static void look_ahead(struct lister *lister)
-{
-        struct tree *tree = lister->mount->tree;
-        struct node *folders[AHEAD_FOLDERS];
-        uint64_t pause = min_of((unsigned)WALK_MS, lister->mount->options.ttl_ms);
-        if (!lister->position || lister->window == 0 || clock_ms() - lister->walked_ms > pause)
-                return;
-        size_t count = tree_ahead(tree, lister->position, lister->window, folders, AHEAD_FOLDERS);
-        for (size_t i = 0; i < count; i++) {
-                if (lister->queued < AHEAD_FOLDERS && !is_wanted(lister, folders[i])) {
-                        lister->queue[lister->queued++] = folders[i];
-                        pthread_cond_signal(&lister->wanted);
-                } else {
-                        tree_unpin(tree, folders[i]);
-                }
-        }
-}
 
 static void move_to(struct lister *lister, struct node *folder)
 {
@@ -239,7 +256,7 @@ void folder_walk(struct mount *mount, struct node *folder)
                 lister->steps = 0;
         lister->walked_ms = now;
         lister->steps++;
-        lister->window = lister->steps < 2 ? 0 : lister->steps < 7 ? 1u << (lister->steps - 1) : AHEAD_FOLDERS;
+        lister->window = lister->steps < 2 ? 0 : min_of(2u << min_of(lister->steps - 1, 8u), (unsigned)AHEAD_FOLDERS);
         move_to(lister, folder);
         look_ahead(lister);
         pthread_mutex_unlock(&lister->lock);
@@ -253,7 +270,6 @@ static struct node *take(struct lister *lister)
         return folder;
 }
 
-/* What was found in a folder may be what comes next. */
 static void *list_ahead(void *context)
 {
         struct lister *lister = context;
@@ -266,9 +282,8 @@ static void *list_ahead(void *context)
                 }
                 struct node *folder = take(lister);
                 if (!find_job(lister, folder) && !tree_listed(lister->mount->tree, folder))
-                        do_job(lister, folder, SHORT_LISTING);
+                        do_job(lister, folder, TREE_SHORT_LISTING);
                 tree_unpin(lister->mount->tree, folder);
-                look_ahead(lister);
         }
         pthread_mutex_unlock(&lister->lock);
         return NULL;
@@ -285,8 +300,12 @@ int folder_start(struct mount *mount)
         lister->mount = mount;
         list_init(&lister->jobs);
         pthread_mutex_init(&lister->lock, NULL);
-        pthread_cond_init(&lister->done, NULL);
+        pthread_condattr_t monotonic;
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&lister->done, &monotonic);
         pthread_cond_init(&lister->wanted, NULL);
+        pthread_condattr_destroy(&monotonic);
         /* One connection is left to who waits. */
         unsigned wanted = min_of(max_of(mount->options.client.connections, 2u) - 1, (unsigned)MAX_LISTERS);
         if (mount->options.ttl_ms < LEAST_TTL_MS)

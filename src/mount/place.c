@@ -1,5 +1,5 @@
-/* Where one mounts: what stands there, by /proc/self/mountinfo (proc(5)), since to ask a file system whose process is gone
- * or does not answer would fail or wait. */
+/* Where one mounts: what stands there, by /proc/self/mountinfo (proc(5)), since to ask a file system whose process
+ * is gone or does not answer would fail or wait. */
 #include "mount/command.h"
 
 #include <errno.h>

@@ -131,7 +131,6 @@ static int send_extent(struct file *file, struct extent *extent, struct sending 
         int error = prepare(file, sending);
         if (error)
                 return error;
-        size_t before = file->gather.held_bytes;
         uint64_t first = extent ? extent->first : 0;
         struct iovec body = { extent ? extent->data : "", extent ? extent->size : 0 };
         if (extent)
@@ -148,6 +147,7 @@ static int send_extent(struct file *file, struct extent *extent, struct sending 
         if (!error)
                 error = accepted(file, sending->path, &sending->result, sending->durable);
         file->sending = NULL;
+        size_t before = file->gather.held_bytes;
         if (error) {
                 if (extent && gather_put_back(&file->gather, extent) < 0)
                         gather_drop(&file->gather, extent);

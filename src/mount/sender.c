@@ -12,7 +12,8 @@
 
 enum {
         MAX_SENDERS = 8,
-        TICK_MS = 500, /* how exactly --flush-after and refreshing are kept */
+        TICK_MS = 500,   /* how exactly --flush-after and refreshing are kept */
+        PRESSED_MS = 10, /* between two looks at a file that has nothing due, when room is wanted */
 };
 
 struct sender {
@@ -206,7 +207,11 @@ static bool wants_sending(struct sender *sender, struct file *file, uint64_t now
 {
         if (file->claimed || now_ms < file->resting_until_ms)
                 return false;
-        return file->due || sender->waiting > 0 || now_ms - file->touched_ms >= sender->mount->options.flush_after_ms;
+        if (file->due)
+                return true;
+        if (now_ms < file->looked_at_ms + (sender->waiting > 0 ? PRESSED_MS : TICK_MS))
+                return false;
+        return sender->waiting > 0 || now_ms - file->touched_ms >= sender->mount->options.flush_after_ms;
 }
 
 static struct file *choose(struct sender *sender)
@@ -238,12 +243,11 @@ static void send_in_background(struct file *file, bool pressed)
         bool due = !error && gather_due(&file->gather, false, 0) != NULL;
         bool over = file->opens == 0;
         file_give_turn(file);
-        pthread_mutex_unlock(&file->lock);
         pthread_mutex_lock(&sender->lock);
         file->due = due;
-        if (!due) /* if it is still dirty, then not to be chosen again at once */
-                file->resting_until_ms = max_of(file->resting_until_ms, clock_ms() + TICK_MS);
+        file->looked_at_ms = clock_ms();
         pthread_mutex_unlock(&sender->lock);
+        pthread_mutex_unlock(&file->lock);
         if (error && over)
                 file_abandon(file);
 }
@@ -288,7 +292,7 @@ void file_hurry(struct file *file)
 
 static void tick(struct sender *sender)
 {
-        struct timespec at = wall_in_ms(TICK_MS);
+        struct timespec at = wall_in_ms(sender->waiting > 0 ? PRESSED_MS : TICK_MS);
         pthread_cond_timedwait(&sender->work, &sender->lock, &at);
 }
 

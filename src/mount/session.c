@@ -2,9 +2,9 @@
  * through two hooks. One reason: libfuse 3.14 does not pass on all that a file system may agree to. The hook sees the
  * kernel's INIT and adds these to the answer, each only where the kernel offers it:
  *
- *   PARALLEL_DIROPS         look-ups and listings of one folder at a time, which otherwise wait for each other's requests
- *   HANDLE_KILLPRIV_V2      the kernel does not ask for security.capability before each write; set-user-id bits are ours
- *                           to clear then, see operation_clears_set_id()
+ *   PARALLEL_DIROPS         look-ups and listings of one folder side by side, which otherwise wait for each other
+ *   HANDLE_KILLPRIV_V2      the kernel does not ask for security.capability before each write; set-user-id bits are
+ *                           ours to clear then, see operation_clears_set_id()
  *   DIRECT_IO_ALLOW_MMAP    shared mmap() of files that are read past the page cache
  *
  * READDIRPLUS without AUTO: a listing brings all attributes anyway, so that to hand them on costs no request. With AUTO
@@ -99,7 +99,8 @@ static ssize_t answer_init(int descriptor, struct iovec *parts, int count)
 
 /* ---- reading and writing the device ---- */
 
-/* libfuse does not pass on that a change is to clear the set-id bits; a request is handled by the thread that read it. */
+/* libfuse does not pass on that a change is to clear the set-id bits; a request is handled by the thread that read
+ * it. */
 static void notice_set_id(const struct fuse_in_header *header)
 {
         const void *body = header + 1;

@@ -1,5 +1,6 @@
-/* What a mount has done, for people and for `berth unmount`: read through the mount itself, as extended attributes of its
- * root that no listing names. So whoever may read the folder may read them, and no socket has to be found. */
+/* What a mount has done, for people and for `berth unmount`: read through the mount itself, as extended attributes
+ * of its root that no listing names. So no socket has to be found. Who mounted it may
+ * read them, root, and with allow_other everybody. */
 #include "mount/command.h"
 
 #include <errno.h>

@@ -91,13 +91,14 @@ void tree_distrust(struct tree *tree, struct node *node);
 
 /* ---- listings ----
  *
- * A folder's listing is known for ttl_ms once tree_listing_end() said so; then a name that is not there is absent. Each
+ * A folder's listing is known for ttl_ms once tree_listing_end() said so, and for as long as asking for it took where
+ * that is more (or who goes through 100,000 names would do nothing but ask); then a name that is not there is absent. Each
  * name has a cookie that is its own as long as it is there and larger than those of names that came before, so that
  * readdir() goes on where it was whatever happens meanwhile. */
 
 struct tree_listing {
         struct node *folder;
-        uint64_t changes, round;
+        uint64_t changes, round, began_ms;
 };
 
 void tree_listing_begin(struct tree *tree, struct node *folder, struct tree_listing *listing);
@@ -131,11 +132,13 @@ bool tree_reads(struct tree *tree, struct node *folder);
 /* The next `distance` folders that a walk in depth will come to after this one: those whose listing is not known, pinned.
  * Returns how many, at most `room`. */
 size_t tree_ahead(struct tree *tree, struct node *folder, size_t distance, struct node **out, size_t room);
-/* A name in the folder has to be asked for. True when it seems better to list all of it: others were in the last second
- * (with `eager` at once), in proportion to what is in it. */
-bool tree_misses(struct tree *tree, struct node *folder, bool eager);
-/* From now on it is listed for readers only: it is too long for others, or could not be. */
-void tree_leave_to_readers(struct tree *tree, struct node *folder);
+/* A name in the folder has to be asked for. Not 0 when it seems better to list all of it, as long as there are not more
+ * members than that: others were asked for in the last second (with `eager` at once), in proportion to what is in it. */
+size_t tree_misses(struct tree *tree, struct node *folder, bool eager);
+/* A listing was broken off behind so many members. SIZE_MAX: it failed, and is not tried again but for readers. */
+void tree_broke_off(struct tree *tree, struct node *folder, size_t members);
+
+enum { TREE_SHORT_LISTING = 4096 }; /* members: what is longer is not listed ahead */
 
 #define TREE_HIDDEN ".berth-unlinked-" /* files that were removed while open, on the server until they are closed */
 

@@ -48,7 +48,7 @@ struct members {
         uint64_t forgotten;  /* the highest count of changes of names that were dropped */
         uint64_t read_ms, missed_ms;
         uint32_t misses;
-        bool for_readers;
+        uint32_t size; /* where a listing was broken off: there are more than so many; UINT32_MAX: it fails */
 };
 
 struct node {

@@ -2,10 +2,10 @@
 #include "mount/tree_inner.h"
 
 enum {
-        WALK_MS = 1000,     /* who reads folders at this pace walks */
-        MAX_DEPTH = 32,     /* of folders within folders, looked ahead */
-        MAX_STEPS = 20000,  /* names looked at for one look ahead */
-        MANY_MISSES = 1000, /* in this many names one more miss is one worth a listing */
+        WALK_MS = 1000,          /* who reads folders at this pace walks */
+        MAX_DEPTH = 32,          /* of folders within folders, looked ahead */
+        MAX_STEPS = 20000,       /* names looked at for one look ahead */
+        MEMBERS_PER_MISS = 1000, /* a listing of so many is worth one name that is asked for */
 };
 
 void tree_listing_begin(struct tree *tree, struct node *folder, struct tree_listing *listing)
@@ -14,6 +14,7 @@ void tree_listing_begin(struct tree *tree, struct node *folder, struct tree_list
         if (folder->pins++ == 0) /* or names could be dropped before the listing is at its end */
                 node_settle(tree, folder);
         *listing = (struct tree_listing){ .folder = folder, .changes = tree->changes, .round = ++tree->rounds };
+        listing->began_ms = clock_ms();
         tree_leave(tree);
 }
 
@@ -51,14 +52,33 @@ int tree_listing_add(struct tree *tree, struct tree_listing *listing, struct spa
         return error == -ENOENT ? 0 : error;
 }
 
+/* What was seen holds from now on, not from when it came: else the first ones would be over before the last have come. */
+static void prolong(struct name *name, uint64_t until_ms)
+{
+        if (name->until_ms)
+                name->until_ms = max_of(name->until_ms, until_ms);
+        if (name->node->until_ms)
+                name->node->until_ms = max_of(name->node->until_ms, until_ms);
+}
+
 /* O(n): each name that stands there was seen in this listing or later, or is this mount's own, or is gone. */
-static void drop_unseen(struct tree *tree, const struct tree_listing *listing)
+static void conclude(struct tree *tree, const struct tree_listing *listing, uint64_t until_ms)
 {
         struct members *members = listing->folder->members;
         for (uint32_t i = 0; i < members->bucket_count; i++)
-                for (struct name *name = members->buckets[i]; name; name = name->next)
-                        if (name->node && name->round < listing->round && !name_is_newer(name, listing->changes))
+                for (struct name *name = members->buckets[i]; name; name = name->next) {
+                        if (name->node && name->round >= listing->round)
+                                prolong(name, until_ms);
+                        else if (name->node && !name_is_newer(name, listing->changes))
                                 note_gone(tree, name);
+                }
+}
+
+/* ttl_ms, or as long as it took; but what is not to be believed at all is not. */
+static uint64_t listing_until(const struct tree *tree, const struct tree_listing *listing)
+{
+        uint64_t now = clock_ms(), ttl = tree->options.ttl_ms;
+        return ttl == 0 ? now : now + max_of(ttl, now - listing->began_ms);
 }
 
 void tree_listing_end(struct tree *tree, struct tree_listing *listing, bool complete)
@@ -67,9 +87,11 @@ void tree_listing_end(struct tree *tree, struct tree_listing *listing, bool comp
         tree_enter(tree);
         struct members *members = complete ? members_of(tree, folder) : NULL;
         if (members) {
-                drop_unseen(tree, listing);
+                uint64_t until = listing_until(tree, listing);
+                conclude(tree, listing, until);
+                members->size = 0;
                 if (members->forgotten <= listing->changes)
-                        members->listed_until_ms = clock_ms() + tree->options.ttl_ms;
+                        members->listed_until_ms = until;
         }
         ensure(folder->pins > 0);
         if (--folder->pins == 0)
@@ -158,6 +180,11 @@ struct ahead_search {
         uint64_t now;
 };
 
+static uint32_t size_of(const struct members *members)
+{
+        return max_of(members->size, members->place_count - members->gone);
+}
+
 static bool search_on(struct ahead_search *s)
 {
         return s->distance > 0 && s->found < s->room && s->steps > 0;
@@ -178,7 +205,7 @@ static void search(struct ahead_search *s, struct node *folder, uint64_t cookie,
                 struct node *node = name->node;
                 if (members_listed(node, s->now)) {
                         search(s, node, 0, depth - 1);
-                } else if (!node->members || !node->members->for_readers) {
+                } else if (!node->members || size_of(node->members) < TREE_SHORT_LISTING) {
                         if (node->pins++ == 0)
                                 node_settle(s->tree, node);
                         s->out[s->found++] = node;
@@ -202,28 +229,29 @@ size_t tree_ahead(struct tree *tree, struct node *folder, size_t distance, struc
 
 /* ---- names that had to be asked for ---- */
 
-bool tree_misses(struct tree *tree, struct node *folder, bool eager)
+size_t tree_misses(struct tree *tree, struct node *folder, bool eager)
 {
         uint64_t now = clock_ms();
+        size_t limit = 0;
         tree_enter(tree);
         struct members *members = members_of(tree, folder);
-        bool worth = false;
-        if (members && !members->for_readers) {
+        if (members) {
                 if (now - members->missed_ms >= WALK_MS)
                         members->misses = 0;
                 members->missed_ms = now;
                 members->misses++;
-                worth = members->misses > members->place_count / MANY_MISSES + !eager;
+                if (members->misses > size_of(members) / MEMBERS_PER_MISS + !eager)
+                        limit = max_of(2 * (size_t)MEMBERS_PER_MISS * members->misses, (size_t)TREE_SHORT_LISTING);
         }
         tree_leave(tree);
-        return worth;
+        return limit;
 }
 
-void tree_leave_to_readers(struct tree *tree, struct node *folder)
+void tree_broke_off(struct tree *tree, struct node *folder, size_t size)
 {
         tree_enter(tree);
         struct members *members = members_of(tree, folder);
         if (members)
-                members->for_readers = true;
+                members->size = (uint32_t)min_of(size, (size_t)UINT32_MAX);
         tree_leave(tree);
 }

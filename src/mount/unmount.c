@@ -1,8 +1,8 @@
 /* `berth unmount`: returns when the data is with the server, the folder is free and the mount's process has ended.
  *
- * First everything is sent, by syncfs() (pages of the kernel) and by the attribute that makes the mount send what it has
- * gathered, so that what cannot be sent is known while one can still do something about it. Then it is unmounted, and
- * the process, whose number its statistics tell, is waited for.
+ * First everything is sent, by syncfs() (pages of the kernel) and by the attribute that makes the mount send what it
+ * has gathered, so that what cannot be sent is known while one can still do something about it. Then it is unmounted,
+ * and the process, whose number its statistics tell, is waited for.
  */
 #include "mount/command.h"
 

@@ -88,7 +88,7 @@ int put_prepare(struct change *c)
 {
         const struct http_head *head = &c->request->head;
         uint64_t most = c->shard->server->options.max_upload;
-        if (c->request->path_size == 0 || (c->request->folder && head->method == HTTP_PUT))
+        if (head->method == HTTP_PUT && (c->request->path_size == 0 || c->request->folder))
                 return 405;
         if (head->minor == 0 && !head->has_length)
                 return 411; /* HTTP/1.0: where the body ends nobody could tell from a connection that broke */

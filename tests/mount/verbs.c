@@ -49,6 +49,8 @@ static void split(struct words *words, char *line)
         words->count = 0;
         for (char *word = strtok_r(line, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) {
                 ensure(words->count < ARGUMENTS);
+                if (strcmp(word, "-") == 0) /* an empty one */
+                        *word = '\0';
                 words->words[words->count] = word;
                 words->sizes[words->count++] = decode(word);
         }
@@ -74,15 +76,18 @@ static uint64_t number(const struct words *words, const char *name)
 
 static const char *argument(const struct words *words, unsigned index)
 {
-        return index < words->count && words->words[index][0] != '-' ? words->words[index] : "";
+        return index < words->count ? words->words[index] : "";
 }
 
 static void put_encoded(struct text *out, struct span s)
 {
         text_char(out, ' ');
-        if (s.size == 0)
+        if (span_equal(s, SPAN("-")))
+                text_put(out, SPAN("%2D"));
+        else if (s.size == 0)
                 text_char(out, '-');
-        http_encode_path(out, s);
+        else
+                http_encode_path(out, s);
 }
 
 static void put_number(struct text *out, int64_t value)
@@ -219,7 +224,10 @@ static int do_get(const struct words *words, struct text *out)
                 client_perform(remote.client, &call);
                 result = remote_read_result(&call);
         }
-        put_encoded(out, (struct span){ got.data, result == 0 ? got.used : 0 });
+        if (number(words, "quiet"))
+                put_number(out, (int64_t)got.used);
+        else
+                put_encoded(out, (struct span){ got.data, result == 0 ? got.used : 0 });
         free(got.data);
         return result;
 }
@@ -254,13 +262,15 @@ static unsigned body_of(const struct words *words, unsigned index, struct iovec 
         *room = NULL;
         if (size > 0) {
                 *room = malloc(size);
-                for (size_t i = 0; i < size; i++)
+                if (number(words, "quiet"))
+                        memset(*room, 'x', size);
+                for (size_t i = 0; i < size && !number(words, "quiet"); i++)
                         (*room)[i] = (char)(i * 31 + i / 251);
                 body[0] = (struct iovec){ *room, size / 3 };
                 body[1] = (struct iovec){ *room + size / 3, size - size / 3 };
                 return 2;
         }
-        if (argument(words, index)[0] == '\0')
+        if (index >= words->count || words->sizes[index] == 0)
                 return 0;
         body[0] = (struct iovec){ words->words[index], words->sizes[index] / 2 };
         body[1] = (struct iovec){ words->words[index] + body[0].iov_len, words->sizes[index] - body[0].iov_len };
