@@ -364,6 +364,18 @@ int dav_answer_end(struct dav_answer *answer)
 
 /* ---- life ---- */
 
+static void begin(struct dav_answer *answer, dav_member_fn *member, void *context)
+{
+        answer->member = member;
+        answer->context = context;
+        XML_SetUserData(answer->parser, answer);
+        XML_SetElementHandler(answer->parser, on_start, on_end);
+        XML_SetCharacterDataHandler(answer->parser, on_characters);
+        XML_SetStartNamespaceDeclHandler(answer->parser, on_namespace);
+        XML_SetStartDoctypeDeclHandler(answer->parser, on_doctype);
+        XML_SetHashSalt(answer->parser, (unsigned long)hash_bytes("", 0) | 1); /* else one from the kernel each time */
+}
+
 int dav_answer_create(struct dav_answer **out, dav_member_fn *member, void *context)
 {
         struct dav_answer *answer = calloc(1, sizeof(*answer));
@@ -376,15 +388,23 @@ int dav_answer_create(struct dav_answer **out, dav_member_fn *member, void *cont
                 dav_answer_destroy(answer);
                 return -ENOMEM;
         }
-        answer->member = member;
-        answer->context = context;
-        XML_SetUserData(answer->parser, answer);
-        XML_SetElementHandler(answer->parser, on_start, on_end);
-        XML_SetCharacterDataHandler(answer->parser, on_characters);
-        XML_SetStartNamespaceDeclHandler(answer->parser, on_namespace);
-        XML_SetStartDoctypeDeclHandler(answer->parser, on_doctype);
+        begin(answer, member, context);
         *out = answer;
         return 0;
+}
+
+void dav_answer_reset(struct dav_answer *answer, dav_member_fn *member, void *context)
+{
+        ensure(XML_ParserReset(answer->parser, NULL));
+        dav_arena_reset(&answer->arena);
+        answer->arena.status = 0;
+        answer->text = text_in(answer->text.data, DAV_VALUE_BYTES);
+        answer->status = 0;
+        answer->ended = false;
+        answer->parsed = 0;
+        answer->gathered = 0;
+        answer->depth = 0;
+        begin(answer, member, context);
 }
 
 void dav_answer_destroy(struct dav_answer *answer)

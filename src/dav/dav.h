@@ -154,6 +154,8 @@ int dav_answer_create(struct dav_answer **answer, dav_member_fn *member, void *c
 int dav_answer_feed(struct dav_answer *answer, const char *data, size_t size);
 /* No more will come: 0, or an error as above; -EBADMSG when it is not complete. */
 int dav_answer_end(struct dav_answer *answer);
+/* As if just created, but cheaper: whatever came before. */
+void dav_answer_reset(struct dav_answer *answer, dav_member_fn *member, void *context);
 void dav_answer_destroy(struct dav_answer *answer);
 
 /* ---- the If header (if.c), RFC 4918 10.4 ---- */

@@ -5,7 +5,6 @@
  *                                └──── waiting ◄────┘
  *
  * No more calls are handed to libcurl than there are connections; the others wait in the queue, in the order they came.
- * libcurl is driven by its socket interface: it says which sockets it waits for, epoll says which are ready.
  *
  * A call ends when for retry_ms nothing of it has moved: no byte of its body was sent, and none of its answer's body came,
  * that no attempt before had sent or got. What waits in the queue counts the bytes of all calls as its own, for those
@@ -16,74 +15,12 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 enum {
         LOOK_MS = 100,      /* how often it is looked for what takes too long or is given up */
         LEAST_WAIT_MS = 50, /* before a second attempt; doubles with each */
         MOST_WAIT_MS = 2000,
-        EVENTS = 64,
 };
-
-/* ---- what libcurl wants ---- */
-
-static int on_timer(CURLM *multi, long timeout_ms, void *context)
-{
-        struct client *client = context;
-
-        (void)multi;
-        client->timer_ms = timeout_ms < 0 ? UINT64_MAX : clock_ms() + (uint64_t)timeout_ms;
-        return 0;
-}
-
-static int reserve_interest(struct client *client, size_t count)
-{
-        struct interest *grown;
-
-        if (count <= client->interest_count)
-                return 0;
-        count = max_of(count, 2 * client->interest_count);
-        grown = realloc(client->interests, count * sizeof(*grown));
-        if (!grown)
-                return -ENOMEM;
-        memset(grown + client->interest_count, 0, (count - client->interest_count) * sizeof(*grown));
-        client->interests = grown;
-        client->interest_count = count;
-        return 0;
-}
-
-static void watch(struct client *client, int descriptor, uint8_t events)
-{
-        struct interest *interest = &client->interests[descriptor];
-        struct epoll_event event = { .events = events, .data.fd = descriptor };
-        int how = interest->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-
-        if (events == interest->registered)
-                return;
-        epoll_ctl(client->epoll, events ? how : EPOLL_CTL_DEL, descriptor, &event);
-        interest->registered = events;
-}
-
-/* A socket that is not wanted any more stays watched until it says something: mostly the next request goes by it. */
-static int on_socket(CURL *easy, curl_socket_t descriptor, int what, void *context, void *own)
-{
-        struct client *client = context;
-        uint8_t wanted = 0;
-
-        (void)easy, (void)own;
-        if (reserve_interest(client, (size_t)descriptor + 1) < 0)
-                return -1;
-        if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
-                wanted |= EPOLLIN;
-        if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
-                wanted |= EPOLLOUT;
-        client->interests[descriptor].wanted = wanted;
-        if (what != CURL_POLL_REMOVE)
-                watch(client, descriptor, wanted);
-        return 0;
-}
 
 /* ---- the end of a call ---- */
 
@@ -191,15 +128,13 @@ static void begin(struct client *client, struct call *call, uint64_t now)
 static void begin_queued(struct client *client)
 {
         uint64_t now;
-        int running;
 
         if (list_empty(&client->queue) || list_empty(&client->idle))
                 return;
         now = clock_ms();
         while (!list_empty(&client->queue) && !list_empty(&client->idle))
                 begin(client, container_of(client->queue.next, struct call, node), now);
-        client->timer_ms = UINT64_MAX;
-        curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        poll_now(client);
 }
 
 /* ---- what takes too long, and what is given up ---- */
@@ -319,42 +254,6 @@ static bool take_started(struct client *client, bool *stop)
         return taken;
 }
 
-static void serve_socket(struct client *client, int descriptor, uint32_t events)
-{
-        int running, bits = 0;
-
-        if ((size_t)descriptor >= client->interest_count || client->interests[descriptor].wanted == 0) {
-                if ((size_t)descriptor < client->interest_count)
-                        watch(client, descriptor, 0);
-                return;
-        }
-        if (events & (EPOLLIN | EPOLLHUP))
-                bits |= CURL_CSELECT_IN;
-        if (events & EPOLLOUT)
-                bits |= CURL_CSELECT_OUT;
-        if (events & EPOLLERR)
-                bits |= CURL_CSELECT_ERR;
-        curl_multi_socket_action(client->multi, descriptor, bits, &running);
-}
-
-static void drive(struct client *client)
-{
-        struct epoll_event events[EVENTS];
-        int count = epoll_wait(client->epoll, events, EVENTS, sleep_ms(client)), running;
-        uint64_t ignored;
-
-        for (int i = 0; i < count; i++) {
-                if (events[i].data.fd != client->wake)
-                        serve_socket(client, events[i].data.fd, events[i].events);
-                else if (read(client->wake, &ignored, sizeof(ignored)) < 0)
-                        ensure(errno == EAGAIN);
-        }
-        if (client->timer_ms <= clock_ms()) {
-                client->timer_ms = UINT64_MAX;
-                curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-        }
-}
-
 /* Begins what waits and ends what is through, which makes room for more of those that wait. */
 static void advance(struct client *client)
 {
@@ -370,7 +269,7 @@ static void *run(void *context)
 
         while (!stop) {
                 if (!take_started(client, &stop) && !stop) {
-                        drive(client);
+                        poll_wait(client, sleep_ms(client));
                         client->asleep = false;
                         harvest(client);
                         look_around(client);
@@ -381,13 +280,6 @@ static void *run(void *context)
 }
 
 /* ---- starting ---- */
-
-static void wake(struct client *client)
-{
-        uint64_t one = 1;
-
-        ensure(write(client->wake, &one, sizeof(one)) == sizeof(one));
-}
 
 static void start(struct client *client, struct call *call)
 {
@@ -407,7 +299,7 @@ static void start(struct client *client, struct call *call)
         asleep = atomic_exchange(&client->asleep, false);
         pthread_mutex_unlock(&client->lock);
         if (asleep)
-                wake(client);
+                poll_wake(client);
 }
 
 void client_start(struct client *client, struct call *call)
@@ -458,37 +350,6 @@ static void global_init(void)
         ensure(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
 }
 
-/* libcurl's own cap on sockets: kept ones and those in use. */
-static int open_multi(struct client *client)
-{
-        CURLM *multi = curl_multi_init();
-
-        if (!multi)
-                return -ENOMEM;
-        client->multi = multi;
-        curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)client->connections);
-        curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)client->connections);
-        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)client->connections);
-        curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
-        curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
-        curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
-        curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-        curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
-        return 0;
-}
-
-static int open_poll(struct client *client)
-{
-        struct epoll_event event = { .events = EPOLLIN };
-
-        client->epoll = epoll_create1(EPOLL_CLOEXEC);
-        client->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        event.data.fd = client->wake;
-        if (client->epoll < 0 || client->wake < 0 || epoll_ctl(client->epoll, EPOLL_CTL_ADD, client->wake, &event) < 0)
-                return -errno;
-        return 0;
-}
-
 static int open_transfers(struct client *client)
 {
         client->transfers = calloc(client->connections, sizeof(*client->transfers));
@@ -525,8 +386,6 @@ static void init(struct client *client)
         for (size_t i = 0; i < array_count(lists); i++)
                 list_init(lists[i]);
         pthread_mutex_init(&client->lock, NULL);
-        client->epoll = client->wake = -1;
-        client->timer_ms = UINT64_MAX;
 }
 
 int client_create(struct client **out, const struct client_options *options)
@@ -541,9 +400,7 @@ int client_create(struct client **out, const struct client_options *options)
         init(client);
         result = client_base_init(client, options);
         if (result == 0)
-                result = open_multi(client);
-        if (result == 0)
-                result = open_poll(client);
+                result = poll_init(client);
         if (result == 0)
                 result = open_transfers(client);
         if (result == 0)
@@ -561,7 +418,7 @@ static void stop_thread(struct client *client)
         pthread_mutex_lock(&client->lock);
         client->stop = true;
         pthread_mutex_unlock(&client->lock);
-        wake(client);
+        poll_wake(client);
         pthread_join(client->thread, NULL);
         ensure(!is_busy(client) && list_empty(&client->inbox));
 }
@@ -574,14 +431,8 @@ void client_destroy(struct client *client)
                 stop_thread(client);
         for (unsigned i = 0; client->transfers && i < client->connections; i++)
                 transfer_finish(&client->transfers[i]);
-        if (client->multi)
-                curl_multi_cleanup(client->multi);
-        if (client->epoll >= 0)
-                close(client->epoll);
-        if (client->wake >= 0)
-                close(client->wake);
+        poll_finish(client);
         free(client->transfers);
-        free(client->interests);
         client_base_finish(client);
         pthread_mutex_destroy(&client->lock);
         free(client);

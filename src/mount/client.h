@@ -41,7 +41,7 @@ struct client_answer {
         char tag[CLIENT_TAG_BYTES];             /* ETag, "" without or when it is weak */
         uint64_t length;                        /* Content-Length; UINT64_MAX: not told */
         uint64_t first, total;                  /* Content-Range: first byte, size of the file; UINT64_MAX: not told */
-        int64_t modified;                       /* Last-Modified, seconds since 1970; INT64_MIN: not told */
+        int64_t modified, date;                 /* Last-Modified, Date: seconds since 1970; INT64_MIN: not told */
         uint64_t inode;                         /* Berth-Inode; 0: not told */
         char lock_token[128];                   /* Lock-Token without < >, or "" */
         char dav[1024], allow[256], server[64]; /* as they stand, several lines as one list, cut; for OPTIONS */

@@ -60,6 +60,12 @@ static void take_modified(struct client_answer *answer, struct span value)
                 answer->modified = INT64_MIN;
 }
 
+static void take_date(struct client_answer *answer, struct span value)
+{
+        if (!http_parse_date(value, clock_unix_seconds(), &answer->date))
+                answer->date = INT64_MIN;
+}
+
 static void take_inode(struct client_answer *answer, struct span value)
 {
         uint64_t inode = parse_number(value);
@@ -109,6 +115,7 @@ static const struct field {
         { { "Content-Length", 14 }, take_length },
         { { "Content-Range", 13 }, take_range },
         { { "Last-Modified", 13 }, take_modified },
+        { { "Date", 4 }, take_date },
         { { "Berth-Inode", 11 }, take_inode },
         { { "Lock-Token", 10 }, take_lock_token },
         { { "DAV", 3 }, take_dav },
@@ -122,7 +129,7 @@ static const struct field {
 void answer_begin(struct client_answer *answer)
 {
         *answer = (struct client_answer){
-                .length = UINT64_MAX, .first = UINT64_MAX, .total = UINT64_MAX, .modified = INT64_MIN
+                .length = UINT64_MAX, .first = UINT64_MAX, .total = UINT64_MAX, .modified = INT64_MIN, .date = INT64_MIN
         };
 }
 

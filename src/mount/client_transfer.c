@@ -220,16 +220,32 @@ void transfer_finish(struct transfer *transfer)
 
 /* ---- beginning ---- */
 
-/* Lines that libcurl would add by itself are taken back first; a later one with a value counts all the same. */
+/* PUT and PATCH without a body say so by a length of 0. */
+static bool wants_length(const struct call *call)
+{
+        return call->parts > 0 || strcmp(call->method, "PUT") == 0 || strcmp(call->method, "PATCH") == 0;
+}
+
+/* Lines that libcurl would add by itself are taken back. (It looks through all of them for each that it knows, so there
+ * are no more than need be.) */
+static size_t put_refusals(struct curl_slist *fields, const struct call *call, size_t size)
+{
+        size_t count = 0;
+
+        fields[count++].data = "Accept:";
+        if (wants_length(call) && !strstr(call->fields, "Content-Type:"))
+                fields[count++].data = "Content-Type:";
+        if (size >= TRANSFER_SMALL_BYTES)
+                fields[count++].data = "Expect:";
+        return count;
+}
+
 static int put_fields(struct transfer *transfer, const struct call *call)
 {
-        static char *const none[] = { "Expect:", "Accept:", "Content-Type:" };
         struct curl_slist *fields = transfer->fields;
-        size_t count = 0, used = strlen(call->fields);
+        size_t count = put_refusals(fields, call, transfer->size), used = strlen(call->fields);
         char *line = transfer->lines, *end;
 
-        for (; count < array_count(none); count++)
-                fields[count].data = none[count];
         memcpy(line, call->fields, used + 1);
         for (; (end = strchr(line, '\n')); line = end + 1) {
                 if (count == TRANSFER_FIELDS)
@@ -266,19 +282,10 @@ static CURLcode put_large_body(struct transfer *transfer)
         return code ? code : curl_easy_setopt(transfer->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)transfer->size);
 }
 
-/* PUT and PATCH without a body say so by a length of 0. */
-static bool wants_length(const struct call *call)
-{
-        return call->parts > 0 || strcmp(call->method, "PUT") == 0 || strcmp(call->method, "PATCH") == 0;
-}
-
 static int put_body(struct transfer *transfer, const struct call *call)
 {
         CURLcode code = curl_easy_setopt(transfer->easy, CURLOPT_HTTPGET, 1L); /* no body any more */
 
-        transfer->size = 0;
-        for (unsigned i = 0; i < call->parts; i++)
-                transfer->size += call->body[i].iov_len;
         if (!code && strcmp(call->method, "HEAD") == 0)
                 code = curl_easy_setopt(transfer->easy, CURLOPT_NOBODY, 1L);
         else if (!code && wants_length(call))
@@ -309,6 +316,9 @@ int transfer_begin(struct transfer *transfer, struct call *call, uint64_t now_ms
         int result;
 
         ensure(path < CLIENT_PATH_BYTES && call->parts <= CLIENT_MAX_PARTS);
+        transfer->size = 0;
+        for (unsigned i = 0; i < call->parts; i++)
+                transfer->size += call->body[i].iov_len;
         memcpy(transfer->url + transfer->client->url_size, call->path, path + 1);
         if (curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->url))
                 return -ENOMEM;

@@ -44,8 +44,9 @@ int exchange_multistatus(const struct remote *remote, struct call *call, dav_mem
 
 /* A property that is there (status 200), or NULL. */
 const struct dav_found *exchange_find(const struct dav_member *member, enum dav_live live);
-void exchange_attributes(const struct remote *remote, const struct dav_member *member,
-                         struct remote_attributes *attributes);
+/* `answer` is the head of the multistatus. */
+void exchange_attributes(const struct remote *remote, const struct client_answer *answer,
+                         const struct dav_member *member, struct remote_attributes *attributes);
 
 /* ---- what was written before the answer was lost (remote_verify.c) ---- */
 

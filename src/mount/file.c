@@ -548,7 +548,9 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
         int error = 0;
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
-        if (file->stale) {
+        /* The kernel may tell a time when all have closed it, and even when it was removed by that. */
+        bool gone = file->hidden[0] && file->opens == 0;
+        if (file->stale || gone) {
                 error = -ESTALE;
         } else {
                 set_later(file, with);
@@ -556,8 +558,11 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
                 if (file->writers == 0)
                         error = file_send(file, FILE_SEND_ALL);
         }
+        bool over = file->opens == 0;
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
+        if (error && over)
+                file_abandon(file);
         file_put(file);
         return error;
 }

@@ -66,6 +66,10 @@ int file_unlink(struct mount *mount, struct node *folder, const char *name, stru
  * rename itself. */
 int file_keep(struct mount *mount, struct node *node);
 
+/* A name of it was removed or replaced: if it was the last one and nobody has it open, what was still to be sent of it (its
+ * time, as a rule) is of no more use. */
+void file_removed(struct mount *mount, struct node *node);
+
 /* Takes over what the server was seen to have: of a node whose attributes were just asked for. */
 void file_look(struct mount *mount, struct node *node);
 

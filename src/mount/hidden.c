@@ -100,6 +100,36 @@ int file_keep(struct mount *mount, struct node *node)
         return error;
 }
 
+/* Nothing of it is to be sent any more. In its turn. */
+static void discard(struct file *file)
+{
+        size_t before = file->gather.held_bytes;
+        gather_truncate(&file->gather, 0);
+        buffer_moved(file, before);
+        file->with = (struct remote_times_and_mode){ 0 };
+        file->spool_dirty = false;
+        if (!file->told) {
+                file->told = true;
+                tree_disown(file->mount->tree, file->node);
+        }
+        file_unmark(file);
+}
+
+void file_removed(struct mount *mount, struct node *node)
+{
+        char path[REMOTE_PATH_BYTES];
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        if (file->opens == 0 && file_path(file, path) == -ESTALE)
+                discard(file);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+}
+
 void hidden_remove(struct file *file)
 {
         if (file->start != FILE_NEW)

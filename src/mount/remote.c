@@ -4,6 +4,7 @@
 #include "http/http.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +102,7 @@ void exchange_body(struct call *call, const struct iovec *body, unsigned parts)
 
 void exchange_xml(struct call *call, struct span body)
 {
-        exchange_field(call, "Content-Type: application/xml; charset=utf-8");
+        exchange_field(call, "Content-Type: application/xml");
         call->body[0] = (struct iovec){ .iov_base = (char *)body.data, .iov_len = body.size };
         call->parts = 1;
 }
@@ -220,11 +221,42 @@ struct reading {
         int error;
 };
 
+/* Each thread that asks keeps its reader for the next time: half of what a short answer costs would be to make one. */
+static pthread_key_t kept_reader;
+
+static void destroy_reader(void *answer)
+{
+        dav_answer_destroy(answer);
+}
+
+static void make_key(void)
+{
+        ensure(pthread_key_create(&kept_reader, destroy_reader) == 0);
+}
+
 static void begin_reading(struct reading *reading)
 {
-        dav_answer_destroy(reading->answer);
-        reading->answer = NULL;
-        reading->error = dav_answer_create(&reading->answer, reading->member, reading->context);
+        if (reading->answer)
+                dav_answer_reset(reading->answer, reading->member, reading->context);
+        else
+                reading->error = dav_answer_create(&reading->answer, reading->member, reading->context);
+}
+
+/* What is taken is not kept meanwhile: who hears of a member may ask for something else. */
+static void take_reader(struct reading *reading)
+{
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+        pthread_once(&once, make_key);
+        reading->answer = pthread_getspecific(kept_reader);
+        pthread_setspecific(kept_reader, NULL);
+        begin_reading(reading);
+}
+
+static void give_reader(struct reading *reading)
+{
+        if (pthread_getspecific(kept_reader) || pthread_setspecific(kept_reader, reading->answer) != 0)
+                dav_answer_destroy(reading->answer);
 }
 
 static int receive_multistatus(struct call *call, const char *data, size_t size)
@@ -257,7 +289,7 @@ int exchange_multistatus(const struct remote *remote, struct call *call, dav_mem
         struct reading reading = { .member = member, .restart = restart, .context = context };
         int result;
 
-        begin_reading(&reading);
+        take_reader(&reading);
         call->receive = receive_multistatus;
         call->restart = restart_multistatus;
         call->context = &reading;
@@ -268,7 +300,7 @@ int exchange_multistatus(const struct remote *remote, struct call *call, dav_mem
                 result = -EIO;
         if (result == 0)
                 result = dav_answer_end(reading.answer);
-        dav_answer_destroy(reading.answer);
+        give_reader(&reading);
         return reading_error(result);
 }
 

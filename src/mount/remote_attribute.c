@@ -125,6 +125,8 @@ static int change(struct remote *remote, const char *path, struct span body, con
         put_links(remote, &call);
         exchange_xml(&call, body);
         error = exchange_multistatus(remote, &call, take_status, NULL, &answer);
+        if (call.error == 0 && (call.answer.status == 200 || call.answer.status == 204))
+                return 0; /* lighttpd says no more than that */
         return error < 0 ? error : change_error(remote, &answer);
 }
 

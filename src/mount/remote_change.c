@@ -193,9 +193,14 @@ static int move(struct remote *remote, const char *from, const char *to, unsigne
 
 int remote_move(struct remote *remote, const char *from, const char *to, unsigned flags)
 {
+        struct remote_attributes attributes;
         int error = 0;
 
         if (!remote->can.berth && !(flags & REMOTE_NO_REPLACE))
                 error = may_replace(remote, to, flags);
-        return error < 0 ? error : move(remote, from, to, flags);
+        if (error == 0)
+                error = move(remote, from, to, flags);
+        if (error == -EACCES && !remote->can.berth && remote_stat(remote, from, &attributes) == -ENOENT)
+                error = -ENOENT; /* rclone forbids to move what is not there */
+        return error;
 }

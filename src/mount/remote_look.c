@@ -101,8 +101,16 @@ static void take(struct remote_attributes *attributes, const struct dav_found *f
         }
 }
 
-void exchange_attributes(const struct remote *remote, const struct dav_member *member,
-                         struct remote_attributes *attributes)
+/* A tag made of seconds may stay when a file changes again within the second; Apache calls such a tag weak, but not in a
+ * PROPFIND, and then refuses it. berth's has nanoseconds. */
+static bool is_settled(const struct remote *remote, const struct client_answer *answer,
+                       const struct remote_attributes *attributes)
+{
+        return remote->can.berth || answer->date == INT64_MIN || answer->date - attributes->mtime_s >= 2;
+}
+
+void exchange_attributes(const struct remote *remote, const struct client_answer *answer,
+                         const struct dav_member *member, struct remote_attributes *attributes)
 {
         const struct dav_found *date = exchange_find(member, DAV_GETLASTMODIFIED),
                                *time = exchange_find(member, DAV_BERTH_MTIME),
@@ -119,6 +127,8 @@ void exchange_attributes(const struct remote *remote, const struct dav_member *m
                 take_times(attributes, time, true);
         if (target)
                 take(attributes, target);
+        if (!is_settled(remote, answer, attributes))
+                attributes->tag[0] = '\0';
         if (attributes->has_mode)
                 return;
         attributes->mode = attributes->kind == REMOTE_FOLDER ? remote->folder_mode
@@ -139,6 +149,7 @@ static void put_find(const struct remote *remote, struct call *call, const char 
 
 struct looking {
         const struct remote *remote;
+        const struct client_answer *answer;
         struct remote_attributes *attributes;
         int result;
         bool found;
@@ -154,7 +165,7 @@ static int take_only(void *context, const struct dav_member *member)
                 return 0;
         looking->found = true;
         looking->result = member->status != 0 ? exchange_error(&answer) : 0;
-        exchange_attributes(looking->remote, member, looking->attributes);
+        exchange_attributes(looking->remote, looking->answer, member, looking->attributes);
         return 0;
 }
 
@@ -168,8 +179,8 @@ static void look_again(void *context)
 static int look(struct remote *remote, const char *path, bool folder, struct remote_attributes *attributes,
                 bool *redirected)
 {
-        struct looking looking = { .remote = remote, .attributes = attributes };
         struct call call;
+        struct looking looking = { .remote = remote, .answer = &call.answer, .attributes = attributes };
         int result = exchange_init(&call, "PROPFIND", path, folder);
 
         if (result < 0)
@@ -243,6 +254,7 @@ int remote_read_link(struct remote *remote, const char *path, char *out, size_t 
 
 struct listing {
         const struct remote *remote;
+        const struct client_answer *answer;
         remote_member_fn *member;
         void (*restart)(void *context);
         void *context;
@@ -289,7 +301,7 @@ static int take_member(void *context, const struct dav_member *member)
         }
         if (!name_of(listing, path, (size_t)size, &name) || (name.size == 0 && !first) || member->status >= 300)
                 return 0;
-        exchange_attributes(listing->remote, member, &attributes);
+        exchange_attributes(listing->remote, listing->answer, member, &attributes);
         if (name.size == 0 && attributes.kind != REMOTE_FOLDER) {
                 listing->is_file = true;
                 return 0;
@@ -336,9 +348,11 @@ static void tell_strange(const struct listing *listing, const char *path)
 int remote_list(struct remote *remote, const char *path, remote_member_fn *member, void (*restart)(void *context),
                 void *context)
 {
-        struct listing listing = { .remote = remote, .member = member, .restart = restart, .context = context };
-        struct remote_attributes attributes;
         struct call call;
+        struct listing listing = {
+                .remote = remote, .answer = &call.answer, .member = member, .restart = restart, .context = context
+        };
+        struct remote_attributes attributes;
         int result = exchange_init(&call, "PROPFIND", path, true);
 
         if (result == 0)

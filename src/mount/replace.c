@@ -23,10 +23,12 @@ static int remove_name(struct mount *mount, struct node *folder, const char *nam
         error = tree_path(mount->tree, folder, name, path);
         if (!error)
                 error = remote_remove(&mount->remote, path, NULL);
-        if (!error || error == -ENOENT)
-                tree_removed(mount->tree, folder, name);
-        else
+        if (error && error != -ENOENT) {
                 doubt(mount, folder, error);
+                return error;
+        }
+        tree_removed(mount->tree, folder, name);
+        file_removed(mount, node);
         return error;
 }
 
@@ -138,9 +140,12 @@ static int move(const struct rename *r)
         if (!error)
                 error = remote_move(&mount->remote, from, to,
                                     (r->no_replace ? REMOTE_NO_REPLACE : 0) | (r->is_folder ? REMOTE_IS_FOLDER : 0));
-        if (!error)
-                tree_renamed(mount->tree, r->from, r->name, r->to, r->new_name);
-        return error;
+        if (error)
+                return error;
+        tree_renamed(mount->tree, r->from, r->name, r->to, r->new_name);
+        if (r->target)
+                file_removed(mount, r->target);
+        return 0;
 }
 
 static int rename_in_turn(struct rename *r)

@@ -393,6 +393,17 @@ static uint64_t begin_round(struct sender *sender)
         return round;
 }
 
+/* Says it where it cannot be. What was removed while it is open goes with its last close. */
+static bool sends_all(struct file *file)
+{
+        char path[REMOTE_PATH_BYTES];
+        int error = file->hidden[0] ? 0 : file_send(file, FILE_SEND_ALL);
+        if (error)
+                complain("%s cannot be sent: %s", file_path(file, path) == 0 ? path : "a removed file",
+                         strerror(-error));
+        return !error;
+}
+
 unsigned file_send_all(struct mount *mount)
 {
         unsigned failed = 0;
@@ -400,7 +411,7 @@ unsigned file_send_all(struct mount *mount)
         for (struct file *file; (file = next_of_round(mount->sender, round));) {
                 pthread_mutex_lock(&file->lock);
                 file_take_turn(file);
-                failed += file_send(file, FILE_SEND_ALL) < 0;
+                failed += !sends_all(file);
                 file_give_turn(file);
                 pthread_mutex_unlock(&file->lock);
                 file_put(file);

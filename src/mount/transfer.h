@@ -82,6 +82,18 @@ struct client {
         size_t url_size;
 };
 
+/* ---- client_poll.c ---- */
+
+/* 0 or -errno; poll_finish() is due in any case, after all transfers are finished. */
+int poll_init(struct client *client);
+void poll_finish(struct client *client);
+/* Waits until something is ready, at most so long (-1: for ever), and lets libcurl do what it can. */
+void poll_wait(struct client *client, int timeout_ms);
+/* Lets libcurl begin what it was given. */
+void poll_now(struct client *client);
+/* From any thread: ends a wait. */
+void poll_wake(struct client *client);
+
 /* ---- client_base.c: the options ---- */
 
 /* Copies them and takes the URL apart. 0, -EINVAL, -ENOMEM; client_base_finish() is due in any case. */

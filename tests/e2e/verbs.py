@@ -24,9 +24,13 @@ class Refused(Exception):
         self.name, self.words = name, words
 
 
-def encoded(value):
+def bare(value):
     data = os.fsencode(value) if isinstance(value, (str, os.PathLike)) else value if isinstance(value, bytes) else str(value).encode()
-    return '%2D' if data == b'-' else urllib.parse.quote(data, safe='/') or '-'
+    return '%2D' if data == b'-' else urllib.parse.quote(data, safe='/')
+
+
+def line_of(words, options):
+    return ' '.join([*(bare(word) or '-' for word in words), *(f'{name}={bare(value)}' for name, value in options.items())])
 
 
 class Verbs:
@@ -38,8 +42,7 @@ class Verbs:
         self.started = self.process.stdout.readline().strip().decode()
 
     def send(self, *words, **options):
-        line = ' '.join([*(encoded(word) for word in words), *(f'{name}={encoded(value)}' for name, value in options.items())])
-        self.process.stdin.write(line.encode() + b'\n')
+        self.process.stdin.write(line_of(words, options).encode() + b'\n')
         self.process.stdin.flush()
 
     def receive(self):
@@ -57,8 +60,7 @@ class Verbs:
 
     def many(self, threads, times, *words, **options):
         """How many failed, microseconds, and those of the processor."""
-        line = ' '.join([*(encoded(word) for word in words), *(f'{name}={encoded(value)}' for name, value in options.items())])
-        self.process.stdin.write(f'many {threads} {times} {line}\n'.encode())
+        self.process.stdin.write(f'many {threads} {times} {line_of(words, options)}\n'.encode())
         self.process.stdin.flush()
         return [int(word) for word in self.receive()]
 
