@@ -6,7 +6,8 @@
  *     └── pieces, by their offset ── chunks of the pool's memory
  *
  * A piece is freed when it belongs to no stream, its request has ended and no reader uses it. One lock for all, held
- * for moments only: bytes are copied without it, into what no reader looks at yet and out of what does not change any more.
+ * for moments only: bytes are copied without it, into what no reader looks at yet and out of what does not change any
+ * more.
  */
 #ifndef MOUNT_AHEAD_PRIV_H
 #define MOUNT_AHEAD_PRIV_H
