@@ -1,29 +1,20 @@
 /* Reads: from pieces where they have them, from the server where they do not (ahead.h, ahead_priv.h).
  *
  * A read tells its window, which says what to ask for; then goes from byte to byte: there is a piece, which has come as
- * far, is waited for, or failed; or there is none, and the gap is asked for right into the reader's memory, with all the
- * patience of the client. So it is always the reader's own request whose error counts.
+ * far, is waited for, or failed; or there is none, and the gap is asked for right into the reader's memory, with all
+ * the patience of the client. So it is always the reader's own request whose error counts.
  */
 #include "mount/ahead_priv.h"
+#include "mount/block.h"
 
 #include <errno.h>
-#include <semaphore.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 enum {
+        VIEW_MEMORY_BYTES = 1 << 20,
         LOOK_MS = 100,      /* how often a reader that waits looks whether it is given up */
         PATIENCE_MS = 5000, /* with a request that somebody else has begun and that does not move */
-};
-
-struct reading {
-        struct ahead *ahead;
-        struct stream *stream;
-        const char *path, *tag;
-        uint64_t at, end;
-        char *out; /* for the byte at `at` */
-        bool hit;  /* all had been asked for before */
 };
 
 /* ---- life ---- */
@@ -80,18 +71,10 @@ struct stream *ahead_open(struct ahead *ahead)
         return stream;
 }
 
-/* Under the lock. */
-static void forget(struct stream *stream)
-{
-        pieces_detach_all(stream, NULL);
-        for (unsigned i = 0; i < STREAM_READERS; i++)
-                window_shrink(&stream->readers[i].window, stream->readers[i].window.next);
-}
-
 void ahead_forget(struct ahead *ahead, struct stream *stream)
 {
         pthread_mutex_lock(&ahead->lock);
-        forget(stream);
+        stream_forget(stream);
         pthread_mutex_unlock(&ahead->lock);
 }
 
@@ -101,180 +84,7 @@ void ahead_close(struct ahead *ahead, struct stream *stream)
         free(stream);
 }
 
-/* ---- who reads, and what he is going to ---- */
-
-struct choice {
-        struct reader *reader;
-        enum window_place place;
-};
-
-/* The better place; of those that have none the one to be given up: not open, the longest without a turn. */
-static bool is_better(const struct choice *a, const struct choice *b)
-{
-        bool a_open = a->reader->window.size > 0, b_open = b->reader->window.size > 0;
-        if (a->place != WINDOW_ELSEWHERE || b->place != WINDOW_ELSEWHERE)
-                return a->place > b->place;
-        return a_open != b_open ? b_open : a->reader->turn < b->reader->turn;
-}
-
-/* A jump may mean that what others wait for will never be read; it must not stand in the way of who reads now. */
-static void drop_idle(struct stream *stream)
-{
-        uint64_t now_ms = clock_ms();
-        for (unsigned i = 0; i < STREAM_READERS; i++) {
-                struct reader *reader = &stream->readers[i];
-                if (reader->bytes == 0 || now_ms <= reader->read_ms + IDLE_MS)
-                        continue;
-                pieces_detach_all(stream, reader);
-                window_shrink(&reader->window, reader->window.next);
-        }
-}
-
-static struct reader *choose_reader(struct stream *stream, uint64_t first, size_t size)
-{
-        struct choice best = { 0 };
-        for (unsigned i = 0; i < STREAM_READERS; i++) {
-                struct reader *reader = &stream->readers[i];
-                struct choice choice = { reader, window_place(&reader->window, first, size) };
-                if (!best.reader || is_better(&choice, &best))
-                        best = choice;
-        }
-        if (best.place == WINDOW_ELSEWHERE) {
-                pieces_detach_all(stream, best.reader);
-                drop_idle(stream);
-        }
-        best.reader->turn = ++stream->ahead->turns;
-        best.reader->read_ms = clock_ms();
-        return best.reader;
-}
-
-static void drop_behind(const struct reader *reader)
-{
-        struct list *pieces = &reader->stream->pieces;
-        for (struct list *node = pieces->next, *next; node != pieces; node = next) {
-                struct piece *piece = piece_at(node);
-                next = node->next;
-                if (piece->reader == reader && piece_end(piece) + WINDOW_BACK_BYTES <= reader->window.next)
-                        piece_detach(piece);
-        }
-}
-
-/* Streams stand in the order in which they were read. */
-static void move_last(struct stream *stream)
-{
-        if (list_empty(&stream->pieces))
-                return;
-        list_remove(&stream->node);
-        list_append(&stream->ahead->streams, &stream->node);
-}
-
-static bool is_covered(const struct reading *reading)
-{
-        uint64_t gap_end = reading->end;
-        for (uint64_t at = reading->at; at < reading->end;) {
-                const struct piece *piece = piece_find(reading->stream, at, &gap_end);
-                if (!piece || piece->error < 0)
-                        return false;
-                at = piece_end(piece);
-        }
-        return true;
-}
-
-/* Under the lock. What is to be asked for goes into `starting`. */
-static void plan(struct reading *reading, uint64_t file_size, struct list *starting)
-{
-        struct stream *stream = reading->stream;
-        const struct ahead_options *options = &reading->ahead->options;
-        const struct window_limits limits = { .size = options->limit_bytes, .piece = options->piece_bytes };
-        size_t size = (size_t)(reading->end - reading->at);
-        if (strcmp(stream->tag, reading->tag) != 0) {
-                forget(stream);
-                snprintf(stream->tag, sizeof stream->tag, "%s", reading->tag);
-        }
-        reading->hit = is_covered(reading);
-        struct reader *reader = choose_reader(stream, reading->at, size);
-        struct window_ask range = window_read(&reader->window, reading->at, size, file_size, &limits);
-        drop_behind(reader);
-        if (!stream->no_ranges)
-                window_asked(&reader->window, pieces_ask(reader, range, starting));
-        move_last(stream);
-}
-
-/* ---- from the server ---- */
-
-struct direct {
-        struct call call;
-        uint64_t first;
-        size_t size, arrived;
-        char *out;
-        sem_t done;
-};
-
-static int direct_bytes(struct call *call, const char *data, size_t size)
-{
-        struct direct *direct = call->context;
-        int error = direct->arrived == 0 ? answer_check(call, direct->first) : 0;
-        if (error < 0)
-                return error;
-        size_t part = min_of(size, direct->size - direct->arrived);
-        memcpy(direct->out + direct->arrived, data, part);
-        direct->arrived += part;
-        return part < size ? -EFBIG : 0; /* a whole file, where a part was asked for */
-}
-
-static void direct_restart(struct call *call)
-{
-        struct direct *direct = call->context;
-        direct->arrived = 0;
-}
-
-static void direct_done(struct call *call)
-{
-        struct direct *direct = call->context;
-        sem_post(&direct->done);
-}
-
-static int direct_perform(struct reading *reading, struct direct *direct)
-{
-        struct ahead *ahead = reading->ahead;
-        struct call *call = &direct->call;
-        int error = remote_read_call(ahead->options.remote, call, reading->path, reading->tag, direct->first,
-                                     direct->size);
-        if (error < 0)
-                return error;
-        call->receive = direct_bytes;
-        call->restart = direct_restart;
-        call->done = direct_done;
-        call->context = direct;
-        call->given_up = remote_given_up();
-        ahead->counters.requests++;
-        ahead->counters.bytes_asked += direct->size;
-        ahead->options.start(ahead->options.remote->client, call);
-        while (sem_wait(&direct->done) < 0)
-                ;
-        return direct->arrived == direct->size ? 0 : remote_read_result(call);
-}
-
-/* Without the lock: [at, end) into the reader's memory. Bytes, or -errno. */
-static ssize_t read_direct(struct reading *reading, uint64_t end)
-{
-        struct direct *direct = malloc(sizeof *direct);
-        if (!direct)
-                return -ENOMEM;
-        direct->first = reading->at;
-        direct->size = (size_t)(end - reading->at);
-        direct->arrived = 0;
-        direct->out = reading->out;
-        sem_init(&direct->done, 0, 0);
-        ssize_t result = direct_perform(reading, direct);
-        if (result == 0)
-                result = (ssize_t)direct->arrived;
-        sem_destroy(&direct->done);
-        free(direct);
-        return result;
-}
-
-/* ---- from a piece; under the lock, but where bytes are copied ---- */
+/* ---- bytes of a piece; under the lock, but where they are copied ---- */
 
 static void copy_out(const struct piece *piece, size_t at, char *out, size_t size)
 {
@@ -285,17 +95,66 @@ static void copy_out(const struct piece *piece, size_t at, char *out, size_t siz
         }
 }
 
-static void take(struct reading *reading, struct piece *piece)
+/* A part more of the view, or of the one before where that goes on. */
+static void lend_part(struct ahead_view *view, char *data, size_t size)
+{
+        struct iovec *last = view->count > 0 ? &view->parts[view->count - 1] : NULL;
+        if (last && (char *)last->iov_base + last->iov_len == data)
+                last->iov_len += size;
+        else
+                view->parts[view->count++] = (struct iovec){ data, size };
+}
+
+/* The bytes are not copied: the piece is kept for the view. False: that has no room for more parts. */
+static bool lend(struct ahead_view *view, struct piece *piece, size_t at, size_t size)
+{
+        size_t parts = (at + size - 1) / CHUNK_BYTES - at / CHUNK_BYTES + 1;
+        if (view->piece_count == AHEAD_VIEW_PIECES || view->count + parts + 1 > AHEAD_VIEW_PARTS)
+                return false;
+        piece_use(piece);
+        view->pieces[view->piece_count++] = piece;
+        while (size > 0) {
+                size_t within = at % CHUNK_BYTES, part = min_of(size, CHUNK_BYTES - within);
+                lend_part(view, piece->chunks[at / CHUNK_BYTES] + within, part);
+                at += part, size -= part;
+        }
+        return true;
+}
+
+/* One size for all that are not small, so that the next has use for it. */
+static char *view_memory(struct ahead_view *view, size_t size)
+{
+        view->memory_bytes = size >= BLOCK_LARGE_BYTES ? max_of(size, VIEW_MEMORY_BYTES) : max_of(size, 1u);
+        view->memory = block_new(view->memory_bytes);
+        return view->memory;
+}
+
+/* What cannot be lent, and all behind it, goes into the view's own memory. */
+static int begin_copying(struct reading *reading)
+{
+        reading->out = view_memory(reading->view, (size_t)(reading->end - reading->at));
+        return reading->out ? 0 : -ENOMEM;
+}
+
+static int take(struct reading *reading, struct piece *piece)
 {
         size_t from = (size_t)(reading->at - piece->first);
         size_t size = (size_t)min_of(piece->arrived - from, reading->end - reading->at);
-        pthread_mutex_unlock(&reading->ahead->lock);
-        copy_out(piece, from, reading->out, size);
-        pthread_mutex_lock(&reading->ahead->lock);
+        bool lent = !reading->out && lend(reading->view, piece, from, size);
+        if (!lent && !reading->out && begin_copying(reading) < 0)
+                return -ENOMEM;
+        if (!lent) {
+                pthread_mutex_unlock(&reading->ahead->lock);
+                copy_out(piece, from, reading->out, size);
+                pthread_mutex_lock(&reading->ahead->lock);
+                reading->out += size;
+        }
         piece->read = max_of(piece->read, from + size);
         reading->at += size;
-        reading->out += size;
+        return 0;
 }
+
+/* ---- waiting for them ---- */
 
 static void sleep_until_told(struct ahead *ahead, struct waiter *waiter)
 {
@@ -356,8 +215,7 @@ static int read_piece(struct reading *reading, struct piece *piece)
         piece_use(piece);
         int result = wait_for(reading, piece);
         if (result != -EINTR && reading->at < piece->first + piece->arrived) {
-                take(reading, piece);
-                result = 0;
+                result = take(reading, piece);
         } else if (result == -ETIMEDOUT || (!piece->under_way && piece->error < 0)) {
                 result = piece->error == -ESTALE ? -ESTALE : 0;
                 give_up_piece(piece);
@@ -372,8 +230,10 @@ static int read_piece(struct reading *reading, struct piece *piece)
 static int read_gap(struct reading *reading, uint64_t gap_end)
 {
         size_t size = (size_t)(gap_end - reading->at);
+        if (!reading->out && begin_copying(reading) < 0)
+                return -ENOMEM;
         pthread_mutex_unlock(&reading->ahead->lock);
-        ssize_t bytes = read_direct(reading, gap_end);
+        ssize_t bytes = direct_read(reading, gap_end);
         pthread_mutex_lock(&reading->ahead->lock);
         if (bytes < 0)
                 return (int)bytes;
@@ -393,24 +253,66 @@ static int read_on(struct reading *reading)
         return min_of(result, 0);
 }
 
-ssize_t ahead_read(struct ahead *ahead, struct stream *stream, const char *path, const char *tag, uint64_t file_size,
-                   uint64_t first, size_t size, char *out)
+static ssize_t read_all(struct reading *reading, uint64_t file_size, uint64_t first, size_t size)
 {
+        struct ahead *ahead = reading->ahead;
         struct list starting;
-        struct reading reading = { ahead, stream, path, tag, first, 0, out, false };
         ahead->counters.reads++;
         if (first >= file_size || size == 0)
                 return 0;
-        reading.end = first + min_of(size, file_size - first);
+        reading->at = first;
+        reading->end = first + min_of(size, file_size - first);
         list_init(&starting);
         pthread_mutex_lock(&ahead->lock);
-        plan(&reading, file_size, &starting);
+        reading_plan(reading, file_size, &starting);
         pthread_mutex_unlock(&ahead->lock);
-        pieces_start(ahead, &starting, path, tag);
+        pieces_start(ahead, &starting, reading->path, reading->tag);
         pthread_mutex_lock(&ahead->lock);
-        int result = read_on(&reading);
+        int result = read_on(reading);
         pthread_mutex_unlock(&ahead->lock);
-        ahead->counters.hits += reading.hit;
-        ahead->counters.bytes_read += reading.at - first;
-        return result < 0 ? result : (ssize_t)(reading.at - first);
+        ahead->counters.hits += reading->hit;
+        ahead->counters.bytes_read += reading->at - first;
+        return result < 0 ? result : (ssize_t)(reading->at - first);
+}
+
+ssize_t ahead_read(struct ahead *ahead, struct stream *stream, const char *path, const char *tag, uint64_t file_size,
+                   uint64_t first, size_t size, char *out)
+{
+        struct reading reading = { .ahead = ahead, .stream = stream, .path = path, .tag = tag, .out = out };
+        return read_all(&reading, file_size, first, size);
+}
+
+/* ---- views ---- */
+
+ssize_t ahead_view(struct ahead *ahead, struct stream *stream, const char *path, const char *tag, uint64_t file_size,
+                   uint64_t first, size_t size, struct ahead_view *view)
+{
+        struct reading reading = { .ahead = ahead, .stream = stream, .path = path, .tag = tag, .view = view };
+        view->count = view->piece_count = 0;
+        view->memory = NULL;
+        ssize_t result = read_all(&reading, file_size, first, size);
+        if (view->memory)
+                view->parts[view->count++] = (struct iovec){ view->memory, (size_t)(reading.out - view->memory) };
+        return result;
+}
+
+char *ahead_view_alone(struct ahead_view *view, size_t size)
+{
+        view->piece_count = 0;
+        view->parts[0] = (struct iovec){ view_memory(view, size), size };
+        view->count = view->memory != NULL;
+        return view->memory;
+}
+
+void ahead_release(struct ahead *ahead, struct ahead_view *view)
+{
+        block_free(view->memory, view->memory_bytes);
+        view->memory = NULL;
+        view->count = 0;
+        if (view->piece_count == 0)
+                return;
+        pthread_mutex_lock(&ahead->lock);
+        while (view->piece_count > 0)
+                piece_leave(view->pieces[--view->piece_count]);
+        pthread_mutex_unlock(&ahead->lock);
 }

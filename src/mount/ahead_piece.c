@@ -1,5 +1,5 @@
-/* Pieces and the requests that fill them (ahead_priv.h). What fails is not tried again here (quick): whoever reads will,
- * and hears of it then. */
+/* Pieces and the requests that fill them (ahead_priv.h). What fails is not tried again here (quick): whoever reads
+ * will, and hears of it then. */
 #include "mount/ahead_priv.h"
 
 #include <errno.h>

@@ -1,11 +1,13 @@
-/* What the files of the reading side share: ahead.c (reads), ahead_piece.c (pieces and their requests), ahead_room.c
- * (their memory, and who has to give way).
+/* What the files of the reading side share: ahead.c (reads), ahead_plan.c (who reads, and what he is going to),
+ * ahead_piece.c (pieces and their requests), ahead_direct.c (readers' own requests), ahead_room.c (memory, and who has
+ * to give way).
  *
  *   stream ── readers: a window each
  *     └── pieces, by their offset ── chunks of the pool's memory
  *
- * A piece is freed when it belongs to no stream, its request has ended and no reader uses it. One lock for all, held for
- * moments only: bytes are copied without it, into what no reader looks at yet and out of what does not change any more.
+ * A piece is freed when it belongs to no stream, its request has ended and no reader uses it. One lock for all, held
+ * for moments only: bytes are copied without it, into what no reader looks at yet and out of what does not change any
+ * more.
  */
 #ifndef MOUNT_AHEAD_PRIV_H
 #define MOUNT_AHEAD_PRIV_H
@@ -86,6 +88,16 @@ struct piece {
         char *chunks[];
 };
 
+struct reading {
+        struct ahead *ahead;
+        struct stream *stream;
+        const char *path, *tag;
+        uint64_t at, end;
+        struct ahead_view *view; /* where bytes are lent, as long as there is no `out` */
+        char *out;               /* for the byte at `at` */
+        bool hit;                /* all had been asked for before */
+};
+
 static inline uint64_t piece_end(const struct piece *piece)
 {
         return piece->first + piece->size;
@@ -127,5 +139,16 @@ void piece_leave(struct piece *piece);
 
 /* Whoever starts requests looks at their answers the same way: whether such bytes are those that were asked for. */
 int answer_check(const struct call *call, uint64_t first);
+
+/* ---- ahead_plan.c; under the lock ---- */
+
+/* Finds out who reads; what is to be asked for goes to the end of `starting`. */
+void reading_plan(struct reading *reading, uint64_t file_size, struct list *starting);
+void stream_forget(struct stream *stream);
+
+/* ---- ahead_direct.c; without the lock ---- */
+
+/* [at, end) into `out`. Bytes, or -errno. */
+ssize_t direct_read(struct reading *reading, uint64_t end);
 
 #endif

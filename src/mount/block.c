@@ -13,31 +13,32 @@ struct spare { /* in the first bytes of a block that is free */
 
 static _Atomic(struct spare *) spares[BLOCK_SPARES];
 
-static bool spare_put(struct spare *spare)
-{
-        for (unsigned i = 0; i < BLOCK_SPARES; i++) {
-                struct spare *none = NULL;
-                if (atomic_compare_exchange_strong(&spares[i], &none, spare))
-                        return true;
-        }
-        return false;
-}
-
 static void spare_release(struct spare *spare)
 {
         if (spare)
                 munmap(spare, spare->size);
 }
 
-/* One of another size goes back; or to the system, when somebody else took its slot meanwhile. */
+/* What was freed last is wanted next: where there is no room, another goes. */
+static void spare_put(struct spare *spare)
+{
+        static atomic_uint turn;
+        for (unsigned i = 0; i < BLOCK_SPARES; i++) {
+                struct spare *none = NULL;
+                if (atomic_compare_exchange_strong(&spares[i], &none, spare))
+                        return;
+        }
+        spare_release(atomic_exchange(&spares[atomic_fetch_add(&turn, 1) % BLOCK_SPARES], spare));
+}
+
 static void *spare_take(size_t size)
 {
         for (unsigned i = 0; i < BLOCK_SPARES; i++) {
                 struct spare *spare = atomic_exchange(&spares[i], NULL);
                 if (spare && spare->size == size)
                         return spare;
-                if (spare && !spare_put(spare))
-                        spare_release(spare);
+                if (spare)
+                        spare_put(spare);
         }
         return NULL;
 }
@@ -90,8 +91,10 @@ void block_free(void *block, size_t size)
         }
         struct spare *spare = block;
         spare->size = size;
-        if (size > BLOCK_SPARE_BYTES || !spare_put(spare))
-                munmap(block, size);
+        if (size > BLOCK_SPARE_BYTES)
+                spare_release(spare);
+        else
+                spare_put(spare);
 }
 
 void block_trim(void)

@@ -64,7 +64,8 @@ static void grow(struct window *window, const struct window_limits *limits)
         window->grows = window->next + window->size / 2;
 }
 
-/* As soon as it is worth a request: half of it is missing, or a piece, or the file's end. What the reader itself wants always is. */
+/* As soon as it is worth a request: half of it is missing, or a piece, or the file's end. What the reader itself wants
+ * always is. */
 static struct window_ask ask_further(struct window *window, uint64_t first, uint64_t file_size,
                                      const struct window_limits *limits)
 {

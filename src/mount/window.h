@@ -2,8 +2,8 @@
  *
  * A window follows one reader. Reads that continue each other, nearly so when several threads bring them, open it;
  * each time that half of its size has been read it doubles, if its reader had to wait meanwhile: one that always finds
- * what it wants needs no more, and memory that is soon used again is still in the processor's caches. A read within it, or a little behind, leaves
- * it where it is; any other belongs to another window, or begins one.
+ * what it wants needs no more, and memory that is soon used again is still in the processor's caches. A read within
+ * it, or a little behind, leaves it where it is; any other belongs to another window, or begins one.
  */
 #ifndef MOUNT_WINDOW_H
 #define MOUNT_WINDOW_H

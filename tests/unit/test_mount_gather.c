@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdlib.h>
 
 enum { BLOCK = 16384, MANY = 4 };
@@ -335,6 +336,77 @@ static void as_the_model(void **state)
         }
 }
 
+/* ---- without memory ---- */
+
+void *__real_malloc(size_t size);
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+static unsigned left = UINT32_MAX; /* allocations before one fails */
+
+static bool fails(void)
+{
+        return left != UINT32_MAX && left-- == 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+        return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+        return fails() ? NULL : __real_realloc(memory, size);
+}
+
+/* Joins two extents of the first block, fills it, and begins the next two. */
+static void write_without_memory(struct gather *gather, unsigned allocations)
+{
+        static char before[4 * BLOCK], after[4 * BLOCK];
+        gather_init(gather, BLOCK, MANY);
+        write_at(gather, 5000, 10);
+        write_at(gather, 9000, 10);
+        size_t held = gather_overlay(gather, 0, sizeof before, before);
+        left = allocations;
+        int result = gather_write(gather, 100, pattern, 2 * BLOCK, 1);
+        left = UINT32_MAX;
+        if (result == 0)
+                return;
+        assert_int_equal(result, -ENOMEM);
+        assert_int_equal(gather->count, 2);
+        assert_int_equal(gather_overlay(gather, 0, sizeof after, after), held);
+        assert_memory_equal(after, before, sizeof after);
+}
+
+static void a_write_without_memory_changes_nothing(void **state)
+{
+        struct gather gather;
+        (void)state;
+        for (unsigned allocations = 0; allocations < 8; allocations++) {
+                write_without_memory(&gather, allocations);
+                if (allocations == 7)
+                        assert_int_equal(gather_end(&gather), 100 + 2 * BLOCK);
+                gather_finish(&gather);
+                assert_int_equal(gather.held_bytes, 0);
+        }
+}
+
+static void what_cannot_be_put_back_is_still_out(void **state)
+{
+        struct gather *gather = *state;
+        gather_write(gather, 4000, "a", 1, 1);
+        struct extent *sent = gather_due(gather, true, 0);
+        gather_take(gather, sent);
+        gather_write(gather, 3000, pattern, 1000, 2);
+        left = 0;
+        assert_int_equal(gather_put_back(gather, sent), -ENOMEM);
+        left = UINT32_MAX;
+        assert_extent(only(gather), 3000, 1000);
+        assert_int_equal(gather_put_back(gather, sent), 0);
+        assert_extent(only(gather), 3000, 1001);
+}
+
 /* ---- blocks ---- */
 
 static void a_block_keeps_its_bytes_when_its_size_changes(void **state)
@@ -381,6 +453,8 @@ int main(void)
                 TEST(who_fills_block_after_block_gets_them_whole),
                 TEST(the_overlay_covers_what_is_held_only),
                 cmocka_unit_test(as_the_model),
+                cmocka_unit_test(a_write_without_memory_changes_nothing),
+                TEST(what_cannot_be_put_back_is_still_out),
                 cmocka_unit_test(a_block_keeps_its_bytes_when_its_size_changes),
                 cmocka_unit_test(freed_blocks_are_used_again),
         };

@@ -12,9 +12,10 @@ static const struct window_limits limits = { .size = 32 << 20, .piece = 1 << 20 
 
 enum { LARGE = 1 << 30 };
 
-/* Asked for as far as the window wants. */
+/* By a reader who has to wait each time. Asked for as far as the window wants. */
 static struct window_ask read_of(struct window *window, uint64_t first, size_t size, uint64_t file_size)
 {
+        window_late(window);
         struct window_ask ask = window_read(window, first, size, file_size, &limits);
         window_asked(window, ask.end);
         return ask;
@@ -114,6 +115,16 @@ static void it_grows_to_the_limit_and_moves_on_by_pieces(void **state)
         assert_true(furthest <= limits.size + 128 * KIB);
 }
 
+static void it_does_not_grow_for_who_need_not_wait(void **state)
+{
+        struct window window = { 0 };
+        (void)state;
+        for (uint64_t at = 0; at < 8 * MIB; at += 128 * KIB)
+                window_asked(&window, window_read(&window, at, 128 * KIB, LARGE, &limits).end);
+        assert_int_equal(window.size, WINDOW_FIRST_BYTES);
+        assert_true(window.asked >= window.next + WINDOW_FIRST_BYTES / 2);
+}
+
 static void nothing_behind_the_end_is_asked_for(void **state)
 {
         struct window window = { 0 };
@@ -198,6 +209,7 @@ int main(void)
                 cmocka_unit_test(three_small_reads_in_sequence_open_it),
                 cmocka_unit_test(it_doubles_each_time_half_of_it_was_read),
                 cmocka_unit_test(it_grows_to_the_limit_and_moves_on_by_pieces),
+                cmocka_unit_test(it_does_not_grow_for_who_need_not_wait),
                 cmocka_unit_test(nothing_behind_the_end_is_asked_for),
                 cmocka_unit_test(reads_that_overtake_each_other_are_a_sequence),
                 cmocka_unit_test(a_jump_within_it_stays_in_it),
