@@ -253,6 +253,13 @@ static int read_on(struct reading *reading)
         return min_of(result, 0);
 }
 
+/* A small file that is read at once: there is nothing to be had ahead, and the reader's own request takes no hand-over
+ * to another thread. */
+static bool is_all_of_it(const struct reading *reading, uint64_t file_size)
+{
+        return reading->at == 0 && reading->end == file_size && list_empty(&reading->stream->pieces);
+}
+
 static ssize_t read_all(struct reading *reading, uint64_t file_size, uint64_t first, size_t size)
 {
         struct ahead *ahead = reading->ahead;
@@ -264,10 +271,12 @@ static ssize_t read_all(struct reading *reading, uint64_t file_size, uint64_t fi
         reading->end = first + min_of(size, file_size - first);
         list_init(&starting);
         pthread_mutex_lock(&ahead->lock);
-        reading_plan(reading, file_size, &starting);
-        pthread_mutex_unlock(&ahead->lock);
-        pieces_start(ahead, &starting, reading->path, reading->tag);
-        pthread_mutex_lock(&ahead->lock);
+        if (!is_all_of_it(reading, file_size)) {
+                reading_plan(reading, file_size, &starting);
+                pthread_mutex_unlock(&ahead->lock);
+                pieces_start(ahead, &starting, reading->path, reading->tag);
+                pthread_mutex_lock(&ahead->lock);
+        }
         int result = read_on(reading);
         pthread_mutex_unlock(&ahead->lock);
         ahead->counters.hits += reading->hit;
