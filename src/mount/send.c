@@ -45,16 +45,17 @@ int file_failed(struct file *file, int error)
 }
 /* ---- one request ---- */
 
-/* What goes with a write: the time that programs are to see, and the mode when it is not told yet, or when it does not
- * allow writing: who opened the file before that may go on, if it says so. */
-static struct remote_times_and_mode goes_with(const struct file *file)
+/* What goes with a write: the time that programs are to see, with the last one only, since a further one would have to
+ * move it; and the mode when it is not told yet, or when it does not allow writing: who opened the file before that may
+ * go on, if it says so. */
+static struct remote_times_and_mode goes_with(const struct file *file, bool last)
 {
         struct remote_times_and_mode with = file->with;
         if (!with.has_mode && !(file->mode & S_IWUSR)) {
                 with.has_mode = true;
                 with.mode = file->mode;
         }
-        if (!with.has_mtime) {
+        if (!with.has_mtime || !last) {
                 struct timespec now;
                 clock_gettime(CLOCK_REALTIME, &now);
                 with.has_mtime = true;
@@ -109,7 +110,7 @@ static int prepare(struct file *file, struct sending *sending)
                 .absent = file->start == FILE_NEW,
                 .token = file->token[0] ? file->token : NULL,
         };
-        sending->with = goes_with(file);
+        sending->with = goes_with(file, sending->last);
         sending->result = (struct remote_result){ 0 };
         return file_path(file, sending->path);
 }
@@ -173,6 +174,7 @@ static int send_spool(struct file *file, struct sending *sending)
 {
         if (!file->spool_dirty && file->start == FILE_ON_SERVER)
                 return 0;
+        sending->last = true;
         int error = prepare(file, sending);
         if (error)
                 return error;
@@ -214,6 +216,7 @@ static int send_size(struct file *file, struct sending *sending)
 {
         if (file->server_size == file->size)
                 return 0;
+        sending->last = false; /* a time that was set is told thereafter */
         int error = prepare(file, sending);
         if (error)
                 return error;
@@ -233,7 +236,7 @@ static int send_size(struct file *file, struct sending *sending)
 
 int file_send_size(struct file *file)
 {
-        struct sending sending;
+        struct sending sending = { .last = false };
         int error = send_size(file, &sending);
         return error && error != -EINTR ? file_failed(file, error) : error;
 }
@@ -327,7 +330,7 @@ static void settle(struct file *file)
 
 int file_send(struct file *file, enum file_send what)
 {
-        struct sending sending;
+        struct sending sending = { .last = false };
         if (file->stale)
                 return -ESTALE;
         int error = file->spool >= 0 ? send_spool(file, &sending) : send_extents(file, what, &sending);
