@@ -102,13 +102,10 @@ void poll_wait(struct client *client, int timeout_ms)
 {
         struct epoll_event events[EVENTS];
         int count = epoll_wait(client->epoll, events, EVENTS, timeout_ms);
-        uint64_t ignored;
 
         for (int i = 0; i < count; i++) {
                 if (events[i].data.fd != client->wake)
                         serve_socket(client, events[i].data.fd, events[i].events);
-                else if (read(client->wake, &ignored, sizeof(ignored)) < 0)
-                        ensure(errno == EAGAIN);
         }
         if (client->timer_ms <= clock_ms())
                 poll_now(client);
@@ -144,7 +141,7 @@ static int open_multi(struct client *client)
 
 static int open_epoll(struct client *client)
 {
-        struct epoll_event event = { .events = EPOLLIN };
+        struct epoll_event event = { .events = EPOLLIN | EPOLLET }; /* nobody reads what wakes */
 
         client->epoll = epoll_create1(EPOLL_CLOEXEC);
         client->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -28,6 +28,8 @@ int exchange_destination(const struct remote *remote, struct call *call, char ro
 
 /* Waits for the answer. 0 for a status of 2xx, else what remote.h says of errors; of what is lost in the end -EIO. */
 int exchange_perform(const struct remote *remote, struct call *call);
+/* The same for a call of remote_read_call(), with what remote_read_result() says of it. */
+int exchange_read(const struct remote *remote, struct call *call);
 /* The same for a status. 0 for 2xx. */
 int exchange_error(const struct client_answer *answer);
 /* An error of client.h as remote.h tells it. */

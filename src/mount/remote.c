@@ -205,6 +205,13 @@ int exchange_perform(const struct remote *remote, struct call *call)
         return judge(remote, call);
 }
 
+int exchange_read(const struct remote *remote, struct call *call)
+{
+        call->given_up = given_up;
+        client_perform(remote->client, call);
+        return remote_read_result(call);
+}
+
 void exchange_result(const struct call *call, struct remote_result *result)
 {
         if (!result)

@@ -83,7 +83,8 @@ struct remote_space {
 int remote_space(struct remote *remote, const char *path, struct remote_space *space);
 
 /* Fills in a call that reads [first, first + size) of that version of the file (If-Match unless tag is ""). The caller
- * gives receive, restart, done, context and starts it. Its end: see remote_read_result(). -ENAMETOOLONG. */
+ * gives receive, restart, done, context (and given_up: none is set) and starts it. Its end: see remote_read_result().
+ * -ENAMETOOLONG. */
 int remote_read_call(struct remote *remote, struct call *call, const char *path, const char *tag, uint64_t first,
                      size_t size);
 /* 0; -ESTALE another version stands there; -ENOENT; and so on. A 416, or a body that ends early at the file's end, is 0. A 200

@@ -77,8 +77,7 @@ static int take_piece(struct remote *remote, const char *path, const char *tag, 
         call.receive = receive;
         call.restart = restart;
         call.context = download;
-        client_perform(remote->client, &call);
-        result = remote_read_result(&call);
+        result = exchange_read(remote, &call);
         if (result < 0)
                 return result;
         return call.answer.status == 206 && call.answer.total != UINT64_MAX &&

@@ -409,6 +409,7 @@ int remote_read_call(struct remote *remote, struct call *call, const char *path,
 
         (void)remote;
         ensure(size > 0);
+        call->given_up = NULL; /* it may outlive what this thread does now */
         exchange_field(call, RANGE "%llu-%llu", (unsigned long long)first, (unsigned long long)(first + size - 1));
         if (*tag)
                 exchange_field(call, "If-Match: %s", tag);

@@ -63,8 +63,7 @@ static int verify_piece(struct remote *remote, const char *path, uint64_t first,
         call.receive = compare;
         call.restart = compare_again;
         call.context = comparison;
-        client_perform(remote->client, &call);
-        result = remote_read_result(&call);
+        result = exchange_read(remote, &call);
         if (result == 0 && comparison->at != comparison->begin + size)
                 result = -ESTALE;
         if (result == 0)

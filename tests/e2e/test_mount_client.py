@@ -1,12 +1,13 @@
 """The mount's client when things go wrong: answers lost, servers away, slow or full; and how it connects."""
 import base64
-import os
+import shutil
+import ssl
 import subprocess
 import threading
 import time
 
 import pytest
-from conftest import eventually
+from conftest import Server
 from verbs import Listener, Refused, between, needs_verbs, read_message, start_verbs, url_of  # noqa: F401 (fixtures)
 
 pytestmark = needs_verbs
@@ -186,7 +187,6 @@ def test_a_server_that_is_away_for_a_while(serve_tree, start_verbs):  # noqa: F8
     tree.server.stop()
     verbs.send('stat', 'file')
     time.sleep(1)
-    from conftest import Server
     again = Server(tree.path, '--writable', listen=(f'{host}:{port}',))
     try:
         assert verbs.receive()[1] == b'1'
@@ -365,6 +365,8 @@ def test_credentials_of_netrc(asked, start_verbs, tmp_path):  # noqa: F811
 
 @pytest.fixture(scope='module')
 def certificate(tmp_path_factory):
+    if not shutil.which('openssl'):
+        pytest.skip('no openssl here')
     folder = tmp_path_factory.mktemp('certificate')
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost',
                     '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', folder / 'key.pem', '-out', folder / 'cert.pem'],
@@ -373,7 +375,6 @@ def certificate(tmp_path_factory):
 
 
 def test_https(tree, between, start_verbs, certificate):  # noqa: F811
-    import ssl
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / 'cert.pem', certificate / 'key.pem')
     proxy = between(tree.server.address, context=context)
@@ -392,7 +393,6 @@ def test_https(tree, between, start_verbs, certificate):  # noqa: F811
 
 
 def test_a_client_certificate(tree, between, start_verbs, certificate):  # noqa: F811
-    import ssl
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / 'cert.pem', certificate / 'key.pem')
     context.load_verify_locations(certificate / 'cert.pem')

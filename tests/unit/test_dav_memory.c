@@ -88,12 +88,51 @@ static void a_question_that_finds_no_memory_is_503(void **state)
         assert_told(DAV_PROPFIND, "<D:propfind xmlns:D='DAV:' xml:lang='en'><D:allprop/></D:propfind>", 2);
 }
 
+static int pass(void *context, const struct dav_member *member)
+{
+        (void)context, (void)member;
+        return 0;
+}
+
+static int read_answer(const char *text, long allowed)
+{
+        struct dav_answer *answer = NULL;
+        int result;
+
+        allocations_left = allowed + 1;
+        result = dav_answer_create(&answer, pass, NULL);
+        if (result == 0) {
+                dav_answer_feed(answer, text, strlen(text));
+                result = dav_answer_end(answer);
+        }
+        allocations_left = -1;
+        dav_answer_destroy(answer);
+        return result;
+}
+
+static void an_answer_that_finds_no_memory_says_so(void **state)
+{
+        static char text[40000] = "<D:multistatus xmlns:D='DAV:'><D:response><D:href>/x</D:href><D:propstat><D:prop>";
+        struct text rest = text_in(text + strlen(text), sizeof(text) - strlen(text));
+        long allowed = 0;
+        (void)state;
+
+        for (int i = 0; i < 400; i++)
+                text_format(&rest, "<p%d xmlns='u%d'>some text of a property</p%d>", i, i, i);
+        text_put(&rest, SPAN("</D:prop></D:propstat></D:response></D:multistatus>"));
+        assert_false(rest.overflow);
+        while (read_answer(text, allowed) != 0)
+                assert_int_equal(read_answer(text, allowed++), -ENOMEM);
+        assert_true(allowed >= 4); /* the reader, its text, and several blocks */
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_change_that_finds_no_memory_is_503),
                 cmocka_unit_test(a_lock_that_finds_no_memory_is_503),
                 cmocka_unit_test(a_question_that_finds_no_memory_is_503),
+                cmocka_unit_test(an_answer_that_finds_no_memory_says_so),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
