@@ -133,13 +133,16 @@ static int move(const struct rename *r)
         int error = tree_path(mount->tree, r->from, r->name, from);
         if (!error)
                 error = tree_path(mount->tree, r->to, r->new_name, to);
+        struct file *kept = NULL;
         if (!error && r->target && tree_file(mount->tree, r->target))
-                file_keep(mount, r->target); /* as far as the server can */
+                kept = file_keep(mount, r->target); /* as far as the server can */
         if (!error)
                 error = remote_move(&mount->remote, from, to,
                                     (r->no_replace ? REMOTE_NO_REPLACE : 0) | (r->is_folder ? REMOTE_IS_FOLDER : 0));
         if (!error)
                 tree_renamed(mount->tree, r->from, r->name, r->to, r->new_name);
+        /* What was given up may have been carried out: then it is the hidden name that leads to it. */
+        file_after_keep(kept, !error || error == -EINTR || error == -EIO);
         return error;
 }
 
