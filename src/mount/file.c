@@ -411,7 +411,7 @@ static ssize_t try_read(struct file *file, uint64_t first, size_t size, char *ou
         if (file->spool >= 0)
                 return read_spool(file, first, size, out);
         if (file->start != FILE_ON_SERVER)
-                return read_unsent(file, first, size, out);
+                return file->stale && file->gather.count == 0 ? -ESTALE : read_unsent(file, first, size, out);
         if (alone)
                 return read_alone(file, first, size, out);
         if (unsent_overlaps(file, first, size)) {

@@ -125,6 +125,16 @@ static void give_turns(const struct rename *r)
         pthread_rwlock_unlock(&turns);
 }
 
+/* Whether a rename that was given up has been carried out. Where that cannot be known it has not: what is written is
+ * then sent by If-Match, and kept elsewhere if the file is another one by now. */
+static bool is_gone(struct mount *mount, const char *from, int error)
+{
+        struct remote_attributes attributes;
+        if (error != -EINTR && error != -EIO)
+                return false;
+        return remote_stat(&mount->remote, from, &attributes) == -ENOENT;
+}
+
 /* On the server, then in the tree, which files that go on being sent take their paths from. */
 static int move(const struct rename *r)
 {
@@ -141,8 +151,7 @@ static int move(const struct rename *r)
                                     (r->no_replace ? REMOTE_NO_REPLACE : 0) | (r->is_folder ? REMOTE_IS_FOLDER : 0));
         if (!error)
                 tree_renamed(mount->tree, r->from, r->name, r->to, r->new_name);
-        /* What was given up may have been carried out: then it is the hidden name that leads to it. */
-        file_after_keep(kept, !error || error == -EINTR || error == -EIO);
+        file_after_keep(kept, !error || (kept && is_gone(mount, from, error)));
         return error;
 }
 

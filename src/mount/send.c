@@ -40,7 +40,8 @@ int file_failed(struct file *file, int error)
                 error = -ESTALE;
         }
         file->error = error;
-        file_rest(file, REST_MS);
+        if (!file->stale) /* else nothing is tried again, and its memory is wanted by others */
+                file_rest(file, REST_MS);
         return error;
 }
 /* ---- one request ---- */
@@ -88,6 +89,7 @@ static int accepted(struct file *file, const char *path, const struct remote_res
         if (inode)
                 file->inode = inode;
         file->undurable = !durable;
+        file->doubtful = false;
         file->error = 0;
         if (file->stream)
                 ahead_forget(file->mount->ahead, file->stream);
@@ -108,6 +110,7 @@ static int prepare(struct file *file, struct sending *sending)
                 .tag = file->start == FILE_NEW ? NULL : file->tag,
                 .absent = file->start == FILE_NEW,
                 .token = file->token[0] ? file->token : NULL,
+                .doubtful = file->doubtful,
         };
         sending->with = goes_with(file);
         sending->result = (struct remote_result){ 0 };
@@ -158,6 +161,7 @@ static int send_extent(struct file *file, struct extent *extent, struct sending 
         file->sending = NULL;
         size_t before = file->gather.held_bytes;
         if (error) {
+                file->doubtful |= error == -EINTR || error == -EIO;
                 if (extent && gather_put_back(&file->gather, extent) < 0)
                         lose(file, extent);
                 buffer_moved(file, before);

@@ -243,6 +243,20 @@ static bool choose_what(struct file *file, bool pressed, enum file_send *what)
         return !file->stale;
 }
 
+/* It will never be sent, and others wait for its memory. */
+static void save_stale(struct file *file)
+{
+        size_t before = file->gather.held_bytes;
+        if (file->gather.count == 0)
+                return;
+        if (!file->hidden[0]) {
+                unsent_save(file);
+                file->mount->counters.lost_writes++;
+        }
+        gather_truncate(&file->gather, 0);
+        buffer_moved(file, before);
+}
+
 static void send_in_background(struct file *file, bool pressed)
 {
         struct sender *sender = file->mount->sender;
@@ -250,6 +264,8 @@ static void send_in_background(struct file *file, bool pressed)
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
         int error = file->told ? 0 : choose_what(file, pressed, &what) ? file_send(file, what) : -ESTALE;
+        if (file->stale && pressed)
+                save_stale(file);
         bool due = !error && gather_due(&file->gather, false, 0) != NULL;
         bool over = file->opens == 0;
         file_give_turn(file);
@@ -284,8 +300,8 @@ void file_abandon(struct file *file)
         file_take_turn(file);
         if (file->opens == 0 && !file->told) {
                 if (!file->hidden[0]) {
+                        mount->counters.lost_writes += !file->stale || file->gather.count > 0 || file->spool_dirty;
                         unsent_save(file);
-                        mount->counters.lost_writes++;
                 }
                 lease_give(file);
                 file->told = true;

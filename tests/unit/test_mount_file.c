@@ -908,6 +908,25 @@ static void a_closed_file_that_is_removed_before_it_is_sent_is_let_go(void **sta
         tree_unpin(mount.tree, node);
 }
 
+static void what_cannot_be_sent_gives_room_to_others(void **state)
+{
+        (void)state;
+        static char data[3 * EXTENT + EXTENT / 2];
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", true, false), *other = create("b");
+        write_text(file, 0, "two");
+        somebody_else_writes("a", "three");
+        for (unsigned i = 0; i < 7; i++) /* halves of blocks: they are not sent by themselves */
+                assert_int_equal(file_write(&mount, file, i * 2 * EXTENT, data, EXTENT / 2, true), 0);
+        assert_int_equal(file_flush(&mount, file), -ESTALE);
+        assert_int_equal(file_write(&mount, other, 0, data, sizeof(data), true), 0);
+        assert_int_equal(file_flush(&mount, other), 0);
+        file_close(&mount, other, true);
+        file_close(&mount, file, true);
+        assert_stored("a", "three");
+        assert_int_equal(mount.counters.lost_writes, 1);
+}
+
 int main(void)
 {
         char folder[] = "/tmp/berth-unsent-XXXXXX"; /* where what cannot be sent is kept */
@@ -937,6 +956,7 @@ int main(void)
                 TEST(what_is_kept_has_the_bytes_of_a_spool),
                 TEST(an_open_that_fails_gives_up_its_lock),
                 TEST(a_lock_that_ran_out_is_no_conflict),
+                TEST(what_cannot_be_sent_gives_room_to_others),
                 TEST(a_lock_survives_that_the_server_is_away),
                 TEST(an_error_of_fsync_is_over_when_it_is_made_good),
                 TEST(a_file_keeps_its_name_when_replacing_it_fails),
