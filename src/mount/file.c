@@ -6,7 +6,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_READ_TRIES = 16 }; /* versions that may come while one read goes on */
+enum {
+        MAX_READ_TRIES = 16, /* versions that may come while one read goes on */
+        FEW_READ_TRIES = 4,  /* then each second one is made while nothing is sent */
+};
 
 /* ---- opening ---- */
 
@@ -16,6 +19,7 @@ static void adopt(struct file *file, const struct remote_attributes *attributes)
         file->start = FILE_ON_SERVER;
         file->size = file->server_size = attributes->size;
         file->mode = attributes->mode;
+        file->undurable |= strcmp(file->tag, attributes->tag) != 0;
         memcpy(file->tag, attributes->tag, sizeof(file->tag));
         if (file->stream)
                 ahead_forget(file->mount->ahead, file->stream);
@@ -114,6 +118,8 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
         if (!error) {
                 file->opens++;
                 file->writers += how->write;
+        } else if (file->writers == 0) {
+                lease_give(file); /* it was taken for this open */
         }
         bool ours = file->token[0] || file->start != FILE_ON_SERVER || file->born_here;
         *opened = (struct file_opened){
@@ -192,7 +198,7 @@ void file_close(struct mount *mount, struct file *file, bool write)
         bool hidden = last && file->hidden[0];
         bool abandoned = last && !file->told && (hidden || file->stale || file->error);
         bool waits = last && !file->told && !abandoned;
-        if (last && !waits)
+        if (last && file->told)
                 spool_close(file);
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
@@ -382,8 +388,22 @@ static int changed_underneath(struct file *file)
         return error;
 }
 
+/* Where others' writes overtook each try: nothing is sent meanwhile, so that the server's version stays the one asked for. */
+static ssize_t read_alone(struct file *file, uint64_t first, size_t size, char *out)
+{
+        file_take_turn(file);
+        int error = 0;
+        if (file->stale)
+                error = -ESTALE;
+        else if (!file_clean(file) || first + size > file->server_size)
+                error = file_send(file, FILE_SEND_ALL);
+        ssize_t n = error ? error : read_remote(file, first, size, out);
+        file_give_turn(file);
+        return n == -ESTALE && file_clean(file) && !file->stale ? -EAGAIN : n;
+}
+
 /* One try. -EAGAIN: another. */
-static ssize_t try_read(struct file *file, uint64_t first, size_t size, char *out)
+static ssize_t try_read(struct file *file, uint64_t first, size_t size, char *out, bool alone)
 {
         if (first >= file->size)
                 return 0;
@@ -391,7 +411,9 @@ static ssize_t try_read(struct file *file, uint64_t first, size_t size, char *ou
         if (file->spool >= 0)
                 return read_spool(file, first, size, out);
         if (file->start != FILE_ON_SERVER)
-                return read_unsent(file, first, size, out);
+                return file->stale && file->gather.count == 0 ? -ESTALE : read_unsent(file, first, size, out);
+        if (alone)
+                return read_alone(file, first, size, out);
         if (unsent_overlaps(file, first, size)) {
                 if (read_gathered(file, first, size, out))
                         return (ssize_t)size;
@@ -413,7 +435,7 @@ ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t
         ssize_t n = -EAGAIN;
         pthread_mutex_lock(&file->lock);
         for (unsigned i = 0; n == -EAGAIN && i < MAX_READ_TRIES; i++)
-                n = try_read(file, first, size, out);
+                n = try_read(file, first, size, out, i >= FEW_READ_TRIES && i % 2 == 1);
         pthread_mutex_unlock(&file->lock);
         return n == -EAGAIN ? -ESTALE : n;
 }

@@ -64,7 +64,9 @@ int file_unlink(struct mount *mount, struct node *folder, const char *name, stru
 
 /* rename(2) over a node that is open: who has it open keeps it, as far as the server can. The name is removed by the
  * rename itself. */
-int file_keep(struct mount *mount, struct node *node);
+/* Between both nothing of it is sent; `replaced` false: the rename failed, and it has its name still. */
+struct file *file_keep(struct mount *mount, struct node *node);
+void file_after_keep(struct file *file, bool replaced); /* NULL is fine */
 
 /* A name of it was removed or replaced: if it was the last one and nobody has it open, what was still to be sent of it (its
  * time, as a rule) is of no more use. */

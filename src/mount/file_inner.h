@@ -45,11 +45,13 @@ struct file {
         bool born_here; /* made by this mount, and open since */
         enum file_start start;
         bool stale;     /* somebody else changed it: nothing more is sent until all have closed */
-        bool undurable; /* the server has accepted what it has not been asked to make durable */
+        bool undurable; /* the server may have accepted what it has not been asked to make durable; also from earlier opens */
         bool told;      /* the tree has this file's size and tag: nothing is to be sent */
+        bool doubtful;  /* the last write failed, and may have been carried out all the same */
         int error;      /* of sending, not made good yet */
         char tag[CLIENT_TAG_BYTES];
         char token[REMOTE_TOKEN_BYTES]; /* of our lock, or "" */
+        bool kept;                      /* hidden for a rename over it that is under way */
         char hidden[64];                /* its path, once no name leads to it any more */
         uint64_t size, server_size;
         uint64_t inode; /* as the server told for a new file, not shown yet; 0: none */
@@ -118,6 +120,8 @@ void file_hurry(struct file *file);
 int lease_take(struct file *file, const char *path);
 /* Waits for the server: what is done with the file next must not meet our own lock. */
 void lease_give(struct file *file);
+/* Asks: true when the server does not hold it any more, which is how it is from now on. */
+bool lease_lost(struct file *file);
 /* Its time has come; not in its turn. */
 void lease_refresh(struct file *file);
 /* The sender's list of what it refreshes (sender.c). */

@@ -76,28 +76,53 @@ int file_unlink(struct mount *mount, struct node *folder, const char *name, stru
         pthread_mutex_unlock(&file->lock);
         if (error == 0)
                 tree_removed(mount->tree, folder, name);
+        if (error == 0 && file->hidden[0])
+                file_abandon(file); /* closed before it was ever sent: nobody wants it any more */
         file_put(file);
         return error;
 }
 
-int file_keep(struct mount *mount, struct node *node)
+struct file *file_keep(struct mount *mount, struct node *node)
 {
         struct tree_view view;
         tree_look(mount->tree, node, &view);
         struct file *file = file_get(mount, node, false);
         if (!file)
-                return 0;
+                return NULL;
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
-        int error = 0;
-        if (view.attributes.links <= 1 && !file->hidden[0] && file->opens > 0 && mount->remote.can.berth)
-                error = unname(file, false);
-        else
-                lease_give(file);
+        file->kept = view.attributes.links <= 1 && !file->hidden[0] && file->opens > 0 && mount->remote.can.berth &&
+                     unname(file, false) == 0;
+        lease_give(file);
+        pthread_mutex_unlock(&file->lock);
+        return file;
+}
+
+/* It has its name still: the other one goes. */
+static void unkeep(struct file *file)
+{
+        char path[sizeof(file->hidden)];
+        memcpy(path, file->hidden, sizeof(path));
+        file->hidden[0] = '\0';
+        if (file->start != FILE_NEW) {
+                pthread_mutex_unlock(&file->lock);
+                remote_remove(&file->mount->remote, path, NULL);
+                pthread_mutex_lock(&file->lock);
+        }
+        file_mark(file); /* and settles when it is next looked at */
+}
+
+void file_after_keep(struct file *file, bool replaced)
+{
+        if (!file)
+                return;
+        pthread_mutex_lock(&file->lock);
+        if (file->kept && !replaced)
+                unkeep(file);
+        file->kept = false;
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
         file_put(file);
-        return error;
 }
 
 /* Nothing of it is to be sent any more. In its turn. */

@@ -38,21 +38,34 @@ void lease_give(struct file *file)
         file->token[0] = '\0';
 }
 
+/* The server says that it holds no such lock any more; and does not merely stay away. */
+static bool is_lost(int error)
+{
+        return error == -ESTALE || error == -ENOENT || error == -EBUSY || error == -EINVAL || error == -EACCES;
+}
+
+bool lease_lost(struct file *file)
+{
+        char path[REMOTE_PATH_BYTES];
+        if (!file->token[0] || file_path(file, path) < 0)
+                return false;
+        pthread_mutex_unlock(&file->lock);
+        int error = remote_refresh(&file->mount->remote, path, file->token, FILE_LOCK_SECONDS);
+        pthread_mutex_lock(&file->lock);
+        if (!is_lost(error))
+                return false;
+        sender_remove_locked(file);
+        file->token[0] = '\0';
+        return true;
+}
+
 /* Asks in the file's turn if that is free; while it is sending, the server sees by that, next time, that we live. */
 void lease_refresh(struct file *file)
 {
-        char path[REMOTE_PATH_BYTES];
         pthread_mutex_lock(&file->lock);
-        bool asks = !file->turn && file->token[0] && file_path(file, path) == 0;
-        if (asks) {
+        if (!file->turn && file->token[0]) {
                 file->turn = true;
-                pthread_mutex_unlock(&file->lock);
-                int error = remote_refresh(&file->mount->remote, path, file->token, FILE_LOCK_SECONDS);
-                pthread_mutex_lock(&file->lock);
-                if (error) {
-                        sender_remove_locked(file);
-                        file->token[0] = '\0';
-                }
+                lease_lost(file);
                 file_give_turn(file);
         }
         pthread_mutex_unlock(&file->lock);

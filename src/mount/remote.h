@@ -97,6 +97,7 @@ struct remote_condition {
         const char *tag;   /* If-Match, NULL: none; "" counts as none */
         bool absent;       /* If-None-Match: * */
         const char *token; /* a lock's that is held on the path, or NULL */
+        bool doubtful;     /* an earlier request of the same may have been carried out: what is refused is looked at */
 };
 
 struct remote_times_and_mode { /* applied with the change itself; what the server cannot is left out silently */

@@ -5,9 +5,11 @@
 #include <stdio.h>
 
 /* A repetition was refused since the file is another one by now; perhaps by what was carried out before. */
-static bool is_doubtful(const struct call *call)
+static bool is_doubtful(const struct call *call, const struct remote_condition *condition)
 {
-        return call->error == 0 && call->uncertain && call->answer.status == 412;
+        bool uncertain = call->uncertain || (condition && condition->doubtful);
+
+        return call->error == 0 && uncertain && call->answer.status == 412;
 }
 
 static void put_durable(const struct remote *remote, struct call *call, bool durable)
@@ -32,8 +34,11 @@ int remote_put(struct remote *remote, const char *path, const struct iovec *body
         put_durable(remote, &call, durable);
         exchange_body(&call, body, parts);
         error = exchange_perform(remote, &call);
-        if (is_doubtful(&call))
-                return exchange_verify(remote, path, 0, body, parts, true, result) == 0 ? 0 : error;
+        if (is_doubtful(&call, condition)) {
+                int verified = exchange_verify(remote, path, 0, body, parts, true, result);
+
+                return verified == -ESTALE ? error : verified;
+        }
         exchange_result(&call, result);
         return error;
 }
@@ -85,7 +90,7 @@ int remote_write(struct remote *remote, const char *path, uint64_t first, const 
         put_durable(remote, &call, durable);
         exchange_body(&call, body, parts);
         error = exchange_perform(remote, &call);
-        if (is_doubtful(&call))
+        if (is_doubtful(&call, condition))
                 return exchange_verify(remote, path, first, body, parts, false, result);
         exchange_result(&call, result);
         return error;
@@ -135,7 +140,7 @@ int remote_truncate(struct remote *remote, const char *path, uint64_t size, cons
         exchange_times_and_mode(remote, &call, with);
         exchange_body(&call, &body, 1);
         error = exchange_perform(remote, &call);
-        if (is_doubtful(&call))
+        if (is_doubtful(&call, condition))
                 return verify_attributes(remote, path, &size, NULL, result);
         exchange_result(&call, result);
         return error;
@@ -177,7 +182,7 @@ int remote_set(struct remote *remote, const char *path, bool link, const struct 
                 exchange_field(&call, "Berth-Links: own");
         exchange_times_and_mode(remote, &call, with);
         error = exchange_perform(remote, &call);
-        if (is_doubtful(&call))
+        if (is_doubtful(&call, condition))
                 return verify_attributes(remote, path, NULL, with, result);
         exchange_result(&call, result);
         return error;

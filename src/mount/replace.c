@@ -127,6 +127,16 @@ static void give_turns(const struct rename *r)
         pthread_rwlock_unlock(&turns);
 }
 
+/* Whether a rename that was given up has been carried out. Where that cannot be known it has not: what is written is
+ * then sent by If-Match, and kept elsewhere if the file is another one by now. */
+static bool is_gone(struct mount *mount, const char *from, int error)
+{
+        struct remote_attributes attributes;
+        if (error != -EINTR && error != -EIO)
+                return false;
+        return remote_stat(&mount->remote, from, &attributes) == -ENOENT;
+}
+
 /* On the server, then in the tree, which files that go on being sent take their paths from. */
 static int move(const struct rename *r)
 {
@@ -135,17 +145,18 @@ static int move(const struct rename *r)
         int error = tree_path(mount->tree, r->from, r->name, from);
         if (!error)
                 error = tree_path(mount->tree, r->to, r->new_name, to);
+        struct file *kept = NULL;
         if (!error && r->target && tree_file(mount->tree, r->target))
-                file_keep(mount, r->target); /* as far as the server can */
+                kept = file_keep(mount, r->target); /* as far as the server can */
         if (!error)
                 error = remote_move(&mount->remote, from, to,
                                     (r->no_replace ? REMOTE_NO_REPLACE : 0) | (r->is_folder ? REMOTE_IS_FOLDER : 0));
-        if (error)
-                return error;
-        tree_renamed(mount->tree, r->from, r->name, r->to, r->new_name);
-        if (r->target)
+        if (!error)
+                tree_renamed(mount->tree, r->from, r->name, r->to, r->new_name);
+        file_after_keep(kept, !error || (kept && is_gone(mount, from, error)));
+        if (!error && r->target)
                 file_removed(mount, r->target);
-        return 0;
+        return error;
 }
 
 static int rename_in_turn(struct rename *r)

@@ -40,7 +40,8 @@ int file_failed(struct file *file, int error)
                 error = -ESTALE;
         }
         file->error = error;
-        file_rest(file, REST_MS);
+        if (!file->stale) /* else nothing is tried again, and its memory is wanted by others */
+                file_rest(file, REST_MS);
         return error;
 }
 /* ---- one request ---- */
@@ -89,6 +90,7 @@ static int accepted(struct file *file, const char *path, const struct remote_res
         if (inode)
                 file->inode = inode;
         file->undurable = !durable;
+        file->doubtful = false;
         file->error = 0;
         if (file->stream)
                 ahead_forget(file->mount->ahead, file->stream);
@@ -109,6 +111,7 @@ static int prepare(struct file *file, struct sending *sending)
                 .tag = file->start == FILE_NEW ? NULL : file->tag,
                 .absent = file->start == FILE_NEW,
                 .token = file->token[0] ? file->token : NULL,
+                .doubtful = file->doubtful,
         };
         sending->with = goes_with(file, sending->last);
         sending->result = (struct remote_result){ 0 };
@@ -122,6 +125,15 @@ static void with_is_told(struct file *file, const struct sending *sending)
                 file->with.has_mode = false;
         if (file->with.mtime_s == sending->with.mtime_s && file->with.mtime_ns == sending->with.mtime_ns)
                 file->with.has_mtime = false;
+}
+
+/* There is no memory to put it back into the gather. Nobody is to be told later that all has been accepted. */
+static void lose(struct file *file, struct extent *extent)
+{
+        complain("%zu bytes of a file could not be sent, and there is no memory to keep them", extent->size);
+        file->mount->counters.lost_writes++;
+        file->stale = true;
+        gather_drop(&file->gather, extent);
 }
 
 /* Sends one extent, which it takes out of the gather; NULL: an empty file. */
@@ -150,8 +162,9 @@ static int send_extent(struct file *file, struct extent *extent, struct sending 
         file->sending = NULL;
         size_t before = file->gather.held_bytes;
         if (error) {
+                file->doubtful |= error == -EINTR || error == -EIO;
                 if (extent && gather_put_back(&file->gather, extent) < 0)
-                        gather_drop(&file->gather, extent);
+                        lose(file, extent);
                 buffer_moved(file, before);
                 return error;
         }
@@ -238,6 +251,8 @@ int file_send_size(struct file *file)
 {
         struct sending sending = { .last = false };
         int error = send_size(file, &sending);
+        if (error == -EINTR) /* nobody may write behind the end before the server has cut it off */
+                file_failed(file, -EIO);
         return error && error != -EINTR ? file_failed(file, error) : error;
 }
 
@@ -274,10 +289,15 @@ static int send_sync(struct file *file, struct sending *sending)
         int error = prepare(file, sending);
         if (error)
                 return error;
+        bool reads = file->writers == 0 && file->told; /* whoever changed it: it is what stands there now that counts */
+        if (reads)
+                sending->condition.tag = NULL;
         file->mount->counters.syncs++;
         pthread_mutex_unlock(&file->lock);
         error = remote_sync(&file->mount->remote, sending->path, &sending->condition);
         pthread_mutex_lock(&file->lock);
+        if (reads && (error == -EACCES || error == -EROFS)) /* who may not write has written nothing */
+                error = 0;
         if (!error)
                 file->undurable = false;
         return error;
@@ -328,22 +348,34 @@ static void settle(struct file *file)
         file_unmark(file);
 }
 
-int file_send(struct file *file, enum file_send what)
+static int send_what(struct file *file, enum file_send what)
 {
         struct sending sending = { .last = false };
-        if (file->stale)
-                return -ESTALE;
         int error = file->spool >= 0 ? send_spool(file, &sending) : send_extents(file, what, &sending);
-        if (what == FILE_SEND_DUE && !error)
-                return 0;
+        if (what == FILE_SEND_DUE)
+                return error;
         if (!error && file->start == FILE_ON_SERVER)
                 error = send_size(file, &sending);
         if (!error)
                 error = send_attributes(file, &sending);
         if (!error && what == FILE_SEND_DURABLE)
                 error = send_sync(file, &sending);
+        return error;
+}
+
+int file_send(struct file *file, enum file_send what)
+{
+        if (file->stale)
+                return -ESTALE;
+        int error = send_what(file, what);
+        /* Refused since our lock has run out: what counts is whether the file is what it was. */
+        if (error == -ESTALE && !file->stale && lease_lost(file))
+                error = send_what(file, what);
         if (error)
                 return error == -EINTR ? error : file_failed(file, error);
+        if (what == FILE_SEND_DUE)
+                return 0;
+        file->error = 0;
         settle(file);
         return 0;
 }

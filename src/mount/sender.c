@@ -24,6 +24,7 @@ struct sender {
         struct list locked;        /* files with a lock on the server */
         uint64_t round;            /* of going through all dirty files */
         unsigned waiting;          /* writers that wait for room */
+        struct list writers;       /* they, in the order they came: small writes do not overtake large ones for ever */
         size_t buffered, reserved; /* memory of all extents; of writes under way */
         bool stop;
         unsigned thread_count;
@@ -41,6 +42,7 @@ static struct file *make_file(struct mount *mount, struct node *node)
         file->node = node;
         file->spool = -1;
         file->told = true;
+        file->undurable = true;
         list_init(&file->dirty_node);
         list_init(&file->locked_node);
         pthread_mutex_init(&file->lock, NULL);
@@ -119,10 +121,10 @@ static bool has_room(const struct sender *sender, size_t size)
         return taken == 0 || taken + size <= sender->mount->options.write_buffer_bytes;
 }
 
-static struct timespec wall_in_ms(unsigned ms)
+static struct timespec clock_in_ms(unsigned ms)
 {
         struct timespec at;
-        clock_gettime(CLOCK_REALTIME, &at);
+        clock_gettime(CLOCK_MONOTONIC, &at);
         at.tv_sec += ms / 1000;
         at.tv_nsec += ms % 1000 * 1000000L;
         if (at.tv_nsec >= 1000000000L) {
@@ -137,12 +139,17 @@ int buffer_reserve(struct mount *mount, size_t size)
 {
         struct sender *sender = mount->sender;
         uint64_t until_ms = clock_ms() + mount->options.client.retry_ms + mount->options.client.stall_ms;
+        struct list place;
         int error = 0;
+        if (size == 0)
+                return 0;
+        list_init(&place);
         pthread_mutex_lock(&sender->lock);
-        if (!has_room(sender, size))
+        if (!list_empty(&sender->writers) || !has_room(sender, size))
                 mount->counters.buffer_waits++;
-        while (!has_room(sender, size) && !error) {
-                struct timespec at = wall_in_ms(1000);
+        list_append(&sender->writers, &place);
+        while ((sender->writers.next != &place || !has_room(sender, size)) && !error) {
+                struct timespec at = clock_in_ms(1000);
                 sender->waiting++;
                 pthread_cond_broadcast(&sender->work);
                 pthread_cond_timedwait(&sender->room, &sender->lock, &at);
@@ -150,8 +157,11 @@ int buffer_reserve(struct mount *mount, size_t size)
                 if (clock_ms() > until_ms)
                         error = -EIO;
         }
+        list_remove(&place);
         if (!error)
                 sender->reserved += size;
+        if (sender->waiting > 0)
+                pthread_cond_broadcast(&sender->room); /* it is the next one's */
         pthread_mutex_unlock(&sender->lock);
         return error;
 }
@@ -233,13 +243,29 @@ static bool choose_what(struct file *file, bool pressed, enum file_send *what)
         return !file->stale;
 }
 
+/* It will never be sent, and others wait for its memory. */
+static void save_stale(struct file *file)
+{
+        size_t before = file->gather.held_bytes;
+        if (file->gather.count == 0)
+                return;
+        if (!file->hidden[0]) {
+                unsent_save(file);
+                file->mount->counters.lost_writes++;
+        }
+        gather_truncate(&file->gather, 0);
+        buffer_moved(file, before);
+}
+
 static void send_in_background(struct file *file, bool pressed)
 {
         struct sender *sender = file->mount->sender;
         enum file_send what;
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
-        int error = choose_what(file, pressed, &what) ? file_send(file, what) : -ESTALE;
+        int error = file->told ? 0 : choose_what(file, pressed, &what) ? file_send(file, what) : -ESTALE;
+        if (file->stale && pressed)
+                save_stale(file);
         bool due = !error && gather_due(&file->gather, false, 0) != NULL;
         bool over = file->opens == 0;
         file_give_turn(file);
@@ -252,6 +278,20 @@ static void send_in_background(struct file *file, bool pressed)
                 file_abandon(file);
 }
 
+/* Who opens it now begins with what the server has. */
+static void forget_unsent(struct file *file)
+{
+        size_t before = file->gather.held_bytes;
+        gather_truncate(&file->gather, 0);
+        buffer_moved(file, before);
+        spool_close(file);
+        file->spool_dirty = file->stale = false;
+        file->with.has_mode = file->with.has_mtime = false;
+        file->error = 0;
+        if (file->start == FILE_REPLACED)
+                file->start = FILE_ON_SERVER;
+}
+
 /* Nobody will ask for it any more, and it cannot be sent: it is kept elsewhere. */
 void file_abandon(struct file *file)
 {
@@ -260,13 +300,14 @@ void file_abandon(struct file *file)
         file_take_turn(file);
         if (file->opens == 0 && !file->told) {
                 if (!file->hidden[0]) {
+                        mount->counters.lost_writes += !file->stale || file->gather.count > 0 || file->spool_dirty;
                         unsent_save(file);
-                        mount->counters.lost_writes++;
                 }
                 lease_give(file);
                 file->told = true;
                 tree_disown(mount->tree, file->node);
                 tree_distrust(mount->tree, file->node);
+                forget_unsent(file);
                 file_unmark(file);
         }
         file_give_turn(file);
@@ -292,7 +333,7 @@ void file_hurry(struct file *file)
 
 static void tick(struct sender *sender)
 {
-        struct timespec at = wall_in_ms(sender->waiting > 0 ? PRESSED_MS : TICK_MS);
+        struct timespec at = clock_in_ms(sender->waiting > 0 ? PRESSED_MS : TICK_MS);
         pthread_cond_timedwait(&sender->work, &sender->lock, &at);
 }
 
@@ -411,7 +452,8 @@ unsigned file_send_all(struct mount *mount)
         for (struct file *file; (file = next_of_round(mount->sender, round));) {
                 pthread_mutex_lock(&file->lock);
                 file_take_turn(file);
-                failed += !sends_all(file);
+                if (!file->told)
+                        failed += !sends_all(file);
                 file_give_turn(file);
                 pthread_mutex_unlock(&file->lock);
                 file_put(file);
@@ -426,10 +468,15 @@ int file_start(struct mount *mount)
                 return -ENOMEM;
         sender->mount = mount;
         pthread_mutex_init(&sender->lock, NULL);
-        pthread_cond_init(&sender->work, NULL);
-        pthread_cond_init(&sender->room, NULL);
+        pthread_condattr_t monotonic; /* waits are no longer when somebody sets the clock back */
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&sender->work, &monotonic);
+        pthread_cond_init(&sender->room, &monotonic);
+        pthread_condattr_destroy(&monotonic);
         list_init(&sender->dirty);
         list_init(&sender->locked);
+        list_init(&sender->writers);
         mount->sender = sender;
         unsigned wanted = min_of(mount->options.client.connections, (unsigned)MAX_SENDERS);
         while (sender->thread_count < wanted &&

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -27,6 +28,8 @@ static struct {
         pthread_mutex_t lock;
         unsigned puts, writes, truncates, sets, syncs, looks, moves, links, removes, tags, refused;
         int fails; /* every change ends so, if not 0 */
+        int looks_fail;
+        const char *wrong_token; /* is not held by the server any more */
         bool locks;
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -74,6 +77,8 @@ static int judge(const struct stored *stored, const struct remote_condition *con
 {
         if (server.fails)
                 return server.fails;
+        if (server.wrong_token && condition->token && strcmp(condition->token, server.wrong_token) == 0)
+                return -ESTALE;
         if (condition->absent && stored)
                 return -EEXIST;
         if (condition->tag && condition->tag[0] && (!stored || strcmp(stored->tag, condition->tag) != 0)) {
@@ -222,7 +227,7 @@ int remote_stat(struct remote *remote, const char *path, struct remote_attribute
         }
         server.looks++;
         pthread_mutex_unlock(&server.lock);
-        return stored ? 0 : -ENOENT;
+        return server.looks_fail ? server.looks_fail : stored ? 0 : -ENOENT;
 }
 
 int remote_move(struct remote *remote, const char *from, const char *to, unsigned flags)
@@ -300,9 +305,8 @@ int remote_refresh(struct remote *remote, const char *path, const char *token, u
 {
         (void)remote;
         (void)path;
-        (void)token;
         (void)seconds;
-        return 0;
+        return server.wrong_token && strcmp(token, server.wrong_token) == 0 ? -ESTALE : server.fails;
 }
 
 int remote_upload(struct remote *remote, const char *path, int descriptor, uint64_t size,
@@ -773,6 +777,156 @@ static void random_use_agrees_with_a_model(void **state)
         file_close(&mount, file, true);
 }
 
+static void fsync_makes_durable_what_an_earlier_open_wrote(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        write_text(file, 0, "x");
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        file = open_file("a", false, false);
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_int_equal(server.syncs, 1);
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_int_equal(server.syncs, 1);
+        file_close(&mount, file, false);
+}
+
+static void what_is_kept_has_the_bytes_of_a_spool(void **state)
+{
+        (void)state;
+        char path[256], out[16];
+        mount.remote.can = (struct remote_abilities){ .ranges = REMOTE_WHOLE };
+        struct file *file = create("spooled");
+        write_text(file, 0, "precious");
+        server.fails = -ENOSPC;
+        assert_int_equal(file_flush(&mount, file), -ENOSPC);
+        file_close(&mount, file, true);
+        snprintf(path, sizeof(path), "%s/berth/unsent/spooled.1", getenv("XDG_STATE_HOME"));
+        int descriptor = open(path, O_RDONLY);
+        assert_true(descriptor >= 0);
+        assert_int_equal(read(descriptor, out, sizeof(out)), 8);
+        assert_memory_equal(out, "precious", 8);
+        close(descriptor);
+}
+
+static void an_open_that_fails_gives_up_its_lock(void **state)
+{
+        (void)state;
+        struct remote_attributes attributes;
+        struct file_opened opened;
+        struct tree_view view;
+        struct file *file = NULL;
+        struct node *root = tree_root(mount.tree);
+        somebody_else_writes("a", "one");
+        assert_int_equal(remote_stat(&mount.remote, "a", &attributes), 0);
+        assert_int_equal(tree_note(mount.tree, root, "a", &attributes, tree_changes(mount.tree, root), true, &view), 0);
+        struct file_open how = { .write = true };
+        server.looks_fail = -EIO;
+        assert_int_equal(file_open(&mount, view.node, &how, &file, &opened), -EIO);
+        assert_false(find("a")->token[0]);
+        assert_null(tree_file(mount.tree, view.node));
+}
+
+static void a_lock_that_ran_out_is_no_conflict(void **state)
+{
+        (void)state;
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", true, false);
+        write_text(file, 0, "two");
+        server.wrong_token = "urn:a";
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_stored("a", "two");
+        assert_int_equal(file->token[0], 0);
+        file_close(&mount, file, true);
+}
+
+static void a_lock_survives_that_the_server_is_away(void **state)
+{
+        (void)state;
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", true, false);
+        server.fails = -EIO;
+        lease_refresh(file);
+        assert_true(file->token[0]);
+        server.fails = 0;
+        file_close(&mount, file, true);
+        assert_false(find("a")->token[0]);
+}
+
+static void an_error_of_fsync_is_over_when_it_is_made_good(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        write_text(file, 0, "x");
+        assert_int_equal(file_flush(&mount, file), 0);
+        pthread_mutex_lock(&file->lock);
+        file_failed(file, -EIO); /* as when PATCH with Sync fails */
+        pthread_mutex_unlock(&file->lock);
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_int_equal(file_write(&mount, file, 1, "y", 1, true), 0);
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_stored("a", "xy");
+        file_close(&mount, file, true);
+}
+
+static void a_file_keeps_its_name_when_replacing_it_fails(void **state)
+{
+        (void)state;
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", true, false);
+        struct file *kept = file_keep(&mount, file->node);
+        assert_ptr_equal(kept, file);
+        assert_true(file->hidden[0]);
+        file_after_keep(kept, false);
+        assert_false(file->hidden[0]);
+        assert_int_equal(server.links, 1);
+        assert_int_equal(server.removes, 1);
+        write_text(file, 0, "two");
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        assert_stored("a", "two");
+        assert_int_equal(server.removes, 1);
+}
+
+static void a_closed_file_that_is_removed_before_it_is_sent_is_let_go(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        struct node *node = file->node;
+        write_text(file, 0, "tmp");
+        tree_pin(mount.tree, node);
+        server.fails = -EINTR; /* as when the program is killed: nothing fails for good */
+        file_close(&mount, file, true);
+        int error = file_unlink(&mount, tree_root(mount.tree), "a", node);
+        server.fails = 0;
+        assert_int_equal(error, 0);
+        for (unsigned i = 0; i < 300 && tree_file(mount.tree, node); i++)
+                usleep(10000);
+        assert_null(tree_file(mount.tree, node));
+        assert_int_equal(server.puts, 0);
+        tree_unpin(mount.tree, node);
+}
+
+static void what_cannot_be_sent_gives_room_to_others(void **state)
+{
+        (void)state;
+        static char data[3 * EXTENT + EXTENT / 2];
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", true, false), *other = create("b");
+        write_text(file, 0, "two");
+        somebody_else_writes("a", "three");
+        for (unsigned i = 0; i < 7; i++) /* halves of blocks: they are not sent by themselves */
+                assert_int_equal(file_write(&mount, file, i * 2 * EXTENT, data, EXTENT / 2, true), 0);
+        assert_int_equal(file_flush(&mount, file), -ESTALE);
+        assert_int_equal(file_write(&mount, other, 0, data, sizeof(data), true), 0);
+        assert_int_equal(file_flush(&mount, other), 0);
+        file_close(&mount, other, true);
+        file_close(&mount, file, true);
+        assert_stored("a", "three");
+        assert_int_equal(mount.counters.lost_writes, 1);
+}
+
 int main(void)
 {
         char folder[] = "/tmp/berth-unsent-XXXXXX"; /* where what cannot be sent is kept */
@@ -798,6 +952,15 @@ int main(void)
                 TEST(whole_files_go_by_a_spool),
                 TEST(quiet_data_is_sent_in_the_background),
                 TEST(random_use_agrees_with_a_model),
+                TEST(fsync_makes_durable_what_an_earlier_open_wrote),
+                TEST(what_is_kept_has_the_bytes_of_a_spool),
+                TEST(an_open_that_fails_gives_up_its_lock),
+                TEST(a_lock_that_ran_out_is_no_conflict),
+                TEST(what_cannot_be_sent_gives_room_to_others),
+                TEST(a_lock_survives_that_the_server_is_away),
+                TEST(an_error_of_fsync_is_over_when_it_is_made_good),
+                TEST(a_file_keeps_its_name_when_replacing_it_fails),
+                TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
