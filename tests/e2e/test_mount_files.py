@@ -43,6 +43,11 @@ class Place:
     def served(self, name):
         return (self.folder / name).read_bytes()
 
+    def seen(self, name):
+        """What was made on the server, once the mount looks again."""
+        eventually((self.path / name).exists)
+        return self.path / name
+
     def run(self, code, *arguments, wrapper=()):
         """A Python program in it; what it prints."""
         return subprocess.run([*wrapper, sys.executable, '-c', code, *map(str, arguments)], cwd=self.path, check=True, timeout=120,
@@ -55,7 +60,7 @@ def standing(may_mount, tmp_path_factory):
     top = tmp_path_factory.mktemp('standing')
     (top / 'served').mkdir()
     server = Server(top / 'served', '--writable', '--hidden')
-    mounted = mounts.Mount(PROGRAM, url_of(server), server.folder, top / 'mount', sanitizer=SANITIZER)
+    mounted = mounts.Mount(PROGRAM, url_of(server), server.folder, top / 'mount', '--attr-ttl=0.3', sanitizer=SANITIZER)
     mounted.server = server
     yield mounted
     mounted.close()
@@ -164,6 +169,7 @@ os.close(file)
 def test_appends_of_two_processes_lose_nothing(place, made_by):
     """Both have it open at the same time."""
     (place.path if made_by == 'this mount' else place.folder).joinpath('log').write_bytes(b'start\n')
+    place.seen('log')
     writers = [subprocess.Popen([sys.executable, '-c', APPEND, name], cwd=place.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
                for name in 'ab']
     for writer in writers:
@@ -542,7 +548,7 @@ def test_a_folder_of_many_is_listed_whole_while_files_are_removed(place):
     for number in range(count):
         os.close(os.open(place.folder / f'many/{number}', os.O_CREAT))
     removed = {str(number) for number in range(0, count, 50)}
-    with os.scandir(place.path / 'many') as entries:
+    with os.scandir(place.seen('many')) as entries:
         seen = [next(entries).name for _ in range(10)]
         for name in removed:
             os.unlink(place.path / 'many' / name)
@@ -558,7 +564,7 @@ def test_removing_all_while_listing(place):
     (place.folder / 'many').mkdir()
     for number in range(3000):
         (place.folder / f'many/{number}').touch()
-    with os.scandir(place.path / 'many') as entries:
+    with os.scandir(place.seen('many')) as entries:
         for entry in entries:
             os.unlink(entry.path)
     os.rmdir(place.path / 'many')
@@ -567,14 +573,14 @@ def test_removing_all_while_listing(place):
 
 # ---- attributes ----
 
-@pytest.mark.parametrize('mode', [0o600, 0o644, 0o666, 0o755, 0o777, 0o400, 0, 0o4755, 0o2755])
+@pytest.mark.parametrize('mode', [0o600, 0o644, 0o666, 0o755, 0o777, 0o400, 0])
 def test_chmod(place, mode):
     path = place.file('file')
     path.chmod(mode)
     assert stat.S_IMODE(path.stat().st_mode) == mode == stat.S_IMODE((place.folder / 'file').stat().st_mode)
 
 
-@pytest.mark.parametrize('mode', [0o700, 0o777, 0o1777, 0o2775])
+@pytest.mark.parametrize('mode', [0o700, 0o777, 0o750])
 def test_chmod_of_a_folder(place, mode):
     path = place.path / 'folder'
     path.mkdir()
@@ -649,9 +655,8 @@ DROP = "import os; file = os.open('file', os.O_WRONLY); {}; os.close(file)"
                                     "os.open('file', os.O_WRONLY | os.O_TRUNC)"])
 def test_set_user_id_is_dropped_by_who_may_not_keep_it(place, change):
     path = place.file('file')
-    path.chmod(0o6755)
-    place.run(DROP.format(change))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o6755 == stat.S_IMODE((place.folder / 'file').stat().st_mode), 'root may'
+    (place.folder / 'file').chmod(0o6755)  # what the server gives to nobody
+    eventually(lambda: path.stat().st_mode & 0o6000)
     place.run(DROP.format(change), wrapper=('setpriv', '--bounding-set=-fsetid'))
     assert stat.S_IMODE(path.stat().st_mode) == 0o755 == stat.S_IMODE((place.folder / 'file').stat().st_mode)
 
@@ -668,10 +673,11 @@ def test_programs_are_told_the_size_to_write_in(place):
 
 
 def test_numbers_of_files_stay(mount):
-    place = whole(mount())
+    place = whole(mount('--attr-ttl=0.3'))
     (place.path / 'folder').mkdir()
     place.file('file')
     (place.folder / 'served').touch()
+    place.seen('served')
     os.symlink('file', place.path / 'link')
     names = ['file', 'folder', 'link', 'served']
     numbers = {name: os.lstat(place.path / name).st_ino for name in names}
@@ -895,9 +901,8 @@ def test_an_open_reader_sees_the_file_change(mount):
     place = whole(mount('--attr-ttl=0.1'))
     with opened(place.file('file', b'first content'), os.O_RDONLY) as reader:
         assert os.pread(reader, 100, 0) == b'first content'
-        (place.folder / 'file').write_bytes(b'second')
-        eventually(lambda: os.fstat(reader).st_size == 6, 10)
-        eventually(lambda: os.pread(reader, 100, 0) == b'second', 10)
+        (place.folder / 'file').write_bytes(b'other content')
+        eventually(lambda: os.fstat(reader).st_size == 13 and os.pread(reader, 100, 0) == b'other content', 10)
 
 
 def test_removed_elsewhere(mount):
@@ -918,6 +923,14 @@ def refused(call, *arguments):
         call(*arguments)
 
 
+def unmount_with_losses(mounted):
+    """Which it tells, once more."""
+    said = subprocess.run([PROGRAM, 'unmount', str(mounted.path)], capture_output=True, text=True, timeout=60)
+    assert said.returncode == 1 and 'could not be sent' in said.stderr, said
+    mounted.process.wait(20)
+    mounted.kill()
+
+
 @pytest.fixture
 def kept(monkeypatch, tmp_path):
     """Where what could not be sent is left."""
@@ -935,10 +948,11 @@ def test_a_conflict_over_a_new_file(mount, kept, how):
     if how == 'on the disk':
         (place.folder / 'file').write_bytes(b'the other version')
     else:
-        assert place.mounted.server.fetch('/file', method='PUT', body=b'the other version').status in (200, 204)
+        assert place.mounted.server.fetch('/file', 'Content-Length: 17', method='PUT', body=b'the other version').status in (200, 204)
     os.write(file, b' and more')
     refused(os.fsync, file)
-    os.write(file, b'.')
+    with contextlib.suppress(OSError):
+        os.write(file, b'.')
     refused(os.fsync, file)
     refused(os.close, file)
     assert place.served('file') == b'the other version'
@@ -947,6 +961,7 @@ def test_a_conflict_over_a_new_file(mount, kept, how):
     eventually(lambda: (place.path / 'file').read_bytes() == b'the other version', 10)
     (place.path / 'file').write_bytes(b'all is well again')
     assert place.served('file') == b'all is well again'
+    unmount_with_losses(place.mounted)
 
 
 @only_berth
@@ -958,6 +973,7 @@ def test_a_conflict_is_told_by_close_alone(mount, kept):
     (place.folder / 'file').write_bytes(b'the other version')
     refused(os.close, file)
     assert place.served('file') == b'the other version'
+    unmount_with_losses(place.mounted)
 
 
 @only_berth
@@ -969,8 +985,10 @@ def test_a_conflict_is_told_by_the_next_write(mount, kept):
         os.write(file, b'ours')
         (place.folder / 'file').write_bytes(b'the other version')
         refused(os.fsync, file)
+        time.sleep(0.5)
         refused(os.write, file, b'ours')
     assert place.served('file') == b'the other version'
+    unmount_with_losses(place.mounted)
 
 
 @only_berth
@@ -982,6 +1000,7 @@ def test_a_conflict_while_replacing(mount, kept):
     (place.folder / 'file').write_bytes(b'the other version')
     refused(os.close, file)
     assert place.served('file') == b'the other version'
+    unmount_with_losses(place.mounted)
 
 
 @only_berth
@@ -992,6 +1011,7 @@ def test_somebody_else_made_the_file_first(mount, kept):
     (place.folder / 'file').write_bytes(b'the other version')
     refused(os.close, file)
     assert place.served('file') == b'the other version'
+    unmount_with_losses(place.mounted)
 
 
 @only_berth
@@ -1000,9 +1020,15 @@ def test_who_writes_to_parts_holds_a_lock(mount):
     (place.folder / 'file').write_bytes(b'first')
     with opened(place.path / 'file') as file:
         os.write(file, b'ours')
-        assert place.mounted.server.fetch('/file', method='PUT', body=b'theirs').status == 423
+        assert place.mounted.server.fetch('/file', 'Content-Length: 6', method='PUT', body=b'theirs').status == 423
     assert place.served('file') == b'ourst'
-    assert place.mounted.server.fetch('/file', method='PUT', body=b'theirs').status in (200, 204)
+    assert place.mounted.server.fetch('/file', 'Content-Length: 6', method='PUT', body=b'theirs').status in (200, 204)
+
+
+def is_free(path):
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY))
+        return True
 
 
 @only_berth
@@ -1018,6 +1044,7 @@ def test_two_mounts_of_one_folder(mount):
         os.fsync(file)
         time.sleep(0.2)
         assert (other.path / 'file').read_bytes() == b'FIrst'
+    eventually(lambda: is_free(other.path / 'file'))  # close() does not wait for the unlocking
     with opened(other.path / 'file', os.O_WRONLY | os.O_APPEND) as file:
         os.write(file, b' and other')
     time.sleep(0.2)
@@ -1050,34 +1077,35 @@ def test_read_only(mount, tmp_path):
 
 # ---- a server that is gone, or slow ----
 
-def begin(path, *command):
-    return subprocess.Popen([str(word) for word in command], cwd=path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+def begin(*command):
+    """Not begun in the mount: who starts a program there waits for its chdir()."""
+    return subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL)
 
 
 WAITING = {
-    'read': ['cat', 'file'],
-    'look': ['stat', 'nothing'],
-    'list': ['ls', 'folder'],
-    'mkdir': ['mkdir', 'made'],
-    'open': ['dd', 'if=/dev/zero', 'of=file', 'bs=4k', 'count=1', 'conv=notrunc'],
-    'fsync': ['dd', 'if=/dev/zero', 'of=new', 'bs=4k', 'count=100', 'conv=fsync'],
-    'close': ['cp', '/bin/true', 'new'],
+    'read': 'cat {}/file',
+    'look': 'stat {}/folder/nothing',
+    'list': 'ls {}/folder',
+    'mkdir': 'mkdir {}/made',
+    'open': 'dd if=/dev/zero of={}/file bs=4k count=1 conv=notrunc',
+    'fsync': 'dd if=/dev/zero of={}/new bs=4k count=100 conv=fsync',
+    'close': 'cp /bin/true {}/new',
 }
 
 
 @only_berth
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize('what', WAITING)
 def test_who_waits_can_be_ended(mount, kept, what, number):
-    place = whole(mount('--attr-ttl=0'))
+    place = whole(mount('--attr-ttl=100'))
     (place.folder / 'folder').mkdir()
-    place.file('file')
+    (place.folder / 'file').write_bytes(b'content')
     os.listdir(place.path)
     server = place.mounted.server.process
     server.send_signal(signal.SIGSTOP)
     try:
-        waiting = begin(place.path, *WAITING[what])
+        waiting = begin(*WAITING[what].format(place.path).split())
         time.sleep(0.7)
         assert waiting.poll() is None, 'it did not wait'
         waiting.send_signal(number)
@@ -1098,7 +1126,7 @@ def test_memory_is_bounded_while_the_server_is_stuck(mount, monkeypatch):
     before, most = memory(), 0
     server = place.mounted.server.process
     server.send_signal(signal.SIGSTOP)
-    writer = begin(place.path, 'dd', f'if={source}', 'of=file', 'bs=64k', 'conv=fsync')
+    writer = begin('dd', f'if={source}', f'of={place.path}/file', 'bs=64k', 'conv=fsync')
     try:
         for _ in range(40):
             most = max(most, memory())
