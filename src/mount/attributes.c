@@ -24,12 +24,18 @@ static mode_t type_of(enum remote_kind kind)
         return kind == REMOTE_FOLDER ? S_IFDIR : kind == REMOTE_LINK ? S_IFLNK : S_IFREG;
 }
 
+/* Modes that the server tells are shown as they are, but for what -o umask=N takes away. */
+static mode_t mask_of(const struct mount *mount)
+{
+        return mount->options.set_umask ? mount->options.umask : 0;
+}
+
 /* A folder has one link. Where that number is 2 or more, programs that walk trees (find, du) take it for the count of
  * folders in it plus two, and look no further once they have found as many; 1 means that nobody counts, as with btrfs. */
 void attributes_fill(struct mount *mount, const struct tree_view *view, struct stat *stat)
 {
         const struct remote_attributes *a = &view->attributes;
-        mode_t masked = a->kind == REMOTE_LINK ? 0 : mount->options.umask;
+        mode_t masked = a->kind == REMOTE_LINK ? 0 : mask_of(mount);
         *stat = (struct stat){
                 .st_ino = view->inode,
                 .st_mode = type_of(a->kind) | (a->mode & 07777 & ~masked),
@@ -89,10 +95,13 @@ static void reply_attributes(fuse_req_t request, const struct tree_view *view)
 void attributes_getattr(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *info)
 {
         struct mount *mount = mount_of(request);
+        struct file *writer = info ? io_writer(info) : NULL;
         struct tree_view view;
-        (void)info;
         operation_begin(request);
-        int error = attributes_look(mount, node_of(mount, number), &view);
+        /* The kernel, when it gathers writes, asks before a write: only so can one be refused. */
+        int error = writer ? file_conflict(writer) : 0;
+        if (!error)
+                error = attributes_look(mount, node_of(mount, number), &view);
         if (error)
                 fuse_reply_err(request, -error);
         else
@@ -104,7 +113,7 @@ void attributes_getattr(fuse_req_t request, fuse_ino_t number, struct fuse_file_
 static void take_mode(const struct mount *mount, const struct stat *stat, const struct tree_view *view,
                       struct remote_times_and_mode *with)
 {
-        mode_t shown = view->attributes.mode & 07777 & ~mount->options.umask;
+        mode_t shown = view->attributes.mode & 07777 & ~mask_of(mount);
         with->mode = stat->st_mode & 07777;
         with->has_mode = with->mode != shown; /* tar and cp set what is there already; not all servers could */
 }

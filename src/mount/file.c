@@ -298,6 +298,9 @@ int file_write(struct mount *mount, struct file *file, uint64_t first, const cha
         size_t cost = whole_files_only(file) ? 0 : gather_cost(&file->gather, first, size);
         int error = file->stale ? -ESTALE : file->error;
         pthread_mutex_unlock(&file->lock);
+        /* Of a page the kernel would tell the program EIO, whatever is said here; fsync and close tell better. */
+        if (error == -ESTALE && cached)
+                return 0;
         if (!error)
                 error = buffer_reserve(mount, cost);
         if (error)
@@ -427,6 +430,14 @@ static ssize_t try_read(struct file *file, uint64_t first, size_t size, char *ou
                 return n;
         int error = changed_underneath(file);
         return error ? error : -EAGAIN;
+}
+
+int file_conflict(struct file *file)
+{
+        pthread_mutex_lock(&file->lock);
+        int error = file->stale ? -ESTALE : 0;
+        pthread_mutex_unlock(&file->lock);
+        return error;
 }
 
 ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, char *out)

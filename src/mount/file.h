@@ -42,6 +42,9 @@ int file_write(struct mount *mount, struct file *file, uint64_t first, const cha
 /* Bytes read, fewer than size only at the end of the file. */
 ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, char *out);
 
+/* -ESTALE once somebody else has changed what was to be written. */
+int file_conflict(struct file *file);
+
 /* close(2): everything has been accepted by the server, or the error. */
 int file_flush(struct mount *mount, struct file *file);
 /* fsync(2): everything is durable there. */

@@ -22,6 +22,11 @@ static bool is_writer(const struct fuse_file_info *info)
         return info->fh & 1;
 }
 
+struct file *io_writer(const struct fuse_file_info *info)
+{
+        return is_writer(info) ? file_of(info) : NULL;
+}
+
 static void reply(fuse_req_t request, int error)
 {
         fuse_reply_err(request, -error);

@@ -96,8 +96,10 @@ int mount_flag(struct mount_options *options, const char *name, const char *valu
                 options->set_gid = true;
                 return flag_number(name, value, 10, &options->gid);
         }
-        if (strcmp(name, "umask") == 0)
+        if (strcmp(name, "umask") == 0) {
+                options->set_umask = true;
                 return flag_number(name, value, 8, &options->umask);
+        }
         if (strcmp(name, "ro") == 0)
                 options->read_only = true;
         else if (strcmp(name, "allow_other") == 0)

@@ -54,7 +54,7 @@ struct mount_options {
         bool helper, sloppy, fake; /* as mount.berth: called by mount(8), with its -s and -f */
         bool nonempty;             /* -o nonempty: whatever is in the folder */
         /* of -o */
-        bool allow_other, set_uid, set_gid;
+        bool allow_other, set_uid, set_gid, set_umask;
         unsigned uid, gid, umask;
         unsigned long mount_flags; /* MS_NOSUID and the like */
         char *kept[24]; /* texts that others point to, freed by mount_options_finish() */
@@ -189,6 +189,8 @@ void folder_stop(struct mount *mount);
 
 /* ---- io.c ---- */
 
+struct file *io_writer(const struct fuse_file_info *info); /* NULL: opened for reading */
+
 void io_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *info);
 void io_open(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *info);
 void io_read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, struct fuse_file_info *info);
@@ -207,6 +209,9 @@ void notify_stop(struct mount *mount);
 /* The node's content changed on the server: attributes and pages are to be forgotten; where it grew, its size is told, which
  * the kernel with writeback caching would not take from attributes. Pins the node until it is told. */
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size);
+
+/* Its attributes are to be asked for before the next write: who writes has to hear of a conflict. */
+void notify_attributes(struct mount *mount, struct node *node);
 
 /* ---- counters for people (stats.c) ----
  *

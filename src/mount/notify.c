@@ -20,6 +20,7 @@ enum { RING = 256 };
 struct change {
         struct node *node;
         uint64_t old_size, new_size;
+        bool content; /* not the attributes alone */
 };
 
 struct notify {
@@ -53,7 +54,7 @@ static void tell(struct notify *notify, const struct change *change)
 {
         fuse_ino_t number = number_of(notify->mount, change->node);
         /* Pages that are being written stay; the kernel waits for them. */
-        fuse_lowlevel_notify_inval_inode(notify->mount->session, number, 0, 0);
+        fuse_lowlevel_notify_inval_inode(notify->mount->session, number, change->content ? 0 : -1, 0);
         if (change->new_size > change->old_size && notify->mount->writeback)
                 tell_size(notify, number, change->new_size);
 }
@@ -96,8 +97,10 @@ static struct node *queue(struct notify *notify, struct change change)
         struct node *dropped = NULL;
         struct change *same = find(notify, change.node);
         if (same) {
-                same->old_size = min_of(same->old_size, change.old_size);
-                same->new_size = change.new_size;
+                if (same->content)
+                        change.old_size = min_of(same->old_size, change.old_size);
+                if (change.content)
+                        *same = change;
                 return change.node;
         }
         if (notify->count == RING) {
@@ -110,17 +113,27 @@ static struct node *queue(struct notify *notify, struct change change)
         return dropped;
 }
 
-void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size)
+static void notify_change(struct mount *mount, struct change change)
 {
         struct notify *notify = mount->notify;
         if (!notify)
                 return;
-        tree_pin(mount->tree, node);
+        tree_pin(mount->tree, change.node);
         pthread_mutex_lock(&notify->lock);
-        struct node *dropped = queue(notify, (struct change){ node, old_size, new_size });
+        struct node *dropped = queue(notify, change);
         pthread_mutex_unlock(&notify->lock);
         if (dropped)
                 tree_unpin(mount->tree, dropped);
+}
+
+void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size)
+{
+        notify_change(mount, (struct change){ node, old_size, new_size, true });
+}
+
+void notify_attributes(struct mount *mount, struct node *node)
+{
+        notify_change(mount, (struct change){ .node = node });
 }
 
 int notify_start(struct mount *mount)

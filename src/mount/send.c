@@ -34,8 +34,10 @@ int file_path(struct file *file, char out[REMOTE_PATH_BYTES])
 int file_failed(struct file *file, int error)
 {
         if (error == -ESTALE || error == -EEXIST) {
-                if (!file->stale)
+                if (!file->stale) {
                         file->mount->counters.conflicts++;
+                        notify_attributes(file->mount, file->node);
+                }
                 file->stale = true;
                 error = -ESTALE;
         }
