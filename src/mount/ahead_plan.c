@@ -97,7 +97,7 @@ void reading_plan(struct reading *reading, uint64_t file_size, struct list *star
         const struct ahead_options *options = &reading->ahead->options;
         const struct window_limits limits = { .size = options->limit_bytes, .piece = options->piece_bytes };
         size_t size = (size_t)(reading->end - reading->at);
-        if (strcmp(stream->tag, reading->tag) != 0) {
+        if (!remote_same_tag(stream->tag, reading->tag)) {
                 stream_forget(stream);
                 snprintf(stream->tag, sizeof stream->tag, "%s", reading->tag);
         }

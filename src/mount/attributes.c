@@ -149,7 +149,8 @@ static int set_other(struct mount *mount, struct node *node, bool link, const st
                 .tag = result.tag,
                 .same_content = true,
         };
-        tree_update(mount->tree, node, &update);
+        if (mount->remote.can.berth)
+                tree_update(mount->tree, node, &update);
         return 0;
 }
 

@@ -36,10 +36,18 @@ struct client_options {
         unsigned stall_ms;   /* one attempt without a byte moving; cut to retry_ms */
 };
 
+/* A weak one, too. */
+static inline bool client_is_tag(struct span s)
+{
+        size_t quote = s.size > 2 && memcmp(s.data, "W/", 2) == 0 ? 2 : 0;
+
+        return s.size >= quote + 2 && s.data[quote] == '"' && s.data[s.size - 1] == '"';
+}
+
 /* What of an answer's head is kept. */
 struct client_answer {
         int status;                             /* HTTP; of the last attempt */
-        char tag[CLIENT_TAG_BYTES];             /* ETag, "" without or when it is weak */
+        char tag[CLIENT_TAG_BYTES];             /* ETag, also W/"..."; "" without */
         uint64_t length;                        /* Content-Length; UINT64_MAX: not told */
         uint64_t first, total;                  /* Content-Range: first byte, size of the file; UINT64_MAX: not told */
         int64_t modified, date;                 /* Last-Modified, Date: seconds since 1970; INT64_MIN: not told */

@@ -31,10 +31,8 @@ static void append(char *room, size_t size, struct span value)
 
 static void take_tag(struct client_answer *answer, struct span value)
 {
-        bool strong = value.size >= 2 && value.data[0] == '"' && value.data[value.size - 1] == '"';
-
         answer->tag[0] = '\0';
-        if (strong && value.size < sizeof(answer->tag))
+        if (client_is_tag(value) && value.size < sizeof(answer->tag))
                 append(answer->tag, sizeof(answer->tag), value);
 }
 

@@ -47,7 +47,7 @@ static int refresh(struct file *file)
         if (error)
                 return error == -ENOENT ? -ESTALE : error;
         uint64_t old_size = file->size;
-        bool changed = strcmp(file->tag, attributes.tag) != 0 || old_size != attributes.size;
+        bool changed = !remote_same_tag(file->tag, attributes.tag) || old_size != attributes.size;
         adopt(file, &attributes);
         if (changed && tree_take_changed(mount->tree, file->node))
                 notify_changed(mount, file->node, old_size, attributes.size);
@@ -140,6 +140,8 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
 {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
+        if (!mount->remote.can.berth) /* as it will be shown later */
+                mode = mount->remote.file_mode;
         struct remote_attributes attributes = {
                 .kind = REMOTE_FILE,
                 .mode = mode,
@@ -283,6 +285,8 @@ static int store(struct file *file, uint64_t first, const char *data, size_t siz
         if (whole_files_only(file)) {
                 file_take_turn(file);
                 int error = spool_open(file);
+                if (error == -ESTALE) /* told at the next write and at close, too */
+                        file_failed(file, error);
                 file_give_turn(file);
                 return error ? error : spool_write(file, first, data, size);
         }
@@ -475,7 +479,7 @@ static int truncate_in_turn(struct file *file, uint64_t size)
 {
         struct mount *mount = file->mount;
         int error = 0;
-        if (whole_files_only(file) || (size < file->server_size && size > 0 && !mount->remote.can.berth)) {
+        if (whole_files_only(file) || (size > 0 && size != file->size && !mount->remote.can.berth)) {
                 if (file->spool < 0 && !file_clean(file))
                         error = file_send(file, FILE_SEND_ALL);
                 if (!error)
@@ -533,7 +537,7 @@ static int set_closed(struct mount *mount, struct node *node, const struct remot
         int error = tree_path(mount->tree, node, NULL, path);
         if (!error)
                 error = remote_set(&mount->remote, path, false, &condition, with, &result);
-        if (error)
+        if (error || !mount->remote.can.berth) /* its times stay what they are */
                 return error;
         struct tree_update update = {
                 .has_mode = with->has_mode,
@@ -551,9 +555,11 @@ static int set_closed(struct mount *mount, struct node *node, const struct remot
         return 0;
 }
 
+/* A mode that the server cannot keep is passed over, so that cp -p and tar, which are writing it, do not complain. */
 static void set_later(struct file *file, const struct remote_times_and_mode *with)
 {
-        if (with->has_mode) {
+        bool has_mode = with->has_mode && file->mount->remote.can.berth;
+        if (has_mode) {
                 file->with.has_mode = true;
                 file->mode = file->with.mode = with->mode;
         }
@@ -564,7 +570,7 @@ static void set_later(struct file *file, const struct remote_times_and_mode *wit
         }
         file_mark(file);
         struct tree_update update = {
-                .has_mode = with->has_mode,
+                .has_mode = has_mode,
                 .mode = with->mode,
                 .has_mtime = with->has_mtime,
                 .mtime_s = with->mtime_s,
@@ -585,6 +591,8 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
         bool gone = file->hidden[0] && file->opens == 0;
         if (file->stale || gone) {
                 error = -ESTALE;
+        } else if (with->has_mode && file->writers == 0 && !mount->remote.can.berth) {
+                error = -EOPNOTSUPP;
         } else {
                 set_later(file, with);
                 /* A program that writes will close it, and what is told then goes with the data. */

@@ -33,7 +33,7 @@ struct file {
         uint64_t touched_ms;
         uint64_t resting_until_ms; /* after a failure */
         uint64_t looked_at_ms;     /* by a thread of the sender */
-        uint64_t round; /* of going through all of them */
+        uint64_t round;            /* of going through all of them */
         struct list locked_node;
         uint64_t refresh_ms; /* when its lock is to be refreshed */
 
@@ -44,11 +44,11 @@ struct file {
         unsigned opens, writers;
         bool born_here; /* made by this mount, and open since */
         enum file_start start;
-        bool stale;     /* somebody else changed it: nothing more is sent until all have closed */
+        bool stale; /* somebody else changed it: nothing more is sent until all have closed */
         bool undurable; /* the server may have accepted what it has not been asked to make durable; also from earlier opens */
-        bool told;      /* the tree has this file's size and tag: nothing is to be sent */
-        bool doubtful;  /* the last write failed, and may have been carried out all the same */
-        int error;      /* of sending, not made good yet */
+        bool told;     /* the tree has this file's size and tag: nothing is to be sent */
+        bool doubtful; /* the last write failed, and may have been carried out all the same */
+        int error;     /* of sending, not made good yet */
         char tag[CLIENT_TAG_BYTES];
         char token[REMOTE_TOKEN_BYTES]; /* of our lock, or "" */
         bool kept;                      /* hidden for a rename over it that is under way */

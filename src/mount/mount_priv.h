@@ -57,9 +57,9 @@ struct mount_options {
         bool allow_other, set_uid, set_gid, set_umask;
         unsigned uid, gid, umask;
         unsigned long mount_flags; /* MS_NOSUID and the like */
-        char *kept[24]; /* texts that others point to, freed by mount_options_finish() */
+        char *kept[24];            /* texts that others point to, freed by mount_options_finish() */
         unsigned kept_count;
-        char log_file[4096];       /* --log-file: messages once it is in the background; "": syslog */
+        char log_file[4096]; /* --log-file: messages once it is in the background; "": syslog */
 };
 
 void mount_options_help(void);

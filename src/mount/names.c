@@ -144,11 +144,12 @@ void names_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t
 {
         struct mount *mount = mount_of(request);
         struct node *folder = node_of(mount, parent);
-        struct remote_attributes attributes = { .kind = REMOTE_FOLDER, .mode = mode & 07777 };
+        struct remote_attributes attributes = { .kind = REMOTE_FOLDER };
         struct remote_times_and_mode with = { .has_mode = true, .mode = mode & 07777 };
         struct remote_result result = { 0 };
         char path[REMOTE_PATH_BYTES];
         operation_begin(request);
+        attributes.mode = mount->remote.can.berth ? with.mode : mount->remote.folder_mode;
         int error = path_of(mount, folder, name, path);
         if (!error)
                 error = remote_make_folder(&mount->remote, path, &with, &result);

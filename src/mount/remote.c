@@ -64,7 +64,7 @@ void exchange_condition(struct call *call, const struct remote_condition *condit
 {
         if (!condition)
                 return;
-        if (condition->tag && *condition->tag)
+        if (condition->tag && remote_tag_is_strong(condition->tag))
                 exchange_field(call, "If-Match: %s", condition->tag);
         if (condition->absent)
                 exchange_field(call, "If-None-Match: *");

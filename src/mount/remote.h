@@ -29,8 +29,20 @@ struct remote_attributes {
         uint64_t inode;  /* 0: not told */
         int64_t mtime_s; /* since 1970 */
         uint32_t mtime_ns;
-        char tag[CLIENT_TAG_BYTES]; /* strong entity-tag, or "": not told, weak, too long */
+        char tag[CLIENT_TAG_BYTES]; /* entity-tag, W/"..." also, or "": not told, too long */
 };
+
+/* A tag that requests can name. A weak one only tells versions apart: Apache's are weak for a second after a change. */
+static inline bool remote_tag_is_strong(const char *tag)
+{
+        return *tag == '"';
+}
+
+/* By weak comparison (RFC 9110 8.8.3.2), so that the same version is known again once its tag is strong. */
+static inline bool remote_same_tag(const char *one, const char *other)
+{
+        return strcmp(one + (strncmp(one, "W/", 2) == 0 ? 2 : 0), other + (strncmp(other, "W/", 2) == 0 ? 2 : 0)) == 0;
+}
 
 /* How a part of a file is written. */
 enum remote_ranges {
@@ -82,9 +94,9 @@ struct remote_space {
 };
 int remote_space(struct remote *remote, const char *path, struct remote_space *space);
 
-/* Fills in a call that reads [first, first + size) of that version of the file (If-Match unless tag is ""). The caller
- * gives receive, restart, done, context (and given_up: none is set) and starts it. Its end: see remote_read_result().
- * -ENAMETOOLONG. */
+/* Fills in a call that reads [first, first + size) of that version of the file (If-Match if its tag is strong). The
+ * caller gives receive, restart, done, context (and given_up: none is set) and starts it. Its end: see
+ * remote_read_result(). -ENAMETOOLONG. */
 int remote_read_call(struct remote *remote, struct call *call, const char *path, const char *tag, uint64_t first,
                      size_t size);
 /* 0; -ESTALE another version stands there; -ENOENT; and so on. A 416, or a body that ends early at the file's end, is 0. A 200
@@ -94,7 +106,7 @@ int remote_read_result(const struct call *call);
 /* ---- changing ---- */
 
 struct remote_condition {
-        const char *tag;   /* If-Match, NULL: none; "" counts as none */
+        const char *tag;   /* If-Match, NULL: none; "" and a weak one count as none */
         bool absent;       /* If-None-Match: * */
         const char *token; /* a lock's that is held on the path, or NULL */
         bool doubtful;     /* an earlier request of the same may have been carried out: what is refused is looked at */
@@ -129,15 +141,17 @@ int remote_truncate(struct remote *remote, const char *path, uint64_t size, cons
 /* Makes durable what was written before. 0 also where the server knows no such thing. */
 int remote_sync(struct remote *remote, const char *path, const struct remote_condition *condition);
 
-/* A whole file from a descriptor (foreign servers), `size` bytes from its start. */
+/* A whole file from a descriptor (foreign servers), `size` bytes from its start. What stands there is looked at first: not
+ * all servers heed conditions, nor can a weak tag be one. */
 int remote_upload(struct remote *remote, const char *path, int descriptor, uint64_t size,
                   const struct remote_condition *condition, const struct remote_times_and_mode *with,
                   struct remote_result *result);
 /* The whole file of that version into a descriptor, from offset 0. */
 int remote_download(struct remote *remote, const char *path, const char *tag, int descriptor);
 
-/* Mode and mtime of what exists. -EOPNOTSUPP for what the server does not have; `link`: of the link itself. The tag may
- * move (mtime is in it): *result. */
+/* Mode and mtime of what exists. -EOPNOTSUPP for a mode that the server does not have; a time is passed over there, as with
+ * noatime: programs that copy complain about it otherwise, and can do nothing. No tag is told then. `link`: of
+ * the link itself. The tag may move (mtime is in it): *result. */
 int remote_set(struct remote *remote, const char *path, bool link, const struct remote_condition *condition,
                const struct remote_times_and_mode *with, struct remote_result *result);
 

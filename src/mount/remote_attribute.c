@@ -125,9 +125,11 @@ static int change(struct remote *remote, const char *path, struct span body, con
         put_links(remote, &call);
         exchange_xml(&call, body);
         error = exchange_multistatus(remote, &call, take_status, NULL, &answer);
-        if (call.error == 0 && (call.answer.status == 200 || call.answer.status == 204))
-                return 0; /* lighttpd says no more than that */
-        return error < 0 ? error : change_error(remote, &answer);
+        if (call.error == 0 && call.answer.status != 207) /* lighttpd says 204; who refuses all of it says so at once */
+                answer.status = call.answer.status;
+        else if (error < 0)
+                return error;
+        return change_error(remote, &answer);
 }
 
 static void put_change(struct text *body, const char *name, const void *value, size_t size)

@@ -103,8 +103,8 @@ int remote_link(struct remote *remote, const char *path, const char *new_path, s
 
 /* ---- removing ---- */
 
-/* berth removes a folder with Depth: 0 only when it is empty: so nothing is lost when a folder has come to stand where
- * the kernel saw a file. */
+/* berth removes a folder with Depth: 0 only when it is empty: so nothing is lost when a folder has come to stand where the
+ * kernel saw a file. Others take all that is in it; who removes a file asks them first. */
 static int delete (struct remote *remote, const char *path, bool folder, const char *token)
 {
         struct remote_condition condition = { .token = token };
@@ -124,7 +124,13 @@ static int delete (struct remote *remote, const char *path, bool folder, const c
 
 int remote_remove(struct remote *remote, const char *path, const char *token)
 {
-        int error = delete (remote, path, false, token);
+        struct remote_attributes attributes;
+        int error = remote->can.berth ? 0 : remote_stat(remote, path, &attributes);
+
+        if (error == 0 && !remote->can.berth && attributes.kind == REMOTE_FOLDER)
+                return -EISDIR;
+        if (error == 0)
+                error = delete (remote, path, false, token);
 
         return error == -ENOTEMPTY ? -EISDIR : error;
 }

@@ -7,13 +7,31 @@
 
 enum { PIECE_BYTES = 16 << 20 }; /* of a download: what a lost connection costs at most */
 
+/* What is about to be replaced is what it should be; a moment later it may not be, which a condition would tell. */
+static int may_upload(struct remote *remote, const char *path, const struct remote_condition *condition)
+{
+        struct remote_attributes attributes;
+        int error;
+
+        if (!condition->absent && !(condition->tag && *condition->tag))
+                return 0;
+        error = remote_stat(remote, path, &attributes);
+        if (condition->absent)
+                return error == -ENOENT ? 0 : error < 0 ? error : -EEXIST;
+        if (error < 0)
+                return error == -ENOENT ? -ESTALE : error;
+        return remote_same_tag(attributes.tag, condition->tag) ? 0 : -ESTALE;
+}
+
 int remote_upload(struct remote *remote, const char *path, int descriptor, uint64_t size,
                   const struct remote_condition *condition, const struct remote_times_and_mode *with,
                   struct remote_result *result)
 {
         struct iovec body = { .iov_len = size };
-        int error;
+        int error = may_upload(remote, path, condition);
 
+        if (error < 0)
+                return error;
         if (size == 0)
                 return remote_put(remote, path, NULL, 0, condition, with, false, result);
         body.iov_base = mmap(NULL, size, PROT_READ, MAP_SHARED, descriptor, 0);
@@ -103,7 +121,7 @@ int remote_download(struct remote *remote, const char *path, const char *tag, in
         struct download download = { .descriptor = descriptor };
         int result;
 
-        if (!*tag) {
+        if (!remote_tag_is_strong(tag)) {
                 result = take_whole(remote, path, &download);
         } else {
                 do

@@ -37,9 +37,7 @@ static uint64_t parse_number(struct span s)
 
 static void take_tag(struct remote_attributes *attributes, struct span tag)
 {
-        bool strong = tag.size >= 2 && tag.data[0] == '"' && tag.data[tag.size - 1] == '"';
-
-        if (strong && tag.size < sizeof(attributes->tag))
+        if (client_is_tag(tag) && tag.size < sizeof(attributes->tag))
                 memcpy(attributes->tag, tag.data, tag.size); /* zeroed before */
 }
 
@@ -411,7 +409,7 @@ int remote_read_call(struct remote *remote, struct call *call, const char *path,
         ensure(size > 0);
         call->given_up = NULL; /* it may outlive what this thread does now */
         exchange_field(call, RANGE "%llu-%llu", (unsigned long long)first, (unsigned long long)(first + size - 1));
-        if (*tag)
+        if (remote_tag_is_strong(tag))
                 exchange_field(call, "If-Match: %s", tag);
         return result;
 }

@@ -175,9 +175,15 @@ int remote_set(struct remote *remote, const char *path, bool link, const struct 
         struct call call;
         int error = patch_nothing(remote, &call, path, condition);
 
-        if (error < 0 || !remote->can.berth || (link && with->has_mode))
-                return error < 0 ? error : -EOPNOTSUPP;
+        if (error < 0)
+                return error;
         ensure(with->has_mode || with->has_mtime);
+        if (with->has_mode && (link || !remote->can.berth))
+                return -EOPNOTSUPP;
+        if (!remote->can.berth) {
+                *result = (struct remote_result){ 0 };
+                return 0;
+        }
         if (link)
                 exchange_field(&call, "Berth-Links: own");
         exchange_times_and_mode(remote, &call, with);

@@ -270,10 +270,6 @@ static int send_attributes(struct file *file, struct sending *sending)
         error = remote_set(&file->mount->remote, sending->path, false, &sending->condition, &sending->with,
                            &sending->result);
         pthread_mutex_lock(&file->lock);
-        if (error == -EOPNOTSUPP) { /* the server keeps its own time */
-                with_is_told(file, sending);
-                return 0;
-        }
         bool undurable = file->undurable;
         if (!error)
                 error = accepted(file, sending->path, &sending->result, false);

@@ -254,7 +254,7 @@ void tree_disown(struct tree *tree, struct node *node)
 
 static void update_tag(struct tree *tree, struct node *node, const struct tree_update *update)
 {
-        bool same = node->tag ? strcmp(node->tag, update->tag) == 0 : !update->tag[0];
+        bool same = remote_same_tag(node->tag ? node->tag : "", update->tag);
         if (!same && !update->same_content)
                 node_new_version(tree, node);
         if (node_set_tag(tree, node, update->tag) < 0) {

@@ -11,7 +11,7 @@ bool name_is_newer(const struct name *name, uint64_t changes)
 static bool content_moved(const struct node *node, const struct remote_attributes *attributes)
 {
         if (node->tag && attributes->tag[0])
-                return strcmp(node->tag, attributes->tag) != 0;
+                return !remote_same_tag(node->tag, attributes->tag);
         if (node->size != attributes->size)
                 return true;
         return !node->guessed && (node->mtime_s != attributes->mtime_s || node->mtime_ns != attributes->mtime_ns);
