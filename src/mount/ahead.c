@@ -27,6 +27,8 @@ int ahead_create(struct ahead **out, const struct ahead_options *options)
         ahead->options = *options;
         if (!ahead->options.start)
                 ahead->options.start = client_start;
+        if (!ahead->options.perform)
+                ahead->options.perform = client_perform;
         pthread_mutex_init(&ahead->lock, NULL);
         pthread_cond_init(&ahead->idle, NULL);
         pthread_condattr_init(&ahead->clock);

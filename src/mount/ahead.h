@@ -24,7 +24,8 @@ struct ahead_options {
         size_t piece_bytes;   /* of one request in sequence, at most (1 MiB by default) */
         unsigned connections; /* pieces under way of one stream, at most */
         struct remote *remote;
-        void (*start)(struct client *client, struct call *call); /* NULL: client_start() */
+        void (*start)(struct client *client, struct call *call);  /* NULL: client_start() */
+        int (*perform)(struct client *client, struct call *call); /* NULL: client_perform() */
 };
 
 struct ahead_counters {

@@ -2,7 +2,6 @@
 #include "mount/ahead_priv.h"
 
 #include <errno.h>
-#include <semaphore.h>
 #include <stdlib.h>
 
 struct direct {
@@ -10,7 +9,6 @@ struct direct {
         uint64_t first;
         size_t size, arrived;
         char *out;
-        sem_t done;
 };
 
 static int direct_bytes(struct call *call, const char *data, size_t size)
@@ -31,12 +29,6 @@ static void direct_restart(struct call *call)
         direct->arrived = 0;
 }
 
-static void direct_done(struct call *call)
-{
-        struct direct *direct = call->context;
-        sem_post(&direct->done);
-}
-
 static int direct_perform(struct reading *reading, struct direct *direct)
 {
         struct ahead *ahead = reading->ahead;
@@ -47,14 +39,11 @@ static int direct_perform(struct reading *reading, struct direct *direct)
                 return error;
         call->receive = direct_bytes;
         call->restart = direct_restart;
-        call->done = direct_done;
         call->context = direct;
         call->given_up = remote_given_up();
         ahead->counters.requests++;
         ahead->counters.bytes_asked += direct->size;
-        ahead->options.start(ahead->options.remote->client, call);
-        while (sem_wait(&direct->done) < 0)
-                ;
+        ahead->options.perform(ahead->options.remote->client, call);
         return direct->arrived == direct->size ? 0 : remote_read_result(call);
 }
 
@@ -67,11 +56,9 @@ ssize_t direct_read(struct reading *reading, uint64_t end)
         direct->size = (size_t)(end - reading->at);
         direct->arrived = 0;
         direct->out = reading->out;
-        sem_init(&direct->done, 0, 0);
         ssize_t result = direct_perform(reading, direct);
         if (result == 0)
                 result = (ssize_t)direct->arrived;
-        sem_destroy(&direct->done);
         free(direct);
         return result;
 }

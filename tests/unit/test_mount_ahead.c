@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -94,6 +95,24 @@ static void lab_start(struct client *client, struct call *call)
         list_append(&lab->calls, &call->node);
         pthread_cond_broadcast(&lab->changed);
         pthread_mutex_unlock(&lab->lock);
+}
+
+static void is_over(struct call *call)
+{
+        sem_post(call->waiter);
+}
+
+static int lab_perform(struct client *client, struct call *call)
+{
+        sem_t over;
+        sem_init(&over, 0, 0);
+        call->waiter = &over;
+        call->done = is_over;
+        lab_start(client, call);
+        while (sem_wait(&over) < 0)
+                ;
+        sem_destroy(&over);
+        return call->error;
 }
 
 static void finish(struct call *call, int error)
@@ -233,7 +252,12 @@ static unsigned requests(struct lab *lab)
 static void open_lab(struct lab *lab, uint64_t file_size, size_t limit)
 {
         const struct ahead_options options = {
-                .limit_bytes = limit, .piece_bytes = MIB, .connections = 4, .remote = &lab->remote, .start = lab_start
+                .limit_bytes = limit,
+                .piece_bytes = MIB,
+                .connections = 4,
+                .remote = &lab->remote,
+                .start = lab_start,
+                .perform = lab_perform,
         };
         memset(lab, 0, sizeof *lab);
         pthread_mutex_init(&lab->lock, NULL);

@@ -388,6 +388,12 @@ void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, u
         notified++;
 }
 
+void notify_attributes(struct mount *mount, struct node *node)
+{
+        (void)mount;
+        (void)node;
+}
+
 int attributes_look(struct mount *mount, struct node *node, struct tree_view *view)
 {
         struct remote_attributes attributes;
