@@ -556,7 +556,7 @@ static void a_change_by_others_is_kept_and_told(void **state)
         write_text(file, 0, "two");
         somebody_else_writes("a", "three");
         assert_int_equal(file_flush(&mount, file), -ESTALE);
-        assert_int_equal(file_write(&mount, file, 0, "x", 1, true), -ESTALE);
+        assert_int_equal(file_write(&mount, file, 0, "x", 1, false), -ESTALE);
         assert_int_equal(file_sync(&mount, file), -ESTALE);
         file_close(&mount, file, true);
         assert_stored("a", "three");
