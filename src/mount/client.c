@@ -395,7 +395,7 @@ static void start(struct client *client, struct call *call)
 
         ensure(call->method && call->parts <= CLIENT_MAX_PARTS);
         call->error = 0;
-        call->uncertain = false;
+        call->uncertain = call->again;
         call->attempts = call->wait_ms = 0;
         call->sent = call->received = 0;
         call->transfer = NULL;

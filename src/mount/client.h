@@ -72,6 +72,7 @@ struct call {
         /* What came of it. */
         int error; /* 0: there is an answer, whatever its status. -ETIMEDOUT, -ECONNREFUSED, -EHOSTUNREACH, -EIO (cut
                          * off), -EACCES (TLS: not trusted), -EINTR, -ENOMEM, or what receive() gave */
+        bool again;     /* by the caller: attempts of an earlier call count for the next */
         bool uncertain; /* an attempt before the last may have been carried out though its answer was lost */
         unsigned attempts;
         struct client_answer answer;

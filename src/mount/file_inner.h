@@ -47,6 +47,7 @@ struct file {
         bool stale;     /* somebody else changed it: nothing more is sent until all have closed */
         bool undurable; /* the server has accepted what it has not been asked to make durable */
         bool told;      /* the tree has this file's size and tag: nothing is to be sent */
+        bool doubtful;  /* the last request had no answer: it may have been carried out */
         int error;      /* of sending, not made good yet */
         char tag[CLIENT_TAG_BYTES];
         char token[REMOTE_TOKEN_BYTES]; /* of our lock, or "" */

@@ -36,7 +36,7 @@ int exchange_init(struct call *call, const char *method, const char *path, bool 
         call->field = NULL;
         call->parts = 0;
         call->idempotent = true; /* what a repetition finds done is not reported as a failure */
-        call->quick = false;
+        call->quick = call->again = false;
         call->stall_ms = 0;
         call->receive = NULL;
         call->restart = NULL;
@@ -69,6 +69,7 @@ void exchange_condition(struct call *call, const struct remote_condition *condit
                 exchange_field(call, "If-None-Match: *");
         if (condition->token && *condition->token)
                 exchange_field(call, "If: (<%s>)", condition->token);
+        call->again = condition->again;
 }
 
 /* Owncloud's field is understood by some others, too, and passed over by the rest. */

@@ -96,6 +96,7 @@ struct remote_condition {
         const char *tag;   /* If-Match, NULL: none; "" counts as none */
         bool absent;       /* If-None-Match: * */
         const char *token; /* a lock's that is held on the path, or NULL */
+        bool again;        /* the same was asked for before, and may have been carried out */
 };
 
 struct remote_times_and_mode { /* applied with the change itself; what the server cannot is left out silently */

@@ -33,6 +33,9 @@ int file_path(struct file *file, char out[REMOTE_PATH_BYTES])
 
 int file_failed(struct file *file, int error)
 {
+        file->doubtful |= error == -EINTR || error == -EIO || error == -ETIMEDOUT;
+        if (error == -EINTR) /* who waited was killed: others may send it */
+                return error;
         if (error == -ESTALE || error == -EEXIST) {
                 if (!file->stale) {
                         file->mount->counters.conflicts++;
@@ -91,6 +94,7 @@ static int accepted(struct file *file, const char *path, const struct remote_res
                 file->inode = inode;
         file->undurable = !durable;
         file->error = 0;
+        file->doubtful = false;
         if (file->stream)
                 ahead_forget(file->mount->ahead, file->stream);
         return 0;
@@ -110,6 +114,7 @@ static int prepare(struct file *file, struct sending *sending)
                 .tag = file->start == FILE_NEW ? NULL : file->tag,
                 .absent = file->start == FILE_NEW,
                 .token = file->token[0] ? file->token : NULL,
+                .again = file->doubtful,
         };
         sending->with = goes_with(file);
         sending->result = (struct remote_result){ 0 };
@@ -237,7 +242,7 @@ int file_send_size(struct file *file)
 {
         struct sending sending;
         int error = send_size(file, &sending);
-        return error && error != -EINTR ? file_failed(file, error) : error;
+        return error ? file_failed(file, error) : 0;
 }
 
 static int send_attributes(struct file *file, struct sending *sending)
@@ -342,7 +347,7 @@ int file_send(struct file *file, enum file_send what)
         if (!error && what == FILE_SEND_DURABLE)
                 error = send_sync(file, &sending);
         if (error)
-                return error == -EINTR ? error : file_failed(file, error);
+                return file_failed(file, error);
         settle(file);
         return 0;
 }
