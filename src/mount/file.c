@@ -54,6 +54,19 @@ static int refresh(struct file *file)
         return 0;
 }
 
+/* A write takes these bits away, as in any file system (the kernel leaves it to us: FUSE_HANDLE_KILLPRIV_V2). */
+static void drop_privileges(struct file *file)
+{
+        bool group = (file->mode & S_ISGID) && (file->mode & S_IXGRP);
+        if ((!(file->mode & S_ISUID) && !group) || !operation_clears_set_id())
+                return;
+        file->mode &= (uint16_t) ~(S_ISUID | (group ? S_ISGID : 0));
+        file->with.has_mode = true;
+        file->with.mode = file->mode;
+        struct tree_update update = { .has_mode = true, .mode = file->mode };
+        tree_update(file->mount->tree, file->node, &update);
+}
+
 /* O_TRUNC: the old content counts no more, and stands on the server until the new one comes. */
 static void replace(struct file *file)
 {
@@ -99,6 +112,8 @@ static int open_in_turn(struct file *file, const struct file_open *how, bool fir
         } else if (how->truncate) {
                 replace(file);
         }
+        if (how->truncate)
+                drop_privileges(file);
         return error;
 }
 
@@ -239,19 +254,6 @@ int file_sync(struct mount *mount, struct file *file)
 }
 
 /* ---- writing ---- */
-
-/* A write takes these bits away, as in any file system (the kernel leaves it to us: FUSE_HANDLE_KILLPRIV_V2). */
-static void drop_privileges(struct file *file)
-{
-        bool group = (file->mode & S_ISGID) && (file->mode & S_IXGRP);
-        if ((!(file->mode & S_ISUID) && !group) || !operation_clears_set_id())
-                return;
-        file->mode &= (uint16_t) ~(S_ISUID | (group ? S_ISGID : 0));
-        file->with.has_mode = true;
-        file->with.mode = file->mode;
-        struct tree_update update = { .has_mode = true, .mode = file->mode };
-        tree_update(file->mount->tree, file->node, &update);
-}
 
 static void wrote(struct file *file, uint64_t end, bool cached)
 {

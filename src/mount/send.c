@@ -33,6 +33,9 @@ int file_path(struct file *file, char out[REMOTE_PATH_BYTES])
 
 int file_failed(struct file *file, int error)
 {
+        file->doubtful |= error == -EINTR || error == -EIO || error == -ETIMEDOUT;
+        if (error == -EINTR) /* who waited was killed: others may send it */
+                return error;
         if (error == -ESTALE || error == -EEXIST) {
                 if (!file->stale) {
                         file->mount->counters.conflicts++;

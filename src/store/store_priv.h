@@ -78,7 +78,7 @@ int store_settle(struct store_section *section);
 /* ---- tree.c ---- */
 
 /* Permission bits as they may be set where there are `present` ones: bits beyond rwx can give others the rights of whom
- * the server runs as, so those that are there stay, none is set. -EPERM: `wanted` has one that is not there. */
+ * the server runs as, so they may be taken away (of a file: a write does; a folder keeps them), none is set. -EPERM: `wanted` has one that is not there. */
 int store_mode(uint32_t wanted, uint32_t present, uint32_t *mode);
 
 /* ---- section.c ---- */

@@ -18,7 +18,7 @@ int store_mode(uint32_t wanted, uint32_t present, uint32_t *mode)
 {
         if (wanted & ~(0777 | present))
                 return -EPERM;
-        *mode = (wanted & 0777) | (present & 07000);
+        *mode = wanted;
         return 0;
 }
 
@@ -33,6 +33,8 @@ static int set_mode(struct store_section *section, uint32_t mode)
                 error = store_mode(mode, old.mode, &mode);
         if (error)
                 return error;
+        if (old.kind == STORE_IS_FOLDER)
+                mode |= old.mode & 07000;
         return result_of(fchmodat(section->folder, store_name(section->name), mode, AT_SYMLINK_NOFOLLOW));
 }
 

@@ -157,6 +157,9 @@ static void nobody_makes_a_file_run_as_the_server(void **test)
 
         must_put(shop, "file", "x");
         assert_int_equal(at(store_set_mode(&section, 04755), "file"), -EPERM);
+        assert_int_equal(fchmodat(shop->folder.fd, "file", 06755, 0), 0);
+        assert_int_equal(at(store_set_mode(&section, 0755), "file"), 0);
+        assert_int_equal(state_of(shop, "file").mode, 0755);
         make_folder(shop, "a");
         assert_int_equal(fchmodat(shop->folder.fd, "a", 02755, 0), 0);
         assert_int_equal(at(store_set_mode(&section, 0700), "a"), 0);
