@@ -264,6 +264,7 @@ void file_abandon(struct file *file)
                         mount->counters.lost_writes++;
                 }
                 lease_give(file);
+                spool_close(file);
                 file->told = true;
                 tree_disown(mount->tree, file->node);
                 tree_distrust(mount->tree, file->node);
