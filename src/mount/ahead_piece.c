@@ -71,6 +71,8 @@ void pieces_detach_all(struct stream *stream, const struct reader *reader)
 int answer_check(const struct call *call, uint64_t first)
 {
         const struct client_answer *answer = &call->answer;
+        if (remote_read_is_stale(call))
+                return -ESTALE;
         if (answer->status == 206)
                 return answer->first == first || answer->first == UINT64_MAX ? 0 : -EIO;
         return first == 0 ? 0 : -EOPNOTSUPP;

@@ -215,7 +215,7 @@ void file_close(struct mount *mount, struct file *file, bool write)
         bool hidden = last && file->hidden[0];
         bool abandoned = last && !file->told && (hidden || file->stale || file->error);
         bool waits = last && !file->told && !abandoned;
-        if (last && file->told)
+        if (last && file->told) /* else its bytes are still to be kept */
                 spool_close(file);
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);

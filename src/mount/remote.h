@@ -99,6 +99,8 @@ int remote_space(struct remote *remote, const char *path, struct remote_space *s
  * remote_read_result(). -ENAMETOOLONG. */
 int remote_read_call(struct remote *remote, struct call *call, const char *path, const char *tag, uint64_t first,
                      size_t size);
+/* For who receives: the bytes are of another version than was asked for; lighttpd heeds no If-Match when it is read. */
+bool remote_read_is_stale(const struct call *call);
 /* 0; -ESTALE another version stands there; -ENOENT; and so on. A 416, or a body that ends early at the file's end, is 0. A 200
  * instead of a 206 is -EOPNOTSUPP unless first is 0 (then the caller must stop taking bytes at size). */
 int remote_read_result(const struct call *call);

@@ -69,6 +69,8 @@ static int receive(struct call *call, const char *data, size_t size)
         struct download *download = call->context;
         int error = 0;
 
+        if (remote_read_is_stale(call))
+                return -ESTALE;
         if (call->answer.status != 206 && download->begin > 0)
                 return -EOPNOTSUPP;
         error = write_all(download->descriptor, data, size, download->at);

@@ -414,6 +414,17 @@ int remote_read_call(struct remote *remote, struct call *call, const char *path,
         return result;
 }
 
+bool remote_read_is_stale(const struct call *call)
+{
+        const char *match = strstr(call->fields, "If-Match: ");
+        const char *told = call->answer.tag;
+
+        if (!match || !*told)
+                return false;
+        match += strlen("If-Match: ");
+        return strncmp(match, told, strlen(told)) != 0 || match[strlen(told)] != '\n';
+}
+
 int remote_read_result(const struct call *call)
 {
         uint64_t first = strtoull(call->fields + strlen(RANGE), NULL, 10);
@@ -423,6 +434,8 @@ int remote_read_result(const struct call *call)
                 return exchange_lost(call->error);
         if (answer->status == 416)
                 return 0;
+        if (answer->status >= 200 && answer->status < 300 && remote_read_is_stale(call))
+                return -ESTALE;
         if (answer->status == 206)
                 return answer->first == first || answer->first == UINT64_MAX ? 0 : -EIO;
         if (answer->status >= 200 && answer->status < 300)

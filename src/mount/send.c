@@ -167,7 +167,6 @@ static int send_extent(struct file *file, struct extent *extent, struct sending 
         file->sending = NULL;
         size_t before = file->gather.held_bytes;
         if (error) {
-                file->doubtful |= error == -EINTR || error == -EIO;
                 if (extent && gather_put_back(&file->gather, extent) < 0)
                         lose(file, extent);
                 buffer_moved(file, before);
@@ -373,7 +372,7 @@ int file_send(struct file *file, enum file_send what)
         if (error == -ESTALE && !file->stale && lease_lost(file))
                 error = send_what(file, what);
         if (error)
-                return error == -EINTR ? error : file_failed(file, error);
+                return file_failed(file, error);
         if (what == FILE_SEND_DUE)
                 return 0;
         file->error = 0;

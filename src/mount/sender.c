@@ -304,6 +304,7 @@ void file_abandon(struct file *file)
                         unsent_save(file);
                 }
                 lease_give(file);
+                spool_close(file);
                 file->told = true;
                 tree_disown(mount->tree, file->node);
                 tree_distrust(mount->tree, file->node);

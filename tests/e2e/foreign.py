@@ -54,6 +54,7 @@ server.port = {port}
 server.modules = ( "mod_webdav" )
 server.upload-dirs = ( "{folder}/uploads" )
 server.max-request-size = 0
+server.stat-cache-engine = "disable"
 mimetype.assign = ( "" => "application/octet-stream" )
 webdav.activate = "enable"
 webdav.is-readonly = "disable"
