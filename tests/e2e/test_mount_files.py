@@ -294,6 +294,10 @@ def test_two_descriptors_see_each_other(place):
 
 # ---- names ----
 
+def left_behind(folder):
+    return [name for name in os.listdir(folder) if name.startswith('.berth-unlinked')]
+
+
 def test_rename(place):
     place.file('one', b'one')
     os.rename(place.path / 'one', place.path / 'two')
@@ -324,8 +328,7 @@ def test_rename_over_an_open_file_leaves_the_old_to_who_has_it(place, blob):
         os.fsync(writer)
         assert os.pread(reader, 5, 100) == b'still'
         assert place.served('file') == b'new'
-    eventually(lambda: os.listdir(place.mounted.folder) == [name for name in os.listdir(place.mounted.folder)
-                                                            if not name.startswith('.berth')])
+    eventually(lambda: not left_behind(place.mounted.folder))
 
 
 def test_rename_of_an_open_file(place):
@@ -402,8 +405,8 @@ def test_unlink_while_open(place, blob):
         path.write_bytes(b'another')
         assert os.pread(file, 100, 0) == blob[:5]
     assert place.served('file') == b'another'
-    assert not [name for name in os.listdir(place.mounted.path) if name.startswith('.berth')]
-    eventually(lambda: not [name for name in os.listdir(place.mounted.folder) if name.startswith('.berth')])
+    assert not left_behind(place.mounted.path)
+    eventually(lambda: not left_behind(place.mounted.folder))
 
 
 def test_unlink_of_a_new_file_while_open(place):
