@@ -179,7 +179,7 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
         file->born_here = true;
         file->opens = file->writers = 1;
         file->mode = mode;
-        file->with = (struct remote_times_and_mode){ .has_mode = true, .mode = mode };
+        file->with = (struct remote_times_and_mode){ .has_mode = mount->remote.can.berth, .mode = mode };
         file_mark(file);
         pthread_mutex_unlock(&file->lock);
         *out = file;

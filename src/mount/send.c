@@ -228,10 +228,11 @@ static struct extent *extent_at_start(struct file *file)
         return NULL;
 }
 
-/* The sizes differ where it was made longer without writing. */
+/* The sizes differ where it was made longer without writing; or there is more to send by now, which other servers than
+ * berth need not, and could not, be told of before it comes. */
 static int send_size(struct file *file, struct sending *sending)
 {
-        if (file->server_size == file->size)
+        if (file->server_size == file->size || (!file->mount->remote.can.berth && file->gather.count > 0))
                 return 0;
         sending->last = false; /* a time that was set is told thereafter */
         int error = prepare(file, sending);
