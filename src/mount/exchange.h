@@ -54,7 +54,8 @@ void exchange_attributes(const struct remote *remote, const struct client_answer
 /* ---- what was written before the answer was lost (remote_verify.c) ---- */
 
 /* Whether these bytes stand in the file at `first`; `whole`: and nothing else. Then 0 and the tag of now, else -ESTALE,
- * or what kept it from being found out. */
+ * or what kept it from being found out. -EAGAIN, and the tag of now: the file ends within the range, and the bytes are
+ * those as far as it goes: the server was killed while it carried the request out. */
 int exchange_verify(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
                     bool whole, struct remote_result *result);
 

@@ -71,15 +71,18 @@ static int verify_piece(struct remote *remote, const char *path, uint64_t first,
         return result == -ENOENT ? -ESTALE : result;
 }
 
-static int verify_size(struct remote *remote, const char *path, uint64_t end, bool whole, struct remote_result *now)
+/* What stands there, and how far: *end moves down where a part is shorter than what was to be written. */
+static int verify_size(struct remote *remote, const char *path, uint64_t first, uint64_t *end, bool whole,
+                       struct remote_result *now)
 {
         struct remote_attributes attributes;
         int result = remote_stat(remote, path, &attributes);
 
         if (result < 0)
                 return result == -ENOENT ? -ESTALE : result;
-        if (attributes.kind != REMOTE_FILE || (whole ? attributes.size != end : attributes.size < end))
+        if (attributes.kind != REMOTE_FILE || (whole ? attributes.size != *end : attributes.size < first))
                 return -ESTALE;
+        *end = min_of(*end, attributes.size);
         memcpy(now->tag, attributes.tag, sizeof(now->tag));
         now->inode = attributes.inode;
         return 0;
@@ -90,18 +93,19 @@ int exchange_verify(struct remote *remote, const char *path, uint64_t first, con
 {
         struct comparison comparison = { .body = body, .parts = parts };
         struct remote_result now = { 0 };
-        uint64_t size = 0, inode;
+        uint64_t size = 0, end, inode;
         int error;
 
         for (unsigned i = 0; i < parts; i++)
                 size += body[i].iov_len;
-        error = verify_size(remote, path, first + size, whole, &now);
+        end = first + size;
+        error = verify_size(remote, path, first, &end, whole, &now);
         inode = now.inode;
-        while (error == 0 && comparison.at < size)
+        while (error == 0 && first + comparison.at < end)
                 error = verify_piece(remote, path, first + comparison.at,
-                                     min_of(size - comparison.at, (size_t)PIECE_BYTES), &comparison, &now);
+                                     min_of(end - first - comparison.at, (size_t)PIECE_BYTES), &comparison, &now);
         now.inode = inode;
         if (error == 0 && result)
                 *result = now;
-        return error;
+        return error == 0 && end < first + size ? -EAGAIN : error;
 }

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+enum { MAX_BEGINNINGS = 16 }; /* of one write, of which the server did a part and was killed */
+
 /* A repetition was refused since the file is another one by now; perhaps by what was carried out before. */
 static bool is_doubtful(const struct call *call, const struct remote_condition *condition)
 {
@@ -74,9 +76,9 @@ static int begin_write(struct remote *remote, struct call *call, const char *pat
         return 0;
 }
 
-int remote_write(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
-                 const struct remote_condition *condition, const struct remote_times_and_mode *with, bool durable,
-                 struct remote_result *result)
+static int write_once(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
+                      const struct remote_condition *condition, const struct remote_times_and_mode *with, bool durable,
+                      struct remote_result *result)
 {
         size_t size = size_of(body, parts);
         struct call call;
@@ -94,6 +96,22 @@ int remote_write(struct remote *remote, const char *path, uint64_t first, const 
                 return exchange_verify(remote, path, first, body, parts, false, result);
         exchange_result(&call, result);
         return error;
+}
+
+int remote_write(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
+                 const struct remote_condition *condition, const struct remote_times_and_mode *with, bool durable,
+                 struct remote_result *result)
+{
+        struct remote_condition now = *condition;
+        char tag[CLIENT_TAG_BYTES];
+        int error = write_once(remote, path, first, body, parts, &now, with, durable, result);
+
+        for (unsigned i = 1; error == -EAGAIN && i < MAX_BEGINNINGS; i++) {
+                memcpy(tag, result->tag, sizeof(tag));
+                now.tag = tag;
+                error = write_once(remote, path, first, body, parts, &now, with, durable, result);
+        }
+        return error == -EAGAIN ? -ESTALE : error;
 }
 
 /* ---- size, time and mode ---- */
