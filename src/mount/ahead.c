@@ -1,10 +1,10 @@
-/* Reads: from pieces where they have them, from the server where they do not (ahead.h, ahead_priv.h).
+/* Reads: from pieces where they have them, from the server where they do not (ahead.h, pieces.h).
  *
  * A read tells its window, which says what to ask for; then goes from byte to byte: there is a piece, which has come as
  * far, is waited for, or failed; or there is none, and the gap is asked for right into the reader's memory, with all
  * the patience of the client. So it is always the reader's own request whose error counts.
  */
-#include "mount/ahead_priv.h"
+#include "mount/pieces.h"
 #include "mount/block.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* A request of a reader himself, right into his memory (ahead_priv.h): tried again as long as the client does. */
-#include "mount/ahead_priv.h"
+/* A request of a reader himself, right into his memory (pieces.h): tried again as long as the client does. */
+#include "mount/pieces.h"
 
 #include <errno.h>
 #include <stdlib.h>

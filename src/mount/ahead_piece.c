@@ -1,6 +1,6 @@
-/* Pieces and the requests that fill them (ahead_priv.h). What fails is not tried again here (quick): whoever reads
+/* Pieces and the requests that fill them (pieces.h). What fails is not tried again here (quick): whoever reads
  * will, and hears of it then. */
-#include "mount/ahead_priv.h"
+#include "mount/pieces.h"
 
 #include <errno.h>
 

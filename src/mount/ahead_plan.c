@@ -1,5 +1,5 @@
-/* Who reads, of those who read the same file, and what is to be asked for on his behalf (ahead_priv.h). */
-#include "mount/ahead_priv.h"
+/* Who reads, of those who read the same file, and what is to be asked for on his behalf (pieces.h). */
+#include "mount/pieces.h"
 
 #include <stdio.h>
 

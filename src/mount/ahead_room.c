@@ -1,10 +1,10 @@
-/* The memory of what was read ahead (ahead_priv.h): chunks out of regions, counted against the limit.
+/* The memory of what was read ahead (pieces.h): chunks out of regions, counted against the limit.
  *
  * Who needs room takes it from those who need it least: first what has been read already, that of the stream that was
  * read the longest time ago first; then what lies furthest ahead of a reader that is idle or has more than he. So two
  * readers end with half of it each, and do not take from each other for ever.
  */
-#include "mount/ahead_priv.h"
+#include "mount/pieces.h"
 #include "mount/block.h"
 
 #include <stdlib.h>

@@ -297,7 +297,8 @@ static void drive(struct client *client, sem_t *over)
 static void stop_driving(struct client *client)
 {
         pthread_mutex_lock(&client->lock);
-        client->driven = client->asleep = false;
+        client->driven = false;
+        client->asleep = false;
         client->left = is_busy(client);
         if (client->left || !list_empty(&client->inbox))
                 pthread_cond_signal(&client->work);

@@ -1,6 +1,6 @@
 /* Reading a file of the server: which requests are made, and what comes of their answers. The client is a list of calls
  * that the tests answer as they like. */
-#include "mount/ahead_priv.h"
+#include "mount/pieces.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
