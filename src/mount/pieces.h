@@ -9,8 +9,8 @@
  * for moments only: bytes are copied without it, into what no reader looks at yet and out of what does not change any
  * more.
  */
-#ifndef MOUNT_AHEAD_PRIV_H
-#define MOUNT_AHEAD_PRIV_H
+#ifndef MOUNT_PIECES_H
+#define MOUNT_PIECES_H
 
 #include "mount/ahead.h"
 #include "mount/window.h"
