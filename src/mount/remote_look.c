@@ -99,6 +99,17 @@ static void take(struct remote_attributes *attributes, const struct dav_found *f
         }
 }
 
+/* As weak ones it tells versions apart and is never sent as a condition. */
+static void weaken(char tag[CLIENT_TAG_BYTES])
+{
+        size_t size = strlen(tag);
+
+        if (tag[0] != '"' || size + 3 > CLIENT_TAG_BYTES)
+                return;
+        memmove(tag + 2, tag, size + 1);
+        memcpy(tag, "W/", 2);
+}
+
 /* A tag made of seconds may stay when a file changes again within the second; Apache calls such a tag weak, but not in
  * a PROPFIND, and then refuses it. berth's has nanoseconds. */
 static bool is_settled(const struct remote *remote, const struct client_answer *answer,
@@ -126,7 +137,7 @@ void exchange_attributes(const struct remote *remote, const struct client_answer
         if (target)
                 take(attributes, target);
         if (!is_settled(remote, answer, attributes))
-                attributes->tag[0] = '\0';
+                weaken(attributes->tag);
         if (attributes->has_mode)
                 return;
         attributes->mode = attributes->kind == REMOTE_FOLDER ? remote->folder_mode
