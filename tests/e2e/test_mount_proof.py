@@ -410,6 +410,7 @@ def source(tmp_path):
     return path
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BY != 'berth', reason='others do not promise that')
 def test_the_server_is_killed_every_second_during_a_copy(mount, tmp_path, source):
     """Nobody notices: what was on its way is sent again."""
