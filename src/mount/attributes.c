@@ -1,7 +1,7 @@
 /* FUSE operations on attributes: getattr, setattr, statfs, and how a file looks to the kernel.
  *
- * All files belong to who mounted (or -o uid, gid). Times of access are not kept: setting one is accepted and does nothing
- * (as with noatime), and what is shown is the time of the last change. */
+ * All files belong to who mounted (or -o uid, gid). Times of access are not kept: setting one is accepted and does
+ * nothing (as with noatime), and what is shown is the time of the last change. */
 #include "mount/mount_priv.h"
 
 #include <errno.h>

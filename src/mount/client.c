@@ -5,15 +5,16 @@
  *                                └──── waiting ◄────┘
  *
  * One thread at a time drives all calls: who waits for one while nobody does, until it is over; else the client's own
- * thread. So a program that asks for one thing after the other costs no hand-over between threads, which on a local link
- * takes longer than the request.
+ * thread. So a program that asks for one thing after the other costs no hand-over between threads, which on a local
+ * link takes longer than the request.
  *
- * No more calls are handed to libcurl than there are connections; the others wait in the queue, in the order they came.
+ * No more calls are handed to libcurl than there are connections; the others wait in the queue, in the order they
+ * came.
  *
- * A call ends when for retry_ms nothing of it has moved. Between attempts that means: no byte of its body was sent, and
- * none of its answer's body came, that no attempt before had sent or got; so one whose attempts all end early does not
- * go on for ever. Within an attempt any byte counts, so that one which sends a large body anew is left to it. What waits
- * in the queue counts the bytes of all calls as its own, for those are what it waits for: it ends only after the
+ * A call ends when for retry_ms nothing of it has moved. Between attempts that means: no byte of its body was sent,
+ * and none of its answer's body came, that no attempt before had sent or got; so one whose attempts all end early does
+ * not go on for ever. Within an attempt any byte counts, so that one which sends a large body anew is left to it. What
+ * waits in the queue counts the bytes of all calls as its own, for those are what it waits for: it ends only after the
  * connections have stood still as long. */
 #include "mount/transfer.h"
 

@@ -1,9 +1,9 @@
 /* client: HTTP requests over a capped pool of kept connections, by libcurl's multi interface.
  *
- * A call is memory of its owner. It is started by any thread, its `receive` and `done` are run by the thread that drives
- * all calls (the client's own, or one in client_perform(); they must not block, nor perform, and may start further
- * calls), and between start and done only those touch it. client_perform()
- * is start and a wait for done. What moves no byte is tried again: see `idempotent` and client_options.retry_ms.
+ * A call is memory of its owner. It is started by any thread, its `receive` and `done` are run by the thread that
+ * drives all calls (the client's own, or one in client_perform(); they must not block, nor perform, and may start
+ * further calls), and between start and done only those touch it. client_perform() is start and a wait for done. What
+ * moves no byte is tried again: see `idempotent` and client_options.retry_ms.
  */
 #ifndef MOUNT_CLIENT_H
 #define MOUNT_CLIENT_H

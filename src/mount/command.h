@@ -6,7 +6,8 @@
 
 enum { COMMAND_FAILED = 1, COMMAND_WRONG = 2 }; /* exit statuses */
 
-/* Remembers a text on the heap, or NULL, until mount_options_finish(); returns it, NULL where it was or there is no room. */
+/* Remembers a text on the heap, or NULL, until mount_options_finish(); returns it, NULL where it was or there is no
+ * room. */
 char *options_keep(struct mount_options *options, char *text);
 
 /* ---- credentials (credentials.c) ---- */

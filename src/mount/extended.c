@@ -1,6 +1,7 @@
-/* FUSE operations on extended attributes. Those of users (user.*) are properties on the server. Others are not there: the
- * kernel asks for security.capability and system.posix_acl_* often, and is answered at once, but never with ENOSYS, which
- * would turn the user's off as well. What is asked of the mount itself by such names is answered before (command.h). */
+/* FUSE operations on extended attributes. Those of users (user.*) are properties on the server. Others are not there:
+ * the kernel asks for security.capability and system.posix_acl_* often, and is answered at once, but never with
+ * ENOSYS, which would turn the user's off as well. What is asked of the mount itself by such names is answered before
+ * (command.h). */
 #include "mount/mount_priv.h"
 
 #include <errno.h>

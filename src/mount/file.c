@@ -397,7 +397,8 @@ static int changed_underneath(struct file *file)
         return error;
 }
 
-/* Where others' writes overtook each try: nothing is sent meanwhile, so that the server's version stays the one asked for. */
+/* Where others' writes overtook each try: nothing is sent meanwhile, so that the server's version stays the one asked
+ * for. */
 static ssize_t read_alone(struct file *file, uint64_t first, size_t size, char *out)
 {
         file_take_turn(file);

@@ -71,8 +71,8 @@ int file_unlink(struct mount *mount, struct node *folder, const char *name, stru
 struct file *file_keep(struct mount *mount, struct node *node);
 void file_after_keep(struct file *file, bool replaced); /* NULL is fine */
 
-/* A name of it was removed or replaced: if it was the last one and nobody has it open, what was still to be sent of it (its
- * time, as a rule) is of no more use. */
+/* A name of it was removed or replaced: if it was the last one and nobody has it open, what was still to be sent of it
+ * (its time, as a rule) is of no more use. */
 void file_removed(struct mount *mount, struct node *node);
 
 /* Takes over what the server was seen to have: of a node whose attributes were just asked for. */

@@ -1,5 +1,6 @@
-/* file_inner: an open file from within; for file.c (opening, reading, attributes), send.c (turns, sending), sender.c (all
- * files, their memory, threads), lease.c (locks), spool.c (whole files), hidden.c (removed or replaced while open) and unsent.c.
+/* file_inner: an open file from within; for file.c (opening, reading, attributes), send.c (turns, sending), sender.c
+ * (all files, their memory, threads), lease.c (locks), spool.c (whole files), hidden.c (removed or replaced while
+ * open) and unsent.c.
  *
  * The turn: whoever talks to the server about the file's content, name or lock has it, one at a time; it may be held
  * over requests, the mutex may not. `start`, `tag`, `token`, `server_size`, `hidden` and `sending` change only in the

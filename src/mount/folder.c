@@ -1,8 +1,9 @@
-/* FUSE operations on folders. A reader gets what the tree has, which is asked for by one PROPFIND when it begins to read;
- * then it goes on by cookies, whatever comes and goes meanwhile, up to the last one that there was when it began.
+/* FUSE operations on folders. A reader gets what the tree has, which is asked for by one PROPFIND when it begins to
+ * read; then it goes on by cookies, whatever comes and goes meanwhile, up to the last one that there was when it
+ * began.
  *
- * The kernel is not asked to keep a folder's entries (FOPEN_CACHE_DIR): it would not hear of changes on the server, and
- * the tree answers without a request. */
+ * The kernel is not asked to keep a folder's entries (FOPEN_CACHE_DIR): it would not hear of changes on the server,
+ * and the tree answers without a request. */
 #include "mount/mount_priv.h"
 
 #include <errno.h>

@@ -1,17 +1,16 @@
 /* mount_priv: what the files of `berth mount` share.
  *
- *   mount.c     the command: from options to a mount that stands, background, end     options.c   its command line
- *   unmount.c   `berth unmount`                                                         stats.c     counters for people
- *   session.c   /dev/fuse: mounting, INIT, threads                                      notify.c    telling the kernel
- *   interrupt.c programs that are killed while they wait                                background.c, place.c, fusermount.c,
- *                                                                                       credentials.c, mount_flags.c (command.h)
- *   names.c     FUSE operations on names: lookup, mkdir, symlink, link, ...              folder.c    opendir, readdir
- *   replace.c   unlink, rmdir, rename                                                   lister.c    asking for listings
- *   attributes.c ... on attributes: getattr, setattr, statfs                             io.c        ... on open files
- *   extended.c  user.*
- *   tree.c      what is known of files (tree.h)         file.c      open files (file.h)   send.c      sending their data
- *   gather.c    written bytes (gather.h)                ahead.c     reading (ahead.h)     lease.c     locks on the server
- *   client.c    HTTP (client.h)                         remote*.c   WebDAV (remote.h)     spool.c     whole files
+ *   mount.c, unmount.c, stats.c    the commands (command.h: what they share)
+ *   options.c, mount_flags.c, credentials.c, background.c, place.c, fusermount.c    what they need
+ *   session.c, interrupt.c, notify.c    /dev/fuse: INIT, threads, programs killed while they wait, telling the kernel
+ *   names.c, replace.c, folder.c, lister.c    FUSE operations on names and folders
+ *   attributes.c, extended.c, io.c            ... on attributes, user.*, open files
+ *   tree*.c      what is known of files (tree.h)
+ *   file.c, send.c, sender.c, lease.c, hidden.c, spool.c, unsent.c    open files (file.h, file_inner.h)
+ *   gather.c, block.c    written bytes and their memory (gather.h)
+ *   ahead*.c, window.c   reading (ahead.h, pieces.h)
+ *   client*.c    HTTP (client.h, transfer.h)
+ *   remote*.c    WebDAV (remote.h, exchange.h)
  *
  *   kernel ── FUSE threads ── tree ── remote ── client's thread ── server
  *                          └─ file ── gather ── sender threads ──┘
@@ -118,7 +117,8 @@ static inline struct mount *mount_of(fuse_req_t request)
 struct node *node_of(struct mount *mount, fuse_ino_t number);
 fuse_ino_t number_of(struct mount *mount, struct node *node);
 
-/* Called first in each operation that may wait for the server: an interrupted program's request is given up. Counts the operation. */
+/* Called first in each operation that may wait for the server: an interrupted program's request is given up. Counts
+ * the operation. */
 void operation_begin(fuse_req_t request);
 
 /* Whether the kernel wants the set-user-id and set-group-id bits of the file cleared along with this WRITE, SETATTR
@@ -206,8 +206,8 @@ void io_fsync(fuse_req_t request, fuse_ino_t number, int data_only, struct fuse_
  * rest. */
 int notify_start(struct mount *mount);
 void notify_stop(struct mount *mount);
-/* The node's content changed on the server: attributes and pages are to be forgotten; where it grew, its size is told, which
- * the kernel with writeback caching would not take from attributes. Pins the node until it is told. */
+/* The node's content changed on the server: attributes and pages are to be forgotten; where it grew, its size is told,
+ * which the kernel with writeback caching would not take from attributes. Pins the node until it is told. */
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size);
 
 /* Its attributes are to be asked for before the next write: who writes has to hear of a conflict. */

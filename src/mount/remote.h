@@ -101,8 +101,8 @@ int remote_read_call(struct remote *remote, struct call *call, const char *path,
                      size_t size);
 /* For who receives: the bytes are of another version than was asked for; lighttpd heeds no If-Match when it is read. */
 bool remote_read_is_stale(const struct call *call);
-/* 0; -ESTALE another version stands there; -ENOENT; and so on. A 416, or a body that ends early at the file's end, is 0. A 200
- * instead of a 206 is -EOPNOTSUPP unless first is 0 (then the caller must stop taking bytes at size). */
+/* 0; -ESTALE another version stands there; -ENOENT; and so on. A 416, or a body that ends early at the file's end, is
+ * 0. A 200 instead of a 206 is -EOPNOTSUPP unless first is 0 (then the caller must stop taking bytes at size). */
 int remote_read_result(const struct call *call);
 
 /* ---- changing ---- */
@@ -143,16 +143,16 @@ int remote_truncate(struct remote *remote, const char *path, uint64_t size, cons
 /* Makes durable what was written before. 0 also where the server knows no such thing. */
 int remote_sync(struct remote *remote, const char *path, const struct remote_condition *condition);
 
-/* A whole file from a descriptor (foreign servers), `size` bytes from its start. What stands there is looked at first: not
- * all servers heed conditions, nor can a weak tag be one. */
+/* A whole file from a descriptor (foreign servers), `size` bytes from its start. What stands there is looked at first:
+ * not all servers heed conditions, nor can a weak tag be one. */
 int remote_upload(struct remote *remote, const char *path, int descriptor, uint64_t size,
                   const struct remote_condition *condition, const struct remote_times_and_mode *with,
                   struct remote_result *result);
 /* The whole file of that version into a descriptor, from offset 0. */
 int remote_download(struct remote *remote, const char *path, const char *tag, int descriptor);
 
-/* Mode and mtime of what exists. -EOPNOTSUPP for a mode that the server does not have; a time is passed over there, as with
- * noatime: programs that copy complain about it otherwise, and can do nothing. No tag is told then. `link`: of
+/* Mode and mtime of what exists. -EOPNOTSUPP for a mode that the server does not have; a time is passed over there, as
+ * with noatime: programs that copy complain about it otherwise, and can do nothing. No tag is told then. `link`: of
  * the link itself. The tag may move (mtime is in it): *result. */
 int remote_set(struct remote *remote, const char *path, bool link, const struct remote_condition *condition,
                const struct remote_times_and_mode *with, struct remote_result *result);

@@ -103,8 +103,8 @@ int remote_link(struct remote *remote, const char *path, const char *new_path, s
 
 /* ---- removing ---- */
 
-/* berth removes a folder with Depth: 0 only when it is empty: so nothing is lost when a folder has come to stand where the
- * kernel saw a file. Others take all that is in it; who removes a file asks them first. */
+/* berth removes a folder with Depth: 0 only when it is empty: so nothing is lost when a folder has come to stand where
+ * the kernel saw a file. Others take all that is in it; who removes a file asks them first. */
 static int delete (struct remote *remote, const char *path, bool folder, const char *token)
 {
         struct remote_condition condition = { .token = token };

@@ -1,5 +1,5 @@
-/* FUSE operations that take names away: unlink, rmdir, rename. Files that are open keep what they are (file.h): they are
- * hidden instead of removed, and none of their data is on its way while the path that it goes to changes. */
+/* FUSE operations that take names away: unlink, rmdir, rename. Files that are open keep what they are (file.h): they
+ * are hidden instead of removed, and none of their data is on its way while the path that it goes to changes. */
 #include "mount/mount_priv.h"
 
 #include <errno.h>

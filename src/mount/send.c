@@ -1,5 +1,5 @@
-/* Sending what was written of one file: turns, and the requests, one after the other, each with the entity-tag that the one
- * before left. Attributes that programs set while they write go with the last of them. */
+/* Sending what was written of one file: turns, and the requests, one after the other, each with the entity-tag that
+ * the one before left. Attributes that programs set while they write go with the last of them. */
 #include "mount/file_inner.h"
 
 #include <errno.h>

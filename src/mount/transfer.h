@@ -14,8 +14,8 @@ enum {
         TRANSFER_FIELDS = 24,              /* header lines of a call */
         TRANSFER_SMALL_BYTES = 64 * 1024,  /* a body below that goes out together with its head */
         TRANSFER_BUFFER_BYTES = 512 << 10, /* of libcurl for sending, once there is a large body */
-        /* For receiving. It is allocated for each request: larger ones come from the system, and the faults of their fresh
-         * pages cost more than they spare in system calls. */
+        /* For receiving. It is allocated for each request: larger ones come from the system, and the faults of their
+         * fresh pages cost more than they spare in system calls. */
         TRANSFER_RECEIVE_BYTES = 64 << 10,
 };
 

@@ -3,14 +3,15 @@
  *   name ── in a folder ──► node        a name without a node: known not to exist
  *   node ── its names (several: hard links; none: removed while still open)
  *
- * The kernel's inode numbers of FUSE ("nodeid") are addresses of nodes; the root is FUSE_ROOT_ID. A node lives while the
- * kernel knows it (lookups), somebody holds it (pins) or a name leads to it. Names and nodes that nobody else knows are
- * kept for a repetition and dropped, least recently used first, when they come to more than the bound in bytes.
+ * The kernel's inode numbers of FUSE ("nodeid") are addresses of nodes; the root is FUSE_ROOT_ID. A node lives while
+ * the kernel knows it (lookups), somebody holds it (pins) or a name leads to it. Names and nodes that nobody else
+ * knows are kept for a repetition and dropped, least recently used first, when they come to more than the bound in
+ * bytes.
  *
  * Any thread; one mutex, held for memory only, never over a request. Between asking the server and noting its answer
  * this mount may have changed what was asked for, and the answer be older than the change: so who asks takes the count
- * of changes before (tree_changes) and gives it with the answer; what was changed since is known better. Attributes of a node that is being written (see
- * tree_own) are this mount's: answers do not touch its size, time and tag.
+ * of changes before (tree_changes) and gives it with the answer; what was changed since is known better. Attributes of
+ * a node that is being written (see tree_own) are this mount's: answers do not touch its size, time and tag.
  */
 #ifndef MOUNT_TREE_H
 #define MOUNT_TREE_H
@@ -53,33 +54,36 @@ void tree_forget(struct tree *tree, struct node *node, uint64_t count);
 
 /* ---- paths ---- */
 
-/* The path of a node, or of `name` (NULL: none) in a folder, into `out`. 0; -ESTALE it has no name any more; -ENAMETOOLONG. */
+/* The path of a node, or of `name` (NULL: none) in a folder, into `out`. 0; -ESTALE it has no name any more;
+ * -ENAMETOOLONG. */
 int tree_path(struct tree *tree, struct node *node, const char *name, char out[REMOTE_PATH_BYTES]);
 
 /* ---- what is known ---- */
 
 enum tree_known { TREE_PRESENT, TREE_ABSENT, TREE_UNKNOWN };
 
-/* What is known of `name` in a folder. With `lookup` a node of TREE_PRESENT counts one lookup more; without, view->node
- * is for comparing only. For TREE_ABSENT *view has ttl_ms only; for TREE_UNKNOWN what was last known, node NULL if nothing. */
+/* What is known of `name` in a folder. With `lookup` a node of TREE_PRESENT counts one lookup more; without,
+ * view->node is for comparing only. For TREE_ABSENT *view has ttl_ms only; for TREE_UNKNOWN what was last known, node
+ * NULL if nothing. */
 enum tree_known tree_find(struct tree *tree, struct node *folder, const char *name, bool lookup,
                           struct tree_view *view);
 
 /* What is known of a node itself; TREE_UNKNOWN: its attributes (in *view all the same) have outlived their time. */
 enum tree_known tree_look(struct tree *tree, struct node *node, struct tree_view *view);
 
-/* To be taken before asking the server about a folder, a name in it, or a node, and given with the answer. What this mount
- * has changed meanwhile (the very name or node: by what stands further below, tree_own(), tree_update(), tree_distrust()
- * and the like) is newer than the answer. */
+/* To be taken before asking the server about a folder, a name in it, or a node, and given with the answer. What this
+ * mount has changed meanwhile (the very name or node: by what stands further below, tree_own(), tree_update(),
+ * tree_distrust() and the like) is newer than the answer. */
 uint64_t tree_changes(struct tree *tree, struct node *node);
 
-/* The server's answer for a name. Makes the node if there is none, or if the one there is has become another file (other
- * inode or kind), or has changed while nobody has it open here (so that the kernel, which keeps size and time for
- * itself with writeback caching, starts anew). An open one that changed gets the new attributes and `changed` (below).
- * 0; -ENOENT: this mount has removed it since it was asked for; -ENAMETOOLONG, -ENOMEM. */
+/* The server's answer for a name. Makes the node if there is none, or if the one there is has become another file
+ * (other inode or kind), or has changed while nobody has it open here (so that the kernel, which keeps size and time
+ * for itself with writeback caching, starts anew). An open one that changed gets the new attributes and `changed`
+ * (below). 0; -ENOENT: this mount has removed it since it was asked for; -ENAMETOOLONG, -ENOMEM. */
 int tree_note(struct tree *tree, struct node *folder, const char *name, const struct remote_attributes *attributes,
               uint64_t changes, bool lookup, struct tree_view *view);
-/* The same for a node: an answer for its path. -ESTALE when it is another file now, so that the node has lost its name. */
+/* The same for a node: an answer for its path. -ESTALE when it is another file now, so that the node has lost its
+ * name. */
 int tree_note_node(struct tree *tree, struct node *node, const struct remote_attributes *attributes, uint64_t changes,
                    struct tree_view *view);
 /* The server knows no such name. */
@@ -92,9 +96,9 @@ void tree_distrust(struct tree *tree, struct node *node);
 /* ---- listings ----
  *
  * A folder's listing is known for ttl_ms once tree_listing_end() said so, and for as long as asking for it took where
- * that is more (or who goes through 100,000 names would do nothing but ask); then a name that is not there is absent. Each
- * name has a cookie that is its own as long as it is there and larger than those of names that came before, so that
- * readdir() goes on where it was whatever happens meanwhile. */
+ * that is more (or who goes through 100,000 names would do nothing but ask); then a name that is not there is absent.
+ * Each name has a cookie that is its own as long as it is there and larger than those of names that came before, so
+ * that readdir() goes on where it was whatever happens meanwhile. */
 
 struct tree_listing {
         struct node *folder;
@@ -129,11 +133,12 @@ uint64_t tree_last_cookie(struct tree *tree, struct node *folder);
 
 /* Somebody begins to read a folder. True when its parent was read just now, too: it walks. */
 bool tree_reads(struct tree *tree, struct node *folder);
-/* The next `distance` folders that a walk in depth will come to after this one: those whose listing is not known, pinned.
- * Returns how many, at most `room`. */
+/* The next `distance` folders that a walk in depth will come to after this one: those whose listing is not known,
+ * pinned. Returns how many, at most `room`. */
 size_t tree_ahead(struct tree *tree, struct node *folder, size_t distance, struct node **out, size_t room);
-/* A name in the folder has to be asked for. Not 0 when it seems better to list all of it, as long as there are not more
- * members than that: others were asked for in the last second (with `eager` at once), in proportion to what is in it. */
+/* A name in the folder has to be asked for. Not 0 when it seems better to list all of it, as long as there are not
+ * more members than that: others were asked for in the last second (with `eager` at once), in proportion to what is in
+ * it. */
 size_t tree_misses(struct tree *tree, struct node *folder, bool eager);
 /* A listing was broken off behind so many members. SIZE_MAX: it failed, and is not tried again but for readers. */
 void tree_broke_off(struct tree *tree, struct node *folder, size_t members);
@@ -144,13 +149,14 @@ enum { TREE_SHORT_LISTING = 4096 }; /* members: what is longer is not listed ahe
 
 /* ---- what this mount changes: known at once ---- */
 
-/* A new file, folder or link; whatever stood at the name is not it. As tree_note(), the listing of the folder stays. A new
- * folder's listing is known to be empty (`empty`). Without a time (both 0) it is now, until the server tells. */
+/* A new file, folder or link; whatever stood at the name is not it. As tree_note(), the listing of the folder stays. A
+ * new folder's listing is known to be empty (`empty`). Without a time (both 0) it is now, until the server tells. */
 int tree_made(struct tree *tree, struct node *folder, const char *name, const struct remote_attributes *attributes,
               bool lookup, bool empty, struct tree_view *view);
 /* The name is gone (unlink, rmdir). */
 void tree_removed(struct tree *tree, struct node *folder, const char *name);
-/* rename(): what was at the new name is gone. -EINVAL: below itself; -ENOMEM: both names are asked for at the next need. */
+/* rename(): what was at the new name is gone. -EINVAL: below itself; -ENOMEM: both names are asked for at the next
+ * need. */
 int tree_renamed(struct tree *tree, struct node *from, const char *name, struct node *to, const char *new_name);
 /* A further name for a node; links grows by one. */
 int tree_linked(struct tree *tree, struct node *node, struct node *folder, const char *name, bool lookup,

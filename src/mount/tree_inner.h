@@ -1,10 +1,10 @@
-/* tree_inner: the tree from within; for tree.c (asking, pins, paths), tree_node.c (nodes, names, memory), tree_members.c
- * (what is in a folder), tree_note.c (answers of the server), tree_listing.c and tree_change.c (changes made here).
- * All but the functions of tree.h are called with the mutex held.
+/* tree_inner: the tree from within; for tree.c (asking, pins, paths), tree_node.c (nodes, names, memory),
+ * tree_members.c (what is in a folder), tree_note.c (answers of the server), tree_listing.c and tree_change.c (changes
+ * made here). All but the functions of tree.h are called with the mutex held.
  *
  * There is one count of changes for all. A name and a node remember where it stood when this mount last changed them;
- * an answer is older than that when it was asked for at a lower count. So an answer is refused for the very name or node
- * that was changed meanwhile, while the rest of a listing is taken.
+ * an answer is older than that when it was asked for at a lower count. So an answer is refused for the very name or
+ * node that was changed meanwhile, while the rest of a listing is taken.
  */
 #ifndef MOUNT_TREE_INNER_H
 #define MOUNT_TREE_INNER_H
@@ -95,7 +95,8 @@ struct tree {
 
 /* ---- nodes and names (tree_node.c) ---- */
 
-/* A node of these attributes, with nothing that holds it; `inode` is shown where the server tells none. NULL: no memory. */
+/* A node of these attributes, with nothing that holds it; `inode` is shown where the server tells none. NULL: no
+ * memory. */
 struct node *node_make(struct tree *tree, const struct remote_attributes *attributes, uint64_t inode);
 /* Frees it, or has its names wait for that, where nothing holds it. */
 void node_settle(struct tree *tree, struct node *node);

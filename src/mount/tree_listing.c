@@ -52,7 +52,7 @@ int tree_listing_add(struct tree *tree, struct tree_listing *listing, struct spa
         return error == -ENOENT ? 0 : error;
 }
 
-/* What was seen holds from now on, not from when it came: else the first ones would be over before the last have come. */
+/* What was seen holds from now on, not from when it came: the first ones would be over before the last have come. */
 static void prolong(struct name *name, uint64_t until_ms)
 {
         if (name->until_ms)

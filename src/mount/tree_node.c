@@ -1,5 +1,6 @@
-/* Nodes and names: how they come, hold each other, and go. A node is held by the kernel's lookups, pins, a file, unsent
- * data and the names in it; one that nothing holds may go as soon as memory is short, one without a name goes at once. */
+/* Nodes and names: how they come, hold each other, and go. A node is held by the kernel's lookups, pins, a file,
+ * unsent data and the names in it; one that nothing holds may go as soon as memory is short, one without a name goes
+ * at once. */
 #include "mount/tree_inner.h"
 
 #include <stdlib.h>
