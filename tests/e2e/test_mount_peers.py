@@ -139,7 +139,7 @@ def test_content(verbs, folder, tmp_path, blob):
 
 def test_conditions(peer, verbs, folder):
     verbs('put', 'file', b'one')
-    assert verbs.tag('file') == '', 'a tag of this second is not to be trusted'
+    assert verbs.tag('file').startswith('W/') == (peer.name == 'apache'), 'its tags of this second are weak'
     os.utime(folder / 'file', (1, 1))
     tag = verbs.tag('file')
     assert tag or peer.name == 'rclone'
