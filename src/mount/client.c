@@ -27,6 +27,7 @@ enum {
         LOOK_MS = 100,      /* how often it is looked for what takes too long or is given up */
         LEAST_WAIT_MS = 50, /* before a second attempt; doubles with each */
         MOST_WAIT_MS = 2000,
+        LAST_ATTEMPT_MS = 2000, /* before the end, or a quarter of the time if that is less */
 };
 
 /* ---- the end of a call ---- */
@@ -62,14 +63,31 @@ static bool is_over(const struct client *client, const struct call *call, uint64
         return now >= deadline_of(client, call) && (!transfer->asked || now - transfer->moved_ms >= LOOK_MS);
 }
 
+/* When the last attempt begins of a call that is told to wait for longer than it may: early enough to be answered. */
+static uint64_t last_attempt_of(const struct client *client, const struct call *call)
+{
+        return deadline_of(client, call) - min_of(client->retry_ms / 4, LAST_ATTEMPT_MS);
+}
+
+static bool is_told_to_wait_beyond(const struct client *client, const struct call *call, uint64_t now, uint64_t retry_after_ms)
+{
+        return now + retry_after_ms >= deadline_of(client, call);
+}
+
+static bool has_time_left(const struct client *client, const struct call *call, uint64_t now, uint64_t retry_after_ms)
+{
+        return now + 1 < (is_told_to_wait_beyond(client, call, now, retry_after_ms) ? last_attempt_of(client, call) : deadline_of(client, call));
+}
+
 /* Waits for the next attempt; one at the deadline is the last. */
-static void wait_for_attempt(struct client *client, struct call *call, uint64_t now, uint64_t retry_after_s)
+static void wait_for_attempt(struct client *client, struct call *call, uint64_t now, uint64_t retry_after_ms)
 {
         uint64_t wait = max_of(call->wait_ms, LEAST_WAIT_MS);
 
         call->wait_ms = (unsigned)min_of(2 * wait, MOST_WAIT_MS);
-        wait = max_of(wait, min_of(retry_after_s, 86400u) * 1000);
-        call->due_ms = min_of(now + wait, deadline_of(client, call) - 1);
+        call->due_ms = min_of(now + max_of(wait, retry_after_ms), deadline_of(client, call) - 1);
+        if (is_told_to_wait_beyond(client, call, now, retry_after_ms))
+                call->due_ms = last_attempt_of(client, call);
         list_remove(&call->node);
         list_append(&client->waiting, &call->node);
 }
@@ -78,7 +96,7 @@ static void wait_for_attempt(struct client *client, struct call *call, uint64_t 
 static void attempt_ended(struct client *client, struct transfer *transfer, CURLcode code)
 {
         struct call *call = transfer->call;
-        uint64_t now = clock_ms(), retry_after_s = transfer->retry_after_s;
+        uint64_t now = clock_ms(), retry_after_ms = min_of(transfer->retry_after_s, 86400u) * 1000;
         bool moved = call->progress_ms > call->due_ms; /* more than in the attempts before */
         int before = call->error;
         enum transfer_verdict verdict = transfer_end(transfer, code);
@@ -89,10 +107,10 @@ static void attempt_ended(struct client *client, struct transfer *transfer, CURL
         list_append(&client->idle, &transfer->node);
         if (moved)
                 call->wait_ms = 0;
-        if (verdict == TRANSFER_ENDED || call->quick || now + 1 >= deadline_of(client, call))
+        if (verdict == TRANSFER_ENDED || call->quick || !has_time_left(client, call, now, retry_after_ms))
                 finish(client, call);
         else
-                wait_for_attempt(client, call, now, retry_after_s);
+                wait_for_attempt(client, call, now, retry_after_ms);
 }
 
 /* Those that libcurl is through with; whether there were any. */
