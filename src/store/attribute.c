@@ -169,18 +169,18 @@ int store_xattr_each(int folder, const char *name, int (*each)(void *context, co
         return result;
 }
 
-bool store_xattr_any(int folder, const char *name)
+int store_xattr_any(int folder, const char *name)
 {
         char list[512];
         ssize_t size = store_xattr_list(folder, name, list, sizeof(list));
 
         if (size < 0)
-                return size == -ERANGE;
+                return size == -ERANGE ? 1 : (int)size;
         for (const char *at = list; at < list + size; at += strlen(at) + 1) {
                 if (strncmp(at, "user.", 5) == 0)
-                        return true;
+                        return 1;
         }
-        return false;
+        return 0;
 }
 
 struct copying {

@@ -53,8 +53,12 @@ int store_tree_create(struct store_tree **out, int root, bool links, bool durabl
 {
         struct store_tree *tree = calloc(1, sizeof(*tree));
 
-        if (!tree)
+        if (tree)
+                tree->bare = store_bare_create();
+        if (!tree || !tree->bare) {
+                free(tree);
                 return -ENOMEM;
+        }
         tree->root = root;
         tree->links = links;
         tree->durable = durable;
@@ -87,6 +91,7 @@ void store_tree_destroy(struct store_tree *tree)
         for (unsigned i = 0; i < STORE_MUTEXES; i++)
                 pthread_mutex_destroy(&tree->sections[i]);
         pthread_mutex_destroy(&tree->staging);
+        free(tree->bare);
         free(tree);
 }
 

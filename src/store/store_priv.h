@@ -38,6 +38,7 @@ struct store_tree {
         pthread_mutex_t staging; /* protects the places; one that is there stays until the tree is destroyed */
         unsigned place_count;
         struct store_place places[STORE_PLACES];
+        struct store_bare *bare;
         pthread_mutex_t sections[STORE_MUTEXES];
 };
 
@@ -128,7 +129,7 @@ int store_xattr_remove(int folder, const char *name, const char *attribute);
 ssize_t store_xattr_list(int folder, const char *name, char *list, size_t size);
 /* Calls for every user.* attribute's name; ends with the first result that is not 0. 0 where there are none at all. */
 int store_xattr_each(int folder, const char *name, int (*each)(void *context, const char *attribute), void *context);
-bool store_xattr_any(int folder, const char *name); /* false: it certainly has no user.* attribute */
+int store_xattr_any(int folder, const char *name); /* 1; 0: it certainly has no user.* attribute; -errno */
 /* All user.* attributes of folder/name to the file or folder `to`, those of locks with `locks`. */
 int store_xattr_copy(int folder, const char *name, int to, bool locks);
 /* For tests: as if the kernel was older than 6.13. */
@@ -142,6 +143,16 @@ struct store_digest {
         unsigned char bytes[16];
 };
 struct store_digest store_digest(struct span first, struct span second);
+
+/* ---- bare.c: files without user.* attributes ---- */
+
+/* 256 KiB, touched as they are used; free() it. NULL without memory. */
+struct store_bare *store_bare_create(void);
+/* Whether what stands there had none when it was added, and nobody can have set one since. */
+bool store_bare_has(struct store_bare *bare, const struct store_state *state);
+/* It had none at that time of the real-time clock, later than `state` was looked up; left out when its change time is
+ * too young to tell later changes from. */
+void store_bare_add(struct store_bare *bare, const struct store_state *state, const struct timespec *looked);
 
 /* ---- descent.c: all that is in a folder, without recursion and with few descriptors ---- */
 

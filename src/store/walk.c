@@ -87,6 +87,22 @@ static bool to_be_seen(struct store_walk *walk)
         return follow(walk);
 }
 
+/* `state` may be that of what a link leads to, the attributes are the link's. */
+static bool has_attributes(struct store_descent *descent)
+{
+        struct store_bare *bare = descent->tree->bare;
+        struct timespec now;
+        int any;
+
+        if (!descent->state.linked && store_bare_has(bare, &descent->state))
+                return false;
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        any = store_xattr_any(descent->folder, descent->name);
+        if (any == 0 && !descent->state.linked)
+                store_bare_add(bare, &descent->state, &now);
+        return any > 0;
+}
+
 static void fill(struct store_walk *walk, struct store_member *member)
 {
         struct store_descent *descent = walk->descent;
@@ -95,7 +111,7 @@ static void fill(struct store_walk *walk, struct store_member *member)
         member->name = descent->name;
         member->state = descent->state;
         member->folder = descent->folder;
-        member->has_attributes = !walk->options.attributes || store_xattr_any(descent->folder, descent->name);
+        member->has_attributes = !walk->options.attributes || has_attributes(descent);
 }
 
 /* A folder below which cannot be read is told without members, and the start's error is the walk's. */

@@ -175,6 +175,60 @@ static void attributes_are_found_out_when_asked_for(void **test)
         store_xattr_by_proc(false);
 }
 
+static bool is_dressed(struct shop *shop, const char *path)
+{
+        struct store_walk_options options = { .attributes = true };
+        struct store_member member;
+        struct store_walk *walk;
+
+        assert_int_equal(store_walk_create(&walk, shop->tree, path, &options), 0);
+        assert_int_equal(store_walk_next(walk, &member), 1);
+        store_walk_destroy(walk);
+        return member.has_attributes;
+}
+
+static void who_is_known_to_have_no_attributes_is_asked_again_when_changed(void **test)
+{
+        struct shop *shop = *test;
+        struct store_state state;
+        struct timespec looked;
+
+        must_put(shop, "file", "x");
+        set_attribute(shop, "file", "user.colour", "blue");
+        assert_int_equal(store_look(shop->tree, "file", &state), 0);
+        looked = state.changed;
+        looked.tv_sec += 2;
+        store_bare_add(shop->tree->bare, &state, &looked);
+        assert_true(is_dressed(shop, "file")); /* it was too young to be remembered */
+        looked.tv_sec++;
+        store_bare_add(shop->tree->bare, &state, &looked);
+        assert_false(is_dressed(shop, "file")); /* nobody looks */
+        set_attribute(shop, "file", "user.colour", "red");
+        assert_true(is_dressed(shop, "file"));
+}
+
+static void many_are_remembered_and_no_others(void **test)
+{
+        struct shop *shop = *test;
+        struct store_state state = { .device = 7, .changed = { .tv_sec = 1000, .tv_nsec = 5 } };
+        struct timespec looked = { .tv_sec = 2000 };
+        unsigned kept = 0;
+
+        for (state.inode = 1; state.inode <= 10000; state.inode++)
+                store_bare_add(shop->tree->bare, &state, &looked);
+        for (state.inode = 1; state.inode <= 10000; state.inode++)
+                kept += store_bare_has(shop->tree->bare, &state);
+        assert_in_range(kept, 9900, 10000);
+        for (state.inode = 10001; state.inode <= 20000; state.inode++)
+                assert_false(store_bare_has(shop->tree->bare, &state));
+        state.inode = 1;
+        state.changed.tv_nsec = 6;
+        assert_false(store_bare_has(shop->tree->bare, &state));
+        state.changed.tv_nsec = 5;
+        state.device = 8;
+        assert_false(store_bare_has(shop->tree->bare, &state));
+}
+
 static void ten_thousand_files_are_each_told_once(void **test)
 {
         struct shop *shop = *test;
@@ -330,6 +384,8 @@ int main(void)
                 shop_test(nothing_there_is_an_error),
                 shop_test(links_are_followed_told_or_left_out),
                 shop_test(attributes_are_found_out_when_asked_for),
+                shop_test(who_is_known_to_have_no_attributes_is_asked_again_when_changed),
+                shop_test(many_are_remembered_and_no_others),
                 shop_test(ten_thousand_files_are_each_told_once),
                 shop_test(a_deep_tree_is_walked_with_few_descriptors),
                 shop_test(a_folder_moved_on_the_way_leads_nowhere_else),
