@@ -69,14 +69,16 @@ static uint64_t last_attempt_of(const struct client *client, const struct call *
         return deadline_of(client, call) - min_of(client->retry_ms / 4, LAST_ATTEMPT_MS);
 }
 
-static bool is_told_to_wait_beyond(const struct client *client, const struct call *call, uint64_t now, uint64_t retry_after_ms)
+static bool is_told_to_wait_beyond(const struct client *client, const struct call *call, uint64_t now,
+                                   uint64_t retry_after_ms)
 {
         return now + retry_after_ms >= deadline_of(client, call);
 }
 
 static bool has_time_left(const struct client *client, const struct call *call, uint64_t now, uint64_t retry_after_ms)
 {
-        return now + 1 < (is_told_to_wait_beyond(client, call, now, retry_after_ms) ? last_attempt_of(client, call) : deadline_of(client, call));
+        return now + 1 < (is_told_to_wait_beyond(client, call, now, retry_after_ms) ? last_attempt_of(client, call)
+                                                                                    : deadline_of(client, call));
 }
 
 /* Waits for the next attempt; one at the deadline is the last. */

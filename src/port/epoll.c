@@ -439,11 +439,21 @@ static bool step_read(struct berth_port *port, struct berth_op *op, struct berth
 }
 
 static step *const steps[] = {
-        [OP_ACCEPT] = step_accept,       [OP_CONNECT] = step_connect,   [OP_WAIT_READABLE] = step_wait_readable,
-        [OP_RECV] = step_recv,           [OP_RECV_NOW] = step_recv_now, [OP_SEND] = step_send,
-        [OP_SENDV] = step_sendv,         [OP_SEND_FILE] = step_send_file, [OP_SHUTDOWN] = step_shutdown,
-        [OP_PEER_ADDRESS] = step_peer_address, [OP_CLOSE] = step_close, [OP_OPEN] = step_open,
-        [OP_READ] = step_read,           [OP_WRITE] = block_elsewhere,  [OP_CALL] = block_elsewhere,
+        [OP_ACCEPT] = step_accept,
+        [OP_CONNECT] = step_connect,
+        [OP_WAIT_READABLE] = step_wait_readable,
+        [OP_RECV] = step_recv,
+        [OP_RECV_NOW] = step_recv_now,
+        [OP_SEND] = step_send,
+        [OP_SENDV] = step_sendv,
+        [OP_SEND_FILE] = step_send_file,
+        [OP_SHUTDOWN] = step_shutdown,
+        [OP_PEER_ADDRESS] = step_peer_address,
+        [OP_CLOSE] = step_close,
+        [OP_OPEN] = step_open,
+        [OP_READ] = step_read,
+        [OP_WRITE] = block_elsewhere,
+        [OP_CALL] = block_elsewhere,
 };
 
 static bool epoll_step(struct berth_port *port, struct berth_op *op, struct berth_event *event)

@@ -33,7 +33,7 @@ enum {
 };
 
 enum {
-        MAX_CHAIN_PIECES = 4,           /* then no more is received until some are used */
+        MAX_CHAIN_PIECES = 4, /* then no more is received until some are used */
 };
 
 static void conn_input(struct berth_op *op);

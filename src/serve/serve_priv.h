@@ -242,10 +242,10 @@ enum {
         BUFFER_COUNT = 1024, /* receive buffers per shard */
         BUFFER_BYTES = 4096,
         MAX_SURPLUS = BUFFER_COUNT / 2, /* of them held in all, past which nobody may keep what is not asked for */
-        HOT_LIMIT = 16384, /* connections with a receive armed and no request, per shard */
-        CROWD = 1024,      /* with so many of them new connections rest at once */
-        WAKE_AT_ONCE = 64, /* connections that were at rest start to receive in one turn */
-        MAX_WAKING = 1024, /* ... and have not been heard of yet */
+        HOT_LIMIT = 16384,              /* connections with a receive armed and no request, per shard */
+        CROWD = 1024,                   /* with so many of them new connections rest at once */
+        WAKE_AT_ONCE = 64,              /* connections that were at rest start to receive in one turn */
+        MAX_WAKING = 1024,              /* ... and have not been heard of yet */
 
         HOT_SECONDS = 2,             /* a receive stays armed so long after the last request */
         BODY_SECONDS = 20,           /* a body may be this much behind --body-min-rate */
@@ -320,7 +320,7 @@ struct shard {
         struct list gathering;   /* changes: uploads with a few pieces received */
         uint64_t turns;
         struct piece pieces[BUFFER_COUNT];
-        uint32_t pieces_held;        /* of them, by connections */
+        uint32_t pieces_held; /* of them, by connections */
         struct blocks blocks;
         struct accepting *listeners; /* own ones, by the spec */
         struct accepting **borrowed; /* by shard, then by spec; NULL: none yet */

@@ -218,9 +218,9 @@ static void make_pools(struct shard *shard)
 static void make_lists(struct shard *shard)
 {
         struct list *const lists[] = {
-                &shard->hot,       &shard->fresh,   &shard->resting,     &shard->waiting,  &shard->readable,
-                &shard->ending,    &shard->active,  &shard->for_listing, &shard->for_send, &shard->for_change,
-                &shard->for_check, &shard->sending, &shard->lingering, &shard->gathering,
+                &shard->hot,       &shard->fresh,   &shard->resting,     &shard->waiting,   &shard->readable,
+                &shard->ending,    &shard->active,  &shard->for_listing, &shard->for_send,  &shard->for_change,
+                &shard->for_check, &shard->sending, &shard->lingering,   &shard->gathering,
         };
         for (size_t i = 0; i < array_count(lists); i++)
                 list_init(lists[i]);
