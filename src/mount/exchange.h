@@ -54,9 +54,10 @@ void exchange_attributes(const struct remote *remote, const struct client_answer
 /* ---- what was written before the answer was lost (remote_verify.c) ---- */
 
 /* Whether these bytes stand in the file at `first`; `whole`: and nothing else. Then 0 and the tag of now, else -ESTALE,
- * or what kept it from being found out. -EAGAIN, and the tag of now: the file ends within the range, and the bytes are
- * those as far as it goes: the server was killed while it carried the request out. */
+ * or what kept it from being found out. -EAGAIN, and the tag of now: the server was killed while it carried the request
+ * out, for what stands there is a beginning of the bytes, followed by the file's end or by zeros; or `locked`, by which
+ * nobody else can have written to it. */
 int exchange_verify(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
-                    bool whole, struct remote_result *result);
+                    bool whole, bool locked, struct remote_result *result);
 
 #endif

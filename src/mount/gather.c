@@ -288,22 +288,21 @@ void gather_truncate(struct gather *gather, uint64_t size)
 
 /* ---- sending ---- */
 
-static struct extent *first_of_all(const struct gather *gather)
+/* In the order of the file, which the server has less trouble with. */
+static struct extent *first_of(const struct gather *gather, size_t least_bytes)
 {
         struct extent *found = NULL;
         for (struct list *node = gather->extents.next; node != &gather->extents; node = node->next)
-                if (!found || extent_of(node)->first < found->first)
+                if (extent_of(node)->size >= least_bytes && (!found || extent_of(node)->first < found->first))
                         found = extent_of(node);
         return found;
 }
 
 struct extent *gather_due(const struct gather *gather, bool all, uint64_t quiet_since_ms)
 {
-        if (all)
-                return first_of_all(gather);
-        for (struct list *node = gather->extents.next; node != &gather->extents; node = node->next)
-                if (extent_of(node)->size == gather->extent_bytes)
-                        return extent_of(node);
+        struct extent *first = first_of(gather, all ? 0 : gather->extent_bytes);
+        if (first || all)
+                return first;
         if (list_empty(&gather->extents))
                 return NULL;
         struct extent *oldest = extent_of(gather->extents.next);

@@ -42,7 +42,7 @@ size_t gather_cost(const struct gather *gather, uint64_t first, size_t size);
 /* Cuts off what stands at or behind `size`. What is taken out is not touched: wait for it. */
 void gather_truncate(struct gather *gather, uint64_t size);
 
-/* An extent that should be sent now, or NULL: a full block; the oldest when there are more than max_extents; with
+/* An extent that should be sent now, or NULL: the first full block; the oldest when there are more than max_extents; with
  * `all` any, in the order of their offsets; one that was last touched before `quiet_since_ms`. Stays in the gather. */
 struct extent *gather_due(const struct gather *gather, bool all, uint64_t quiet_since_ms);
 

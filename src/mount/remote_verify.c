@@ -1,5 +1,9 @@
 /* A write whose answer was lost, and whose repetition was refused because the file is not what it was: it may have been
- * changed by the write itself. So what was written is read back and compared. */
+ * changed by the write itself. So what was written is read back and compared.
+ *
+ * A server that was killed while it wrote in place leaves a beginning of the bytes: the file ends there, or, where it
+ * went on before, zeros or what stood there before follow. Who holds the file's lock knows that the latter is no other
+ * writer's work. */
 #include "mount/exchange.h"
 
 #include <errno.h>
@@ -10,35 +14,61 @@ enum { PIECE_BYTES = 1 << 20 }; /* of one request */
 struct comparison {
         const struct iovec *body;
         unsigned parts;
-        size_t begin, at; /* in the body: of this piece, of the next byte */
+        size_t begin, at;       /* in the body: of this piece, of the next byte */
+        bool torn_before, torn; /* before this piece, by now: behind a beginning of the body there are but zeros */
 };
 
-/* The bytes of the body at `at` are these. */
-static bool is_same(const struct comparison *comparison, size_t at, const char *data, size_t size)
+static size_t same_start(const char *a, const char *b, size_t size)
 {
-        for (unsigned i = 0; i < comparison->parts && size > 0; i++) {
-                size_t length = comparison->body[i].iov_len, piece;
+        size_t same = 0;
 
-                if (at >= length) {
-                        at -= length;
+        if (memcmp(a, b, size) == 0)
+                return size;
+        while (a[same] == b[same])
+                same++;
+        return same;
+}
+
+/* How many of these are the bytes of the body at `at`. */
+static size_t same_bytes(const struct comparison *comparison, size_t at, const char *data, size_t size)
+{
+        size_t same = 0;
+
+        for (unsigned i = 0; i < comparison->parts && same < size; i++) {
+                const struct iovec *part = &comparison->body[i];
+                size_t piece;
+
+                if (at >= part->iov_len) {
+                        at -= part->iov_len;
                         continue;
                 }
-                piece = min_of(size, length - at);
-                if (memcmp(data, (const char *)comparison->body[i].iov_base + at, piece) != 0)
-                        return false;
-                data += piece;
-                size -= piece;
+                piece = min_of(size - same, part->iov_len - at);
+                piece = same_start(data + same, (const char *)part->iov_base + at, piece);
+                same += piece;
+                at += piece;
+                if (at < part->iov_len)
+                        break;
                 at = 0;
         }
-        return size == 0;
+        return same;
+}
+
+static bool is_zero(const char *data, size_t size)
+{
+        return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
 }
 
 static int compare(struct call *call, const char *data, size_t size)
 {
         struct comparison *comparison = call->context;
+        size_t same;
 
-        if (call->answer.status != 206 || !is_same(comparison, comparison->at, data, size))
+        if (call->answer.status != 206)
                 return -ESTALE;
+        same = comparison->torn ? 0 : same_bytes(comparison, comparison->at, data, size);
+        if (comparison->at + same == 0 || !is_zero(data + same, size - same))
+                return -ESTALE;
+        comparison->torn |= same < size;
         comparison->at += size;
         return 0;
 }
@@ -48,6 +78,7 @@ static void compare_again(struct call *call)
         struct comparison *comparison = call->context;
 
         comparison->at = comparison->begin;
+        comparison->torn = comparison->torn_before;
 }
 
 /* The first piece tells the version that the others must be of. */
@@ -60,6 +91,7 @@ static int verify_piece(struct remote *remote, const char *path, uint64_t first,
         if (result < 0)
                 return result;
         comparison->begin = comparison->at;
+        comparison->torn_before = comparison->torn;
         call.receive = compare;
         call.restart = compare_again;
         call.context = comparison;
@@ -89,7 +121,7 @@ static int verify_size(struct remote *remote, const char *path, uint64_t first, 
 }
 
 int exchange_verify(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
-                    bool whole, struct remote_result *result)
+                    bool whole, bool locked, struct remote_result *result)
 {
         struct comparison comparison = { .body = body, .parts = parts };
         struct remote_result now = { 0 };
@@ -105,7 +137,11 @@ int exchange_verify(struct remote *remote, const char *path, uint64_t first, con
                 error = verify_piece(remote, path, first + comparison.at,
                                      min_of(end - first - comparison.at, (size_t)PIECE_BYTES), &comparison, &now);
         now.inode = inode;
-        if (error == 0 && result)
+        if (error == 0 && (end < first + size || comparison.torn))
+                error = whole ? -ESTALE : -EAGAIN;
+        if (error == -ESTALE && locked && now.tag[0])
+                error = -EAGAIN;
+        if ((error == 0 || error == -EAGAIN) && result)
                 *result = now;
-        return error == 0 && end < first + size ? -EAGAIN : error;
+        return error;
 }

@@ -37,7 +37,7 @@ int remote_put(struct remote *remote, const char *path, const struct iovec *body
         exchange_body(&call, body, parts);
         error = exchange_perform(remote, &call);
         if (is_doubtful(&call, condition)) {
-                int verified = exchange_verify(remote, path, 0, body, parts, true, result);
+                int verified = exchange_verify(remote, path, 0, body, parts, true, false, result);
 
                 return verified == -ESTALE ? error : verified;
         }
@@ -93,7 +93,7 @@ static int write_once(struct remote *remote, const char *path, uint64_t first, c
         exchange_body(&call, body, parts);
         error = exchange_perform(remote, &call);
         if (is_doubtful(&call, condition))
-                return exchange_verify(remote, path, first, body, parts, false, result);
+                return exchange_verify(remote, path, first, body, parts, false, condition->token != NULL, result);
         exchange_result(&call, result);
         return error;
 }

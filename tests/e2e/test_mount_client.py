@@ -1,5 +1,6 @@
 """The mount's client when things go wrong: answers lost, servers away, slow or full; and how it connects."""
 import base64
+import contextlib
 import shutil
 import ssl
 import subprocess
@@ -82,25 +83,66 @@ def test_a_lost_answer_goes_unnoticed(tree, through, verb, how):
     assert sorted(state) == expected
 
 
+@contextlib.contextmanager
+def meanwhile(proxy, happens):
+    """That happens after a request that was carried out, and before it comes again since its answer was lost."""
+    proxy.plan[:], original, happened = ['lose'], proxy.ask, []
+
+    def ask(request):
+        result = original(request)
+        if proxy.seen[-1][0] == 'lose':
+            happens()
+            happened.append(True)
+        return result
+    proxy.ask = ask
+    yield
+    proxy.ask = original
+    assert happened
+
+
 def test_a_change_by_another_is_no_success(tree, through):
     proxy, verbs = through()
     for words, options in ((['write', 'file', b'AB'], {'first': 3}), (['put', 'file', b'mine'], {})):
         tag = verbs.tag('file')
-        proxy.plan[:] = ['lose']
-        answer = threading.Event()
-        original = proxy.ask
-
-        def ask(request):
-            """Another one writes between the attempts."""
-            result = original(request)
-            if proxy.seen[-1][0] == 'lose':
-                tree.file('file', b'somebody else was here')
-                answer.set()
-            return result
-        proxy.ask = ask
-        assert verbs.fails(*words, match=tag, **options) == 'ESTALE' and answer.is_set()
-        proxy.ask = original
+        with meanwhile(proxy, lambda: tree.file('file', b'somebody else was here')):
+            assert verbs.fails(*words, match=tag, **options) == 'ESTALE'
         assert tree.read('file') == b'somebody else was here'
+
+
+BODY = bytes(range(1, 101))
+
+
+@pytest.mark.parametrize('stands, ends', [
+    pytest.param(b'old' + BODY[:40], 'done', id='the file ends with its beginning'),
+    pytest.param(b'old', 'done', id='nothing of it, the file ends before it'),
+    pytest.param(b'old' + BODY[:40] + bytes(60) + b'more', 'done', id='zeros follow, where there was a hole'),
+    pytest.param(b'old' + BODY[:40] + bytes(59) + b'x' + b'more', 'ESTALE', id='other bytes follow'),
+    pytest.param(b'old' + bytes(100) + b'more', 'ESTALE', id='zeros alone are no part of it'),
+    pytest.param(b'ol', 'ESTALE', id='the file is shorter than before'),
+])
+def test_a_write_that_was_cut_short_is_made_again(tree, through, stands, ends):
+    """As a server leaves it that is killed while it writes in place."""
+    proxy, verbs = through()
+    tree.file('file', b'old' + bytes(100) + b'more' if stands.endswith(b'more') else b'old')
+    tag = verbs.tag('file')
+    with meanwhile(proxy, lambda: tree.file('file', stands)):
+        if ends == 'done':
+            verbs('write', 'file', BODY, match=tag, first=3)
+        else:
+            assert verbs.fails('write', 'file', BODY, match=tag, first=3) == ends
+    assert tree.read('file') == (b'old' + BODY + stands[103:] if ends == 'done' else stands)
+
+
+def test_who_holds_the_lock_makes_it_again_whatever_stands_there(tree, through):
+    proxy, verbs = through()
+    tree.file('file', b'o' * 110)
+    token = verbs('lock', 'file')[0]
+    torn = b'ooo' + BODY[:40] + b'o' * 67
+    with meanwhile(proxy, lambda: (tree.path / 'file').write_bytes(torn)):
+        verbs('write', 'file', BODY, match=verbs.tag('file'), first=3, token=token)
+    assert tree.read('file') == b'ooo' + BODY + b'o' * 7
+    with meanwhile(proxy, lambda: (tree.path / 'file').write_bytes(torn)):
+        assert verbs.fails('write', 'file', BODY, match=verbs.tag('file'), first=3) == 'EBUSY', 'without the token'
 
 
 def test_what_exists_is_still_an_error(tree, through):

@@ -1,5 +1,6 @@
 """What a mount is for: programs that know nothing of it do their work in it, and every byte is where it belongs, also when
 the server dies, connections break and ports are few. BERTH_LONG (./dev test --long) does each at full size."""
+import contextlib
 import filecmp
 import hashlib
 import os
@@ -410,7 +411,6 @@ def source(tmp_path):
     return path
 
 
-@pytest.mark.long
 @pytest.mark.skipif(BY != 'berth', reason='others do not promise that')
 def test_the_server_is_killed_every_second_during_a_copy(mount, tmp_path, source):
     """Nobody notices: what was on its way is sent again."""
@@ -423,15 +423,12 @@ def test_the_server_is_killed_every_second_during_a_copy(mount, tmp_path, source
         results = copy_over_and_over(mounted, source, lambda: mortal.deaths >= (20 if LONG else 5))
     finally:
         mortal.stop()
-    try:
+    with contextlib.closing(mortal.server), contextlib.closing(mounted):
         stats = mounted.stats()
         assert [problem for problem in results.values() if problem] == []
         assert stats['connections-opened'] <= CONNECTIONS * (mortal.deaths + 1), stats
         mounted.unmount()
         check_copies(mounted, source, results)
-    finally:
-        mounted.close()
-        mortal.server.close()
 
 
 @pytest.mark.skipif(BY == 'local', reason='it is not on the way')
