@@ -13,7 +13,7 @@ enum {
         LISTINGS_PER_SHARD = 32,
         LONG_HEADS_PER_SHARD = 256,
         CHANGES_PER_SHARD = 256,
-        BLOCKS_PER_SHARD = 8,
+        BLOCKS_PER_SHARD = 40,
         CHANGE_BYTES = sizeof(struct change) + FAILURES_BYTES + XML_BYTES,
         FILES_PER_SHARD = 1024,
         CONTENT_PER_SHARD = 16 * MIB,

@@ -394,7 +394,10 @@ static int take_bytes(struct change *c, struct span bytes)
         case BODY_UPLOAD:
                 if (most && c->received > most)
                         return 413;
-                c->vecs[c->vec_count++] = (struct iovec){ (char *)(uintptr_t)bytes.data, bytes.size };
+                if (flow_holds(c))
+                        flow_hold(c, bytes);
+                else
+                        c->vecs[c->vec_count++] = (struct iovec){ (char *)(uintptr_t)bytes.data, bytes.size };
                 return 0;
         case BODY_XML:
                 return take_xml(c, bytes);

@@ -34,6 +34,8 @@ enum {
  * large tree is being copied, would keep all workers from everybody else. */
 enum { SECTION_MS = 2, FIRST_PAUSE_MS = 2, LONGEST_PAUSE_MS = 256 };
 
+enum { HELD_BLOCKS = 16 };
+
 enum body_kind { BODY_NONE, BODY_SMALL, BODY_UPLOAD, BODY_XML };
 
 struct digests;
@@ -81,6 +83,8 @@ struct change {
         bool dry;                             /* there is nothing more to receive for now */
         uint8_t filling_block, writing_block; /* 0: none */
         uint32_t filled;                      /* bytes in the former */
+        uint8_t held_count, held_used;        /* of these, in the order of the body: have begun to fill */
+        uint8_t held[HELD_BLOCKS];            /* for all of the body, which is written at its end */
         struct dav_target target;
         struct timespec modified;
         uint32_t mode;
@@ -190,6 +194,13 @@ void flow_arrived(struct request *r, uint8_t block, int64_t result);
 bool flow_is_enough(const struct change *c);
 void flow_to_write(struct change *c);
 void flow_written(struct change *c);
+/* Whether the body is held whole; then takes bytes that came otherwise; and tells where all of them are. */
+static inline bool flow_holds(const struct change *c)
+{
+        return c->held_count > 0;
+}
+void flow_hold(struct change *c, struct span bytes);
+int flow_held(const struct change *c, struct iovec vecs[HELD_BLOCKS]);
 
 /* ---- PUT and PATCH (put.c) ---- */
 

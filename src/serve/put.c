@@ -1,7 +1,7 @@
 /* PUT and PATCH: whole files, ranges of them, their size, symbolic links.
  *
- * A range is received aside as a whole file is, and then written into the file in the section in which its conditions
- * are checked: a client that breaks off in the middle of its body has changed nothing.
+ * A range is received in memory, or aside as a whole file is, and then written into the file in the section in which its
+ * conditions are checked: a client that breaks off in the middle of its body has changed nothing.
  */
 #include "serve/change.h"
 
@@ -134,7 +134,7 @@ int put_begin(struct change *c, const struct store_state *now)
                 return 405;
         if (now->kind == STORE_NOTHING && head->method == HTTP_PATCH)
                 return 404;
-        if (c->body != BODY_UPLOAD)
+        if (c->body != BODY_UPLOAD || flow_holds(c))
                 return 0;
         int error = store_upload_create(&c->upload, change_tree(c), c->request->path, expected);
         return error ? change_status(error) : 0;
@@ -144,7 +144,7 @@ int put_begin(struct change *c, const struct store_state *now)
 
 static uint64_t received(const struct change *c)
 {
-        return c->upload ? store_upload_size(c->upload) : c->small_size;
+        return c->upload ? store_upload_size(c->upload) : flow_holds(c) ? c->received : c->small_size;
 }
 
 /* Where the bytes go in a file of that size. 0, or a status. */
@@ -162,10 +162,20 @@ static int offset_of(const struct change *c, uint64_t size, uint64_t *offset)
         return beyond || (target->length != UINT64_MAX && target->length != received(c)) ? 400 : 0;
 }
 
+/* The body where there is no upload; how many pieces. */
+static int in_memory(const struct change *c, struct iovec vecs[HELD_BLOCKS])
+{
+        if (flow_holds(c))
+                return flow_held(c, vecs);
+        vecs[0] = (struct iovec){ c->request->out, c->small_size };
+        return 1;
+}
+
 static int write_range(struct change *c, struct store_state *state)
 {
         struct store_section *section = &c->section;
         struct store_commit commit = change_commit(c);
+        struct iovec vecs[HELD_BLOCKS];
         uint64_t offset;
         if (section->now.kind == STORE_NOTHING && c->request->head.method == HTTP_PATCH)
                 return 404;
@@ -177,7 +187,7 @@ static int write_range(struct change *c, struct store_state *state)
         if (status)
                 return status;
         return c->upload ? store_upload_apply(c->upload, section, offset, &commit, state)
-                         : store_write(section, c->request->out, c->small_size, offset, &commit, state);
+                         : store_write(section, vecs, in_memory(c, vecs), offset, &commit, state);
 }
 
 static int write_whole(struct change *c, struct store_state *state)
@@ -309,10 +319,18 @@ static int in_section(struct change *c)
         return status ? status : change_file(c);
 }
 
+static void take_digests(struct change *c)
+{
+        struct iovec vecs[HELD_BLOCKS];
+        int count = in_memory(c, vecs);
+        for (int i = 0; i < count; i++)
+                digests_take(c->digests, vecs[i].iov_base, vecs[i].iov_len);
+}
+
 int put_run(struct change *c)
 {
         if (c->digests && !c->upload && c->tries == 0)
-                digests_take(c->digests, c->request->out, c->small_size);
+                take_digests(c);
         if (c->digests && c->tries == 0 && !digests_verify(c->digests))
                 return 400;
         int error = change_enter(c);

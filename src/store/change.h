@@ -134,7 +134,7 @@ void store_upload_destroy(struct store_upload *upload);
 /* The short forms, for bytes that are in memory: commit with an upload of these bytes; apply. */
 int store_put(struct store_section *section, const void *data, size_t size, const struct store_commit *commit,
               struct store_state *state);
-int store_write(struct store_section *section, const void *data, size_t size, uint64_t offset,
+int store_write(struct store_section *section, const struct iovec *vecs, int count, uint64_t offset,
                 const struct store_commit *commit, struct store_state *state);
 /* Sets the size of the file that stands there (created when nothing does). */
 int store_truncate(struct store_section *section, uint64_t size, const struct store_commit *commit,

@@ -119,6 +119,15 @@ void store_upload_destroy(struct store_upload *upload)
 
 /* ---- bytes ---- */
 
+static uint64_t size_of(const struct iovec *vecs, int count)
+{
+        uint64_t size = 0;
+
+        for (int i = 0; i < count; i++)
+                size += vecs[i].iov_len;
+        return size;
+}
+
 static int write_all(int file, const char *data, size_t size, uint64_t offset)
 {
         while (size > 0) {
@@ -145,36 +154,48 @@ static int append(struct store_upload *upload, const void *data, size_t size)
 }
 
 /* What the one call has not taken goes piece by piece. */
-static int write_vecs(struct store_upload *upload, const struct iovec *vecs, int count)
+static int write_some(int file, const struct iovec *vecs, int count, uint64_t offset)
 {
-        ssize_t taken = pwritev(upload->file, vecs, count, (off_t)upload->size);
+        ssize_t taken = pwritev(file, vecs, count, (off_t)offset);
         size_t skip;
 
         if (taken < 0 && errno != EINTR)
                 return -errno;
         skip = (size_t)max_of(taken, 0);
-        upload->size += skip;
         for (int i = 0; i < count; i++) {
                 size_t have = min_of(skip, vecs[i].iov_len);
-                int error = append(upload, (const char *)vecs[i].iov_base + have, vecs[i].iov_len - have);
+                int error = write_all(file, (const char *)vecs[i].iov_base + have, vecs[i].iov_len - have,
+                                      offset + have);
 
                 if (error)
                         return error;
+                offset += vecs[i].iov_len;
                 skip -= have;
+        }
+        return 0;
+}
+
+static int write_vecs(int file, const struct iovec *vecs, int count, uint64_t offset)
+{
+        ensure(count >= 0);
+        for (int at = 0; at < count; at += IOV_MAX) {
+                int some = min_of(count - at, IOV_MAX);
+                int error = write_some(file, vecs + at, some, offset);
+
+                if (error)
+                        return error;
+                offset += size_of(vecs + at, some);
         }
         return 0;
 }
 
 int store_upload_write(struct store_upload *upload, const struct iovec *vecs, int count)
 {
-        ensure(count >= 0);
-        for (int at = 0; at < count; at += IOV_MAX) {
-                int error = write_vecs(upload, vecs + at, min_of(count - at, IOV_MAX));
+        int error = write_vecs(upload->file, vecs, count, upload->size);
 
-                if (error)
-                        return error;
-        }
-        return 0;
+        if (!error)
+                upload->size += size_of(vecs, count);
+        return error;
 }
 
 uint64_t store_upload_size(const struct store_upload *upload)
@@ -408,7 +429,8 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
 
 /* What is to be done to a file: in the file that stands there, or in a new one before it appears. */
 struct change {
-        const void *data; /* NULL: from the upload */
+        const struct iovec *vecs; /* NULL: from the upload */
+        int count;
         const struct store_upload *upload;
         uint64_t offset, size;
         bool truncate; /* set the size to `size`, nothing else */
@@ -418,8 +440,8 @@ static int make_change(int file, const struct change *change)
 {
         if (change->truncate)
                 return ftruncate(file, (off_t)change->size) < 0 ? -errno : 0;
-        if (change->data)
-                return write_all(file, change->data, change->size, change->offset);
+        if (change->vecs)
+                return write_vecs(file, change->vecs, change->count, change->offset);
         return store_copy_bytes(change->upload->file, 0, file, change->offset, change->size, NULL);
 }
 
@@ -571,11 +593,10 @@ int store_upload_apply(struct store_upload *upload, struct store_section *sectio
         return change_file(section, &change, commit, state);
 }
 
-int store_write(struct store_section *section, const void *data, size_t size, uint64_t offset,
+int store_write(struct store_section *section, const struct iovec *vecs, int count, uint64_t offset,
                 const struct store_commit *commit, struct store_state *state)
 {
-        struct change change = { .data = size ? data : "", .offset = offset, .size = size };
-
+        struct change change = { .vecs = vecs, .count = count, .offset = offset, .size = size_of(vecs, count) };
         return change_file(section, &change, commit, state);
 }
 

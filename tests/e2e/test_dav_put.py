@@ -1,5 +1,6 @@
 """PUT: a file appears whole or not at all, is checked before it appears, and is seen by everybody at once."""
 import base64
+import contextlib
 import hashlib
 import itertools
 import os
@@ -17,7 +18,7 @@ from conftest import eventually
 from dav import STRONG_ETAG, chunked, encode, token_of, upload
 from wire import request
 
-MEBI = 1 << 20
+KIBI, MEBI = 1 << 10, 1 << 20
 
 
 def in_parallel(*works):
@@ -480,21 +481,61 @@ def test_a_full_disk_leaves_the_old_file_whole(small_disk, serve_tree, blob, fra
     assert tree.put('file', blob[:2 * MEBI]).status == 204, 'there is room for that'
 
 
-@pytest.mark.parametrize('size', [2 * MEBI, 8 * MEBI])
-def test_a_full_disk_leaves_a_file_as_it_was_that_is_to_grow(small_disk, serve_tree, blob, size):
-    """Of 2 MiB there is room for what comes, but not for it in the file as well."""
+@pytest.mark.parametrize('how, size', [('held', 7 * MEBI // 2), ('aside', 2 * MEBI), ('aside', 8 * MEBI)])
+def test_a_full_disk_leaves_a_file_as_it_was_that_is_to_grow(small_disk, serve_tree, blob, how, size):
+    """A range of 256 KiB to 4 MiB is held in memory, but not that of a message/byterange: of 2 MiB there is room for what
+    comes, but not for it in the file as well."""
     tree = serve_tree(folder=small_disk)
     tree.put('file', blob[:MEBI])
     etag, blocks = tree.etag('file'), (small_disk / 'file').stat().st_blocks
-    for fields in (['X-Update-Range: append'], [f'X-Update-Range: bytes={MEBI - 10}-{MEBI - 11 + size}'],
-                   [f'X-Update-Range: bytes={3 * MEBI}-{3 * MEBI - 1 + size}']):
-        fields += ['Content-Type: application/x-sabredav-partialupdate', f'Content-Length: {size}']
+    for first in (MEBI, MEBI - 10, 3 * MEBI):
+        fields, body = ['Content-Type: application/x-sabredav-partialupdate', f'X-Update-Range: bytes={first}-{first - 1 + size}'], blob[:size]
+        if how == 'aside':
+            fields = ['Content-Type: message/byterange']
+            body = f'Content-Range: bytes {first}-{first - 1 + size}/*\r\n\r\n'.encode() + body
         with tree.connect() as connection:
-            answer = upload(connection, tree.href('file'), blob[:size], *fields, method='PATCH')
+            answer = upload(connection, tree.href('file'), body, *fields, f'Content-Length: {len(body)}', method='PATCH')
             assert answer.status == 507, answer
     assert tree.get('file').body == blob[:MEBI] and tree.etag('file') == etag
     assert (small_disk / 'file').stat().st_blocks == blocks
     eventually(lambda: not tree.unfinished())
+
+
+@pytest.mark.parametrize('size', [256 * KIBI - 1, 256 * KIBI, 256 * KIBI + 1, MEBI, 4 * MEBI - 1, 4 * MEBI, 4 * MEBI + 1])
+def test_ranges_that_are_held_and_others(serve_tree, blob, size):
+    """In memory or aside, by blocks or pieces: the same bytes. Some come with the head, and each goes by itself."""
+    tree = serve_tree()
+    tree.put('file', blob[:100])
+    fields = [f'Content-Range: bytes 50-{49 + size}/*', f'Content-Length: {size}']
+    with tree.connect() as connection:
+        for offset in (0, 77):
+            body = blob[offset:offset + size]
+            assert upload(connection, tree.href('file'), body, *fields).status == 204
+            assert tree.read('file') == blob[:50] + body
+    digest = base64.b64encode(hashlib.sha256(blob[:size]).digest()).decode()
+    for value, status in ((digest, 204), (digest[::-1], 400)):
+        with tree.connect() as connection:
+            answer = upload(connection, tree.href('file'), blob[:size], *fields, f'Content-Digest: sha-256=:{value}:')
+            assert answer.status == status, answer
+
+
+def test_many_held_ranges_at_a_time(serve_tree, blob):
+    """More than there are blocks for, some of which never end: the others go on, and nothing of the broken ones is there."""
+    tree = serve_tree('--threads=1')
+    for number in range(24):
+        tree.put(f'file{number}', blob[:100])
+    with contextlib.ExitStack() as stack:
+        pending = [stack.enter_context(tree.connect()) for _ in range(24)]
+        for number, connection in enumerate(pending):
+            connection.send(f'PUT {tree.href(f"file{number}")} HTTP/1.1\r\nHost: x\r\nContent-Range: bytes 100-{99 + 2 * MEBI}/*\r\n'
+                            f'Content-Length: {2 * MEBI}\r\n\r\n'.encode() + blob[100:100 + MEBI])
+        for number, connection in enumerate(pending):
+            if number % 3:
+                connection.send(blob[100 + MEBI:100 + 2 * MEBI])
+                assert connection.read_response('PUT').status == 204, number
+    for number in range(24):
+        whole = 2 * MEBI if number % 3 else 0
+        assert tree.read(f'file{number}') == blob[:100 + whole], number
 
 
 def test_no_room_for_another_name(small_disk, serve_tree):

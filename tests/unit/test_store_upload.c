@@ -32,7 +32,8 @@ static int write_at(struct shop *shop, const char *path, const char *text, uint6
         int error;
 
         enter(shop, &section, path);
-        error = store_write(&section, text, strlen(text), offset, &plain, &state);
+        error = store_write(&section, &(struct iovec){ (char *)(uintptr_t)text, strlen(text) }, 1, offset, &plain,
+                            &state);
         store_leave(&section);
         return error;
 }
@@ -533,12 +534,12 @@ static void fill_up(struct shop *shop)
         store_upload_destroy(upload);
         child_ensure(store_enter(&section, shop->tree, "small/file") == 0);
         child_ensure(store_put(&section, much, 2 << 20, &plain, &after) == -ENOSPC);
-        child_ensure(store_write(&section, much, 2 << 20, 1, &plain, &after) == -ENOSPC);
+        child_ensure(store_write(&section, &(struct iovec){ much, 2 << 20 }, 1, 1, &plain, &after) == -ENOSPC);
         store_leave(&section);
         after = state_of(shop, "small/file");
         child_ensure(strcmp(before.etag, after.etag) == 0 && after.size == 3);
         child_ensure(store_enter(&section, shop->tree, "small/new") == 0);
-        child_ensure(store_write(&section, much, 2 << 20, 1, &plain, &after) == -ENOSPC);
+        child_ensure(store_write(&section, &(struct iovec){ much, 2 << 20 }, 1, 1, &plain, &after) == -ENOSPC);
         store_leave(&section);
         child_ensure(!is_there(shop, "small/new"));
         child_ensure(put(shop, "small/file", "still room") == 0);
@@ -726,13 +727,14 @@ static void write_against_mode(struct shop *shop)
         if (geteuid() == 0 && (setegid(65534) < 0 || seteuid(65534) < 0))
                 _exit(CHILD_SKIPPED);
         enter(shop, &section, "file");
-        child_ensure(store_write(&section, "y", 1, 0, &plain, &state) == -EACCES);
-        child_ensure(store_write(&section, "y", 1, 0, &bad, &state) == -EPERM);
+        child_ensure(store_write(&section, &(struct iovec){ "y", 1 }, 1, 0, &plain, &state) == -EACCES);
+        child_ensure(store_write(&section, &(struct iovec){ "y", 1 }, 1, 0, &bad, &state) == -EPERM);
         child_ensure(store_look_again(&section, &state) == 0 && state.mode == 0400);
-        child_ensure(store_write(&section, "y", 1, 0, &dictating, &state) == 0 && state.mode == 0444);
+        child_ensure(store_write(&section, &(struct iovec){ "y", 1 }, 1, 0, &dictating, &state) == 0 &&
+                     state.mode == 0444);
         store_leave(&section);
         enter(shop, &section, "other");
-        child_ensure(store_write(&section, "y", 1, 0, &dictating, &state) == -EACCES);
+        child_ensure(store_write(&section, &(struct iovec){ "y", 1 }, 1, 0, &dictating, &state) == -EACCES);
         store_leave(&section);
 }
 
@@ -772,10 +774,10 @@ static void a_mode_and_a_time_come_with_the_content(void **test)
                 assert_true(store_same_time(&state.modified, &time));
         }
         enter(shop, &section, "file");
-        assert_int_equal(store_write(&section, "yz", 2, 1, &bad, &state), -EPERM);
+        assert_int_equal(store_write(&section, &(struct iovec){ "yz", 2 }, 1, 1, &bad, &state), -EPERM);
         expect_content(shop, "file", "x");
         mode = 0604;
-        assert_int_equal(store_write(&section, "yz", 2, 1, &both, &state), 0);
+        assert_int_equal(store_write(&section, &(struct iovec){ "yz", 2 }, 1, 1, &both, &state), 0);
         assert_int_equal(state.mode, 0604);
         assert_int_equal(state.modified.tv_nsec, 6); /* that of the file was the same */
         assert_int_equal(store_truncate(&section, 1, &both, &state), 0);
