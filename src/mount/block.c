@@ -12,6 +12,7 @@ struct spare { /* in the first bytes of a block that is free */
 };
 
 static _Atomic(struct spare *) spares[BLOCK_SPARES];
+static atomic_bool used; /* since the last look */
 
 static void spare_release(struct spare *spare)
 {
@@ -58,6 +59,7 @@ void *block_new(size_t size)
 {
         if (size < BLOCK_LARGE_BYTES)
                 return malloc(size);
+        atomic_store_explicit(&used, true, memory_order_relaxed);
         void *block = spare_take(size);
         return block ? block : map(size);
 }
@@ -89,6 +91,7 @@ void block_free(void *block, size_t size)
                 free(block);
                 return;
         }
+        atomic_store_explicit(&used, true, memory_order_relaxed);
         struct spare *spare = block;
         spare->size = size;
         if (size > BLOCK_SPARE_BYTES)
@@ -99,6 +102,8 @@ void block_free(void *block, size_t size)
 
 void block_trim(void)
 {
+        if (atomic_exchange(&used, false))
+                return;
         for (unsigned i = 0; i < BLOCK_SPARES; i++)
                 spare_release(atomic_exchange(&spares[i], NULL));
 }

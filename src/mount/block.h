@@ -10,7 +10,7 @@
 
 enum {
         BLOCK_LARGE_BYTES = 128 << 10, /* from here on the system's */
-        BLOCK_SPARES = 4,              /* kept at most, */
+        BLOCK_SPARES = 8,              /* kept at most, */
         BLOCK_SPARE_BYTES = 4 << 20,   /* and none that is larger */
 };
 
@@ -20,7 +20,7 @@ void *block_resize(void *block, size_t old_size, size_t size);
 /* `size` as it was asked for. NULL is fine. */
 void block_free(void *block, size_t size);
 
-/* Gives back what is kept: when nothing has been read or written for a while. */
+/* Now and then: gives back what is kept when none was asked for or freed since the last call. */
 void block_trim(void);
 
 #endif

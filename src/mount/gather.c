@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { ROOM_STEP = 4096 };
+enum { ROOM_STEP = 4096, LARGE_PART = 8 /* of an extent: a large write */ };
 
 /* What becomes of one block when [first, end) of it is written: `target` (NULL: a new extent) takes in all that the
  * range overlaps or touches, and holds [first, end) as it stands here, in memory for [window, window + room). */
@@ -87,14 +87,17 @@ static bool touches(const struct gather *gather, const struct extent *extent, ui
                block_start(gather, extent->first) == block_start(gather, first);
 }
 
-/* Room for [first, end) of an extent that has none: the whole block at once for who fills one after the other. */
+/* Room for [first, end) of an extent that has none: the whole block at once for who fills one after the other, or
+ * writes much at a time, in whatever order the kernel brings it; its memory is one that was used before, and does not
+ * have to grow. */
 static void plan_room(const struct gather *gather, struct plan *plan, uint64_t filled)
 {
-        uint64_t block_end = block_start(gather, plan->first) + gather->extent_bytes;
+        uint64_t start = block_start(gather, plan->first);
         uint64_t room = plan->end - plan->first + ROOM_STEP - 1;
-        plan->window = plan->first;
-        room = plan->first == filled ? gather->extent_bytes : room - room % ROOM_STEP;
-        plan->room = (size_t)min_of(room, block_end - plan->window);
+        bool whole = plan->first == filled || plan->end - plan->first >= gather->extent_bytes / LARGE_PART;
+        plan->window = whole ? start : plan->first;
+        plan->room = (size_t)(whole ? gather->extent_bytes
+                                    : min_of(room - room % ROOM_STEP, start + gather->extent_bytes - plan->first));
 }
 
 /* The room that the target has, widened to the side where it does not reach. */
@@ -166,7 +169,10 @@ static int extent_begin(struct gather *gather, const struct plan *plan)
                 free(extent);
                 return -ENOMEM;
         }
-        *extent = (struct extent){ .first = plan->first, .data = memory, .memory = memory, .room = plan->room };
+        *extent = (struct extent){ .first = plan->first,
+                                   .data = memory + (plan->first - plan->window),
+                                   .memory = memory,
+                                   .room = plan->room };
         list_append(&gather->extents, &extent->node);
         gather->count++;
         gather->held_bytes += extent_held(extent);

@@ -35,8 +35,7 @@ void gather_finish(struct gather *gather);
 /* Takes a copy of the bytes. 0, or -ENOMEM (nothing was taken). May pass max_extents: gather_due() then tells. */
 int gather_write(struct gather *gather, uint64_t first, const char *data, size_t size, uint64_t now_ms);
 
-/* Bytes that this write would add to held_bytes now: 0 when it falls into room that is there. At most half an extent
- * and those of the blocks that it begins. */
+/* Bytes that this write would add to held_bytes now: 0 when it falls into room that is there. */
 size_t gather_cost(const struct gather *gather, uint64_t first, size_t size);
 
 /* Cuts off what stands at or behind `size`. What is taken out is not touched: wait for it. */

@@ -4,6 +4,7 @@
  * A file that has something to be sent is in the list of dirty files. A thread takes one that is due (an extent is
  * full), that nobody wrote to for --flush-after, or any when writers wait for room. close() and fsync() send in the
  * thread of the program that waits for it, which saves two hand-overs. */
+#include "mount/block.h"
 #include "mount/file_inner.h"
 
 #include <errno.h>
@@ -12,7 +13,8 @@
 
 enum {
         MAX_SENDERS = 8,
-        TICK_MS = 500,   /* how exactly --flush-after and refreshing are kept */
+        TICK_MS = 500, /* how exactly --flush-after and refreshing are kept */
+        TRIM_MS = 5000,
         PRESSED_MS = 10, /* between two looks at a file that has nothing due, when room is wanted */
 };
 
@@ -26,6 +28,7 @@ struct sender {
         unsigned waiting;          /* writers that wait for room */
         struct list writers;       /* they, in the order they came: small writes do not overtake large ones for ever */
         size_t buffered, reserved; /* memory of all extents; of writes under way */
+        uint64_t trim_ms;          /* when to look whether memory that is kept was of use */
         bool stop;
         unsigned thread_count;
         pthread_t threads[MAX_SENDERS];
@@ -336,6 +339,11 @@ static void tick(struct sender *sender)
 {
         struct timespec at = clock_in_ms(sender->waiting > 0 ? PRESSED_MS : TICK_MS);
         pthread_cond_timedwait(&sender->work, &sender->lock, &at);
+        uint64_t now_ms = clock_ms();
+        if (now_ms < sender->trim_ms)
+                return;
+        sender->trim_ms = now_ms + TRIM_MS;
+        block_trim();
 }
 
 /* ---- locks that are held ---- */

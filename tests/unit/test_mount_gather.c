@@ -432,7 +432,32 @@ static void freed_blocks_are_used_again(void **state)
         block_free(block, 1 << 20);
         assert_ptr_equal(block_new(1 << 20), block);
         block_free(block, 1 << 20);
+        block_trim(); /* it has just been of use */
+        assert_ptr_equal(block_new(1 << 20), block);
+        block_free(block, 1 << 20);
         block_trim();
+        block_trim();
+}
+
+static void a_large_write_has_the_whole_block_at_once(void **state)
+{
+        struct gather *gather = *state;
+        size_t large = gather->extent_bytes / 8, extent = gather->extent_bytes;
+        char *data = calloc(1, extent);
+
+        memset(data, 'x', extent);
+        assert_in_range(gather_cost(gather, 3 * large, large), extent, extent + 4096);
+        assert_int_equal(gather_write(gather, 3 * large, data, large, 0), 0);
+        for (unsigned i = 1; i < 8; i++) {
+                unsigned part = i < 4 ? 3 - i : i;
+
+                assert_int_equal(gather_cost(gather, part * large, large), 0);
+                assert_int_equal(gather_write(gather, part * large, data, large, 0), 0);
+        }
+        assert_int_equal(gather->count, 1);
+        assert_int_equal(gather_due(gather, false, 0)->size, extent);
+        assert_memory_equal(gather_due(gather, false, 0)->data, data, extent);
+        free(data);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -457,6 +482,7 @@ int main(void)
                 TEST(what_cannot_be_put_back_is_still_out),
                 cmocka_unit_test(a_block_keeps_its_bytes_when_its_size_changes),
                 cmocka_unit_test(freed_blocks_are_used_again),
+                TEST(a_large_write_has_the_whole_block_at_once),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
