@@ -363,7 +363,7 @@ static bool read_gathered(struct file *file, uint64_t first, size_t size, char *
 }
 
 /* From the server, without the mutex. */
-static ssize_t read_remote(struct file *file, uint64_t first, size_t size, char *out)
+static ssize_t read_remote(struct file *file, uint64_t first, size_t size, struct ahead_view *view)
 {
         struct mount *mount = file->mount;
         char path[REMOTE_PATH_BYTES], tag[CLIENT_TAG_BYTES];
@@ -377,7 +377,7 @@ static ssize_t read_remote(struct file *file, uint64_t first, size_t size, char 
         memcpy(tag, file->tag, sizeof(tag));
         uint64_t file_size = file->server_size;
         pthread_mutex_unlock(&file->lock);
-        ssize_t n = ahead_read(mount->ahead, file->stream, path, tag, file_size, first, size, out);
+        ssize_t n = ahead_view(mount->ahead, file->stream, path, tag, file_size, first, size, view);
         pthread_mutex_lock(&file->lock);
         return n;
 }
@@ -399,7 +399,7 @@ static int changed_underneath(struct file *file)
 
 /* Where others' writes overtook each try: nothing is sent meanwhile, so that the server's version stays the one asked
  * for. */
-static ssize_t read_alone(struct file *file, uint64_t first, size_t size, char *out)
+static ssize_t read_alone(struct file *file, uint64_t first, size_t size, struct ahead_view *view)
 {
         file_take_turn(file);
         int error = 0;
@@ -407,32 +407,46 @@ static ssize_t read_alone(struct file *file, uint64_t first, size_t size, char *
                 error = -ESTALE;
         else if (!file_clean(file) || first + size > file->server_size)
                 error = file_send(file, FILE_SEND_ALL);
-        ssize_t n = error ? error : read_remote(file, first, size, out);
+        ssize_t n = error ? error : read_remote(file, first, size, view);
         file_give_turn(file);
         return n == -ESTALE && file_clean(file) && !file->stale ? -EAGAIN : n;
 }
 
-/* One try. -EAGAIN: another. */
-static ssize_t try_read(struct file *file, uint64_t first, size_t size, char *out, bool alone)
+/* What is not on the server, or not all of it: from memory, or -EAGAIN when it is there now. */
+static ssize_t read_here(struct file *file, uint64_t first, size_t size, char *out)
 {
-        if (first >= file->size)
-                return 0;
-        size = (size_t)min_of(size, file->size - first);
         if (file->spool >= 0)
                 return read_spool(file, first, size, out);
         if (file->start != FILE_ON_SERVER)
                 return file->stale && file->gather.count == 0 ? -ESTALE : read_unsent(file, first, size, out);
-        if (alone)
-                return read_alone(file, first, size, out);
-        if (unsent_overlaps(file, first, size)) {
-                if (read_gathered(file, first, size, out))
-                        return (ssize_t)size;
-                file_take_turn(file);
-                int error = unsent_overlaps(file, first, size) ? file_send(file, FILE_SEND_ALL) : 0;
-                file_give_turn(file);
-                return error ? error : -EAGAIN;
-        }
-        ssize_t n = read_remote(file, first, size, out);
+        if (read_gathered(file, first, size, out))
+                return (ssize_t)size;
+        file_take_turn(file);
+        int error = unsent_overlaps(file, first, size) ? file_send(file, FILE_SEND_ALL) : 0;
+        file_give_turn(file);
+        return error ? error : -EAGAIN;
+}
+
+static ssize_t view_here(struct file *file, uint64_t first, size_t size, struct ahead_view *view)
+{
+        char *out = ahead_view_alone(view, size);
+        ssize_t n = out ? read_here(file, first, size, out) : -ENOMEM;
+        view->parts[0].iov_len = (size_t)max_of(n, 0);
+        return n;
+}
+
+/* One try. -EAGAIN: another. */
+static ssize_t try_read(struct file *file, uint64_t first, size_t size, struct ahead_view *view, bool alone)
+{
+        if (first >= file->size)
+                return 0;
+        size = (size_t)min_of(size, file->size - first);
+        bool on_server = file->spool < 0 && file->start == FILE_ON_SERVER;
+        if (on_server && alone)
+                return read_alone(file, first, size, view);
+        if (!on_server || unsent_overlaps(file, first, size))
+                return view_here(file, first, size, view);
+        ssize_t n = read_remote(file, first, size, view);
         if (n != -ESTALE)
                 return n;
         int error = changed_underneath(file);
@@ -447,13 +461,15 @@ int file_conflict(struct file *file)
         return error;
 }
 
-ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, char *out)
+ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, struct ahead_view *view)
 {
-        (void)mount;
         ssize_t n = -EAGAIN;
+        memset(view, 0, sizeof(*view));
         pthread_mutex_lock(&file->lock);
-        for (unsigned i = 0; n == -EAGAIN && i < MAX_READ_TRIES; i++)
-                n = try_read(file, first, size, out, i >= FEW_READ_TRIES && i % 2 == 1);
+        for (unsigned i = 0; n == -EAGAIN && i < MAX_READ_TRIES; i++) {
+                ahead_release(mount->ahead, view);
+                n = try_read(file, first, size, view, i >= FEW_READ_TRIES && i % 2 == 1);
+        }
         pthread_mutex_unlock(&file->lock);
         return n == -EAGAIN ? -ESTALE : n;
 }

@@ -39,8 +39,9 @@ void file_close(struct mount *mount, struct file *file, bool write);
 /* Takes a copy. Waits while the mount's write buffer is full. -EFBIG, -ENOSPC, -ESTALE, ...: an earlier failure too. */
 /* `cached`: from the kernel's page cache, which tells the time of the write by itself. */
 int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached);
-/* Bytes read, fewer than size only at the end of the file. */
-ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, char *out);
+/* Bytes read, fewer than size only at the end of the file; the view tells where they lie. ahead_release() is due however
+ * it went. */
+ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, struct ahead_view *view);
 
 /* -ESTALE once somebody else has changed what was to be written. */
 int file_conflict(struct file *file);

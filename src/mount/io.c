@@ -103,52 +103,22 @@ void io_fsync(fuse_req_t request, fuse_ino_t number, int data_only, struct fuse_
 
 /* ---- reading and writing ---- */
 
-/* Buffers for reads, kept so that their pages need not be faulted in for each. */
-static struct {
-        pthread_mutex_t lock;
-        unsigned count;
-        char *kept[MOUNT_THREADS];
-} buffers = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static char *buffer_take(void)
-{
-        pthread_mutex_lock(&buffers.lock);
-        char *buffer = buffers.count > 0 ? buffers.kept[--buffers.count] : NULL;
-        pthread_mutex_unlock(&buffers.lock);
-        return buffer ? buffer : malloc(MOUNT_MAX_WRITE);
-}
-
-static void buffer_give(char *buffer)
-{
-        pthread_mutex_lock(&buffers.lock);
-        bool kept = buffers.count < MOUNT_THREADS;
-        if (kept)
-                buffers.kept[buffers.count++] = buffer;
-        pthread_mutex_unlock(&buffers.lock);
-        if (!kept)
-                free(buffer);
-}
-
 void io_read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, struct fuse_file_info *info)
 {
         struct mount *mount = mount_of(request);
+        struct ahead_view view;
         (void)number;
         operation_begin(request);
-        char *buffer = buffer_take();
-        if (!buffer) {
-                reply(request, -ENOMEM);
-                return;
-        }
         size = min_of(size, (size_t)MOUNT_MAX_WRITE);
-        ssize_t n = file_read(mount, file_of(info), (uint64_t)offset, size, buffer);
+        ssize_t n = file_read(mount, file_of(info), (uint64_t)offset, size, &view);
         if (n < 0) {
                 reply(request, (int)n);
         } else {
                 mount->counters.kernel_reads++;
                 mount->counters.kernel_read_bytes += (uint64_t)n;
-                fuse_reply_buf(request, buffer, (size_t)n);
+                fuse_reply_iov(request, view.parts, (int)view.count);
         }
-        buffer_give(buffer);
+        ahead_release(mount->ahead, &view);
 }
 
 void io_write(fuse_req_t request, fuse_ino_t number, const char *data, size_t size, off_t offset,
