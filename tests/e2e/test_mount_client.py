@@ -140,6 +140,16 @@ def test_a_kept_connection_that_was_closed(through):
     assert ('pass', 'DELETE') not in proxy.seen
 
 
+def test_a_large_body_goes_out_again_at_once_when_a_kept_connection_breaks(tree, through):
+    """Also by who sent a small one before."""
+    proxy, verbs = through('pass', 'refuse', connections=1, stall=30000)
+    verbs('put', 'file', b'small')
+    with Slow() as slow:
+        verbs('put', 'file', size=300000)
+    assert slow.seconds < 20 and len(proxy.seen) == 3
+    assert tree.read('file') == bytes((at * 31 + at // 251) & 255 for at in range(300000))
+
+
 def test_what_may_not_be_repeated(through):
     proxy, verbs = through('lose', 'refuse', BUSY % b'')
     assert verbs.fails('call', 'PUT', 'new', b'x', once=1) == 'EIO'
