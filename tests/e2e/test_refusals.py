@@ -381,6 +381,7 @@ def kernel_count(name):
     return next(int(values[keys.index(name)]) for keys, values in zip(lines[::2], lines[1::2]) if name in keys)
 
 
+@pytest.mark.alone
 def test_tcp_memory_is_used_up(admin):
     """The kernel drops what it has no room for; answers come late, none comes wrong, and all goes on afterwards."""
     server = admin('--threads=2')
