@@ -9,17 +9,13 @@ import time
 
 import pytest
 from conftest import ROOT
+from foreign import lasting_port
 from verbs import between, needs_verbs, start_verbs, url_of  # noqa: F401 (fixtures)
 
 sys.path.insert(0, str(ROOT / 'bench'))
 PEERS = {'apache': 'apache2', 'lighttpd': 'lighttpd', 'rclone': 'rclone'}
 MODULES = {'apache': '/usr/lib/apache2/modules/mod_dav_fs.so', 'lighttpd': '/usr/lib/lighttpd/mod_webdav.so'}
 pytestmark = needs_verbs
-
-
-def free_port():
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        return server.getsockname()[1]
 
 
 def is_up(port):
@@ -36,7 +32,7 @@ class Peer:
         self.name, self.path = name, folder / 'served'
         self.path.mkdir()
         commands = {'apache': apache, 'lighttpd': lighttpd, 'rclone': rclone}
-        self.address = ('127.0.0.1', free_port())
+        self.address = ('127.0.0.1', lasting_port())
         folder.chmod(0o777)
         self.path.chmod(0o777)
         for parent in folder.parents[:3]:

@@ -4,7 +4,6 @@ import filecmp
 import hashlib
 import os
 import random
-import socket
 import subprocess
 import sys
 import textwrap
@@ -13,6 +12,7 @@ import time
 
 import pytest
 from conftest import LONG, TOOLS, Server, eventually
+from foreign import is_free, lasting_port
 from mount import BY, ESTABLISHED, TIME_WAIT, Network, Proxy
 from test_clients import needs
 
@@ -334,25 +334,6 @@ def test_make(mount):
 
 
 # ---- when things break ----
-
-def is_free(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(('127.0.0.1', port))
-            probe.listen()
-        except OSError:
-            return False
-        return True
-
-
-def lasting_port():
-    """None that is given to clients: one who tries again and again while nobody listens would sooner or later be given the
-    very port, and be connected to itself."""
-    with open('/proc/sys/net/ipv4/ip_local_port_range', encoding='ascii') as file:
-        first = int(file.read().split()[0])
-    return next(port for port in iter(lambda: random.randrange(first // 2, first), None) if is_free(port))
-
 
 class Mortal(threading.Thread):
     """A server that is killed every second and comes back a moment later at the same port."""
