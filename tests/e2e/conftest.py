@@ -20,7 +20,7 @@ import wire
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get('BERTH', ROOT / 'build' / 'berth'))
 SANITIZER = re.compile(r'AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|invariant|assert', re.IGNORECASE)
-STOP_SECONDS = 20
+STOP_SECONDS = 60
 TOOLS = pathlib.Path(PROGRAM).parent / 'tests' / 'tools'
 LONG = bool(os.environ.get('BERTH_LONG'))  # ./dev test --long
 
@@ -69,7 +69,7 @@ def has_io_uring():
 ENGINES = [pytest.param('uring', marks=pytest.mark.skipif(not has_io_uring(), reason='no io_uring here')), 'epoll']
 
 
-def eventually(holds, seconds=5):
+def eventually(holds, seconds=20):
     """Waits until it holds: for what the server may notice a moment later."""
     deadline = time.monotonic() + seconds
     while not holds():

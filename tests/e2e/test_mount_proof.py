@@ -367,7 +367,7 @@ class Mortal(threading.Thread):
 def copy_over_and_over(mounted, source, enough):
     """Copies it under new names until that is enough. {name: what cp said, '' when it was done}"""
     results = {}
-    while not enough():
+    while not enough(results):
         name = f'copy{len(results)}'
         code, output = mounted.run('sh', '-c', f'cp {source} {name} && sync {name}', code=None, seconds=300)
         assert code == 0 or output, 'an error that is not told'
@@ -401,7 +401,7 @@ def test_the_server_is_killed_every_second_during_a_copy(mount, tmp_path, source
     mounted = mount(f'--connections={CONNECTIONS}', url='http://{}:{}/'.format(*mortal.address), folder=folder)
     mortal.start()
     try:
-        results = copy_over_and_over(mounted, source, lambda: mortal.deaths >= (20 if LONG else 5))
+        results = copy_over_and_over(mounted, source, lambda _: mortal.deaths >= (20 if LONG else 5))
     finally:
         mortal.stop()
     try:
@@ -426,7 +426,7 @@ def test_connections_are_reset_at_random(mount, tmp_path, source, every, options
     began = time.monotonic()
     try:
         mounted = mount(*options, url='http://{}:{}/'.format(*proxy.address), folder=folder)
-        results = copy_over_and_over(mounted, source, lambda: time.monotonic() - began > (60 if LONG else 4))
+        results = copy_over_and_over(mounted, source, lambda results: len(results) > 5 and time.monotonic() - began > (60 if LONG else 4))
         mounted.again()
         for name in [name for name, problem in results.items() if not problem][:3]:
             code, output = mounted.run('cmp', source, name, code=None, seconds=300)
@@ -455,5 +455,5 @@ def test_no_server_is_an_error_in_time(mount, tmp_path):
     assert code and 'error' in output.lower(), (code, output)
     code, output = mounted.run('cat', 'not-yet-asked-for', code=None)
     assert code and output
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     mounted.kill()
