@@ -654,15 +654,16 @@ def test_memory_stays_below_what_was_stated(admin, engine):
 
 
 # ---- patience: --head-timeout, --idle-timeout, --body-min-rate ----
+# The server counts whole seconds, so one that has only begun may be missing; and who tests may lose another.
 
 @in_the_background
 def test_who_says_nothing_is_closed_at_the_head_timeout(admin):
-    server = admin('--head-timeout=2', '--threads=1')
+    server = admin('--head-timeout=4', '--threads=1')
     start = time.monotonic()
     with server.connect() as silent, server.connect() as kept:
         kept.ask('/file')
         silent.expect_end()
-        assert 1.5 < time.monotonic() - start < 10
+        assert 2.5 < time.monotonic() - start < 15
         time.sleep(1)
         assert kept.ask('/file').status == 200, 'it had asked already; how long it may rest is another matter'
     assert refusals(server, 'late_head') == 1
@@ -670,14 +671,14 @@ def test_who_says_nothing_is_closed_at_the_head_timeout(admin):
 
 @in_the_background
 def test_a_head_in_drops_is_answered_408(admin):
-    server = admin('--head-timeout=2', '--threads=1')
+    server = admin('--head-timeout=4', '--threads=1')
     start = time.monotonic()
     with server.connect() as connection:
         connection.send(b'GET /file HTTP/1.1\r\nX: ')
         while not has_answer(connection, 0.2):
             connection.send(b'x')
-            assert time.monotonic() - start < 10
-        assert 1.5 < time.monotonic() - start < 10
+            assert time.monotonic() - start < 15
+        assert 2.5 < time.monotonic() - start < 15
         response = connection.read_response()
         assert response.status == 408 and response.get('Connection') == 'close'
         connection.expect_end()
@@ -686,7 +687,7 @@ def test_a_head_in_drops_is_answered_408(admin):
 
 @in_the_background
 def test_the_second_head_has_as_much_time(admin):
-    server = admin('--head-timeout=2', '--threads=1')
+    server = admin('--head-timeout=4', '--threads=1')
     with server.connect() as connection:
         connection.send(request('/file') + HALF_A_HEAD)
         assert connection.read_response().status == 200
@@ -696,32 +697,32 @@ def test_the_second_head_has_as_much_time(admin):
 
 @in_the_background
 def test_the_quiet_are_closed_at_the_idle_timeout(admin):
-    server = admin('--idle-timeout=2', '--threads=1')
+    server = admin('--idle-timeout=4', '--threads=1')
     with server.connect() as quiet, server.connect() as busy:
         start = time.monotonic()
         quiet.ask('/file')
         while not has_answer(quiet, 0.3):
             assert busy.ask('/file').status == 200
-            assert time.monotonic() - start < 10
-        assert 1.5 < time.monotonic() - start < 10
+            assert time.monotonic() - start < 15
+        assert 2.5 < time.monotonic() - start < 15
         quiet.expect_end()
         assert busy.ask('/file').status == 200
 
 
 @in_the_background
 def test_a_slow_download_is_not_idle(admin):
-    server = admin('--idle-timeout=1', '--head-timeout=1', '--threads=1')
+    server = admin('--idle-timeout=4', '--head-timeout=4', '--threads=1')
     size = large_file(server, 16 * MEGABYTE)
     with contextlib.ExitStack() as stack:
         slow = slow_download(server, stack)
-        time.sleep(4)
+        time.sleep(8)
         assert slow.read(size) == bytes(size)
         slow.expect_open('/file')
 
 
 @in_the_background
 def test_one_that_waits_for_its_answer_is_not_idle(admin):
-    server = admin('--idle-timeout=1', '--head-timeout=5', '--requests=1', '--threads=1')
+    server = admin('--idle-timeout=1', '--head-timeout=20', '--requests=1', '--threads=1')
     with server.connect() as holder, server.connect() as waiting:
         holder.send(HALF_A_HEAD)
         server.becomes('berth_connections{state="busy"}', 1)
@@ -964,7 +965,7 @@ def test_sigterm_with_connections_in_every_state(admin):
         answer = connections['waiting'].read_response()
         assert answer.body == b'content' and answer.get('Connection') == 'close'
         for name in ['resting', 'silent', 'head', 'waiting']:
-            assert is_gone(connections[name]) == 'closed', name
+            eventually(lambda connection=connections[name]: is_gone(connection) == 'closed')
         assert server.process.poll() is None, 'downloads have their time'
         assert server.process.wait(20) == 0
         assert 1 < time.monotonic() - start < 20
