@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Counts test results for ./dev test.
 
-tally.py RESULTS NAME FILE       count a log of meson (.json) or of pytest (JUnit, .xml); print a line for it
+tally.py RESULTS NAME FILE...    count logs of meson (.json) or of pytest (JUnit, .xml); print a line for them
 tally.py RESULTS NAME --failed   it could not even be built
 tally.py RESULTS --total         print the sum; exits 1 when something failed or nothing ran
 """
@@ -41,20 +41,22 @@ def line(passed, failed, skipped):
     return f'{passed} passed, {failed} failed' + (f', {skipped} skipped' if skipped else '')
 
 
-def main(results, name, path=None):
+def results_in(path):
+    """Of a log, which is to hold some."""
+    found = []
+    if os.path.exists(path):
+        found = list((meson_results if path.endswith('.json') else pytest_results)(path))
+    return found or [('nothing ran', 'failed')]
+
+
+def main(results, name, *paths):
     if name == '--total':
         with open(results, encoding='ascii') as file:
             rows = [tuple(map(int, row.split())) for row in file]
         total = tuple(map(sum, zip(*rows))) if rows else (0, 0, 0)
         print(line(*total))
         return 1 if total[1] or not total[0] else 0
-    if path == '--failed':
-        found = [('it does not build', 'failed')]
-    elif not os.path.exists(path):
-        found = []
-    else:
-        found = list((meson_results if path.endswith('.json') else pytest_results)(path))
-    found = found or [('nothing ran', 'failed')]
+    found = [('it does not build', 'failed')] if paths == ('--failed',) else [one for path in paths for one in results_in(path)]
     counts = [[kind for _, kind in found].count(kind) for kind in ('passed', 'failed', 'skipped')]
     print(f'{name:8} {line(*counts)}', flush=True)
     for test, kind in found:

@@ -268,10 +268,13 @@ static CURLcode put_small_body(struct transfer *transfer, const struct call *cal
         return curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, transfer->size > 0 ? data : "");
 }
 
+/* With the small body of an earlier call still set libcurl would not rewind this one. */
 static CURLcode put_large_body(struct transfer *transfer)
 {
-        CURLcode code = curl_easy_setopt(transfer->easy, CURLOPT_UPLOAD, 1L);
+        CURLcode code = curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, NULL);
 
+        if (!code)
+                code = curl_easy_setopt(transfer->easy, CURLOPT_UPLOAD, 1L);
         return code ? code : curl_easy_setopt(transfer->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)transfer->size);
 }
 

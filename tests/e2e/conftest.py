@@ -20,19 +20,44 @@ import wire
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get('BERTH', ROOT / 'build' / 'berth'))
 SANITIZER = re.compile(r'AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|invariant|assert', re.IGNORECASE)
-STOP_SECONDS = 20
+STOP_SECONDS = 60
 TOOLS = pathlib.Path(PROGRAM).parent / 'tests' / 'tools'
 LONG = bool(os.environ.get('BERTH_LONG'))  # ./dev test --long
 
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'long: takes minutes; only ./dev test --long runs it')
+    config.addinivalue_line('markers', 'alone: wants the machine for itself; ./dev test runs it when the others are through')
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker('long') and not LONG:
             item.add_marker(pytest.mark.skip(reason='./dev test --long runs it'))
+
+
+# Those that take longest, first: at the end nobody is to wait for one of them.
+FIRST = ['test_slow', 'test_bounds', 'test_mount_proof', 'test_mount_files', 'test_refusals']
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """What a process is given of them at a time (pytest -n): all of a file that have the same server, which is berth on one
+    engine or one of the others."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition('::')
+            return ' '.join([pathlib.PurePath(file).stem, *re.findall('uring|epoll|apache|lighttpd(?:-locks)?|rclone|sabre',
+                                                                      test.partition('[')[2])])
+
+        def _assign_work_unit(self, node):
+            first = next((scope for name in FIRST for scope in self.workqueue if scope.split()[0] == name), None)
+            if first:
+                self.workqueue.move_to_end(first, last=False)
+            super()._assign_work_unit(node)
+    return Scheduling(config, log)
 
 
 def has_io_uring():
@@ -44,7 +69,7 @@ def has_io_uring():
 ENGINES = [pytest.param('uring', marks=pytest.mark.skipif(not has_io_uring(), reason='no io_uring here')), 'epoll']
 
 
-def eventually(holds, seconds=5):
+def eventually(holds, seconds=20):
     """Waits until it holds: for what the server may notice a moment later."""
     deadline = time.monotonic() + seconds
     while not holds():

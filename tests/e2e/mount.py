@@ -20,7 +20,7 @@ import pytest
 
 BY = os.environ.get('BERTH_MOUNT_BY', 'berth')
 PATIENCE_SECONDS = 30
-LIFE_SECONDS = 4 * 3600 if os.environ.get('BERTH_LONG') else 300
+LIFE_SECONDS = 4 * 3600 if os.environ.get('BERTH_LONG') else 900
 CAP_SYS_ADMIN = 21
 ESTABLISHED, TIME_WAIT = '01', '06'
 

@@ -46,7 +46,7 @@ class Patience:
         body(**{name: given[name] for name in inspect.signature(body).parameters})
 
     def outcome(self, body):
-        self.outcomes[body.__name__].result(timeout=120)
+        self.outcomes[body.__name__].result(timeout=300)
 
     def close(self):
         self.pool.shutdown()

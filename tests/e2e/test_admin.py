@@ -58,7 +58,7 @@ class AdminServer(Server):
     def metric(self, name):
         return self.metrics()[name]
 
-    def becomes(self, name, value, seconds=5):
+    def becomes(self, name, value, seconds=20):
         eventually(lambda: self.metrics().get(name, 0) == value, seconds)
 
 
@@ -151,7 +151,7 @@ def test_histograms(admin):
     buckets, total = histogram(metrics, 'berth_response_size_bytes')
     assert buckets[256] == 2 and buckets[4096] == 2 and buckets[16384] == 3 and total == 5014
     buckets, total = histogram(metrics, 'berth_request_duration_seconds')
-    assert buckets[math.inf] == 3 and 0 < total < 3
+    assert buckets[math.inf] == 3 and 0 < total < 30
 
 
 def test_a_slow_answer_counts_with_its_time(admin):
@@ -171,7 +171,7 @@ def test_connections_by_state(admin):
     with contextlib.ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(server.connect()).ask('/file')
-        server.becomes('berth_connections{state="resting"}', 5, 10)
+        server.becomes('berth_connections{state="resting"}', 5)
         assert server.metric('berth_accepted_total') == 5
         server.becomes('berth_pool_used{pool="connections"}', 5)
     server.becomes('berth_connections{state="resting"}', 0)
@@ -196,7 +196,7 @@ def test_the_rate_of_accepts(admin):
             server.fetch('/file')
         time.sleep(0.2)
         return server.metric('berth_accepts_per_second') > 0
-    eventually(some_at_once, 10)
+    eventually(some_at_once)
     server.becomes('berth_accepts_per_second', 0)
 
 
@@ -326,12 +326,11 @@ def test_half_a_request_ends_when_its_sender_does(admin):
 
 
 def test_half_a_head_is_not_waited_for_forever(admin):
-    with Connection(admin().admin) as connection:
-        connection.socket.settimeout(20)
+    server, start = admin(), time.monotonic()
+    with Connection(server.admin) as connection:
         connection.send(b'GET /metr')
-        start = time.monotonic()
         connection.expect_end()
-        assert 8 < time.monotonic() - start < 15
+        assert 8 < time.monotonic() - start < 25
 
 
 def test_those_who_say_nothing_do_not_keep_others_out(admin):
@@ -341,7 +340,7 @@ def test_those_who_say_nothing_do_not_keep_others_out(admin):
             stack.enter_context(Connection(server.admin)).send(b'G')
         start = time.monotonic()
         assert server.ask('/health').status == 200
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 8  # one that says nothing is waited for ten seconds
     server.check_descriptors()
 
 
@@ -352,7 +351,7 @@ def test_visitors_do_not_hold_up_the_end(admin):
         server.ask('/health')
         start = time.monotonic()
         server.stop()
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 8
         silent.expect_end()
 
 

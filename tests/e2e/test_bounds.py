@@ -21,7 +21,7 @@ import pytest
 from conftest import PROGRAM, eventually
 from patience import in_the_background, patience  # noqa: F401: a fixture
 from test_admin import admin  # noqa: F401: a fixture
-from wire import Connection, fetch, request
+from wire import TIMEOUT, Connection, fetch, request
 
 MEGABYTE = 1 << 20
 HALF_A_HEAD = b'GET /file HTTP/1.1\r\nHos'
@@ -77,7 +77,7 @@ def bodies_as_they_come(crowd):
     """Reads the answers in whatever order they come and closes at once, so that each place is free again."""
     bodies, left = [], set(crowd)
     while left:
-        answered = ready(left, 15)
+        answered = ready(left, TIMEOUT)
         assert answered, f'{len(left)} of {len(crowd)} are not answered'
         for connection in answered:
             left.remove(connection)
@@ -104,14 +104,12 @@ def slow_download(server, stack, target='/large', *fields, **options):
 def log_lines(server, path, count=None):
     """The access log as JSON, once `count` lines have been written."""
     if count is not None:
-        eventually(lambda: path.exists() and len(path.read_text().splitlines()) >= count, 5)
+        eventually(lambda: path.exists() and len(path.read_text().splitlines()) >= count)
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def timed(connection):
-    """The answer, and how long it took to come. A server that says so ends the connection, and in order."""
-    connection.socket.settimeout(40)
-    start = time.monotonic()
+def timed(connection, start):
+    """The answer, and how long after `start` it came. A server that says so ends the connection, and in order."""
     response = connection.read_response()
     seconds = time.monotonic() - start
     if response.get('Connection') == 'close':
@@ -136,8 +134,7 @@ def test_every_place_can_be_taken(admin, threads):
             for connection in crowd:
                 assert connection.ask('/file').status == 200
             if turn == 3:
-                time.sleep(1.1)
-                assert server.metric('berth_pool_used{pool="connections"}') == 20
+                server.becomes('berth_pool_used{pool="connections"}', 20)
         if turn == 3:
             server.becomes('berth_pool_used{pool="connections"}', 0)
     assert server.metric('berth_pool_limit{pool="connections"}') == 20
@@ -153,7 +150,7 @@ def test_places_of_a_full_shard_are_found_on_the_others_at_once(admin):
             start = time.monotonic()
             stack.enter_context(server.connect()).ask('/file')
             waits.append(time.monotonic() - start)
-        assert max(waits) < 0.9, waits
+        assert sum(wait > 0.5 for wait in waits) < 5, waits
 
 
 @in_the_background
@@ -167,13 +164,13 @@ def test_a_newcomer_takes_the_place_of_the_one_quiet_longest(admin):
         oldest = crowd[0]
         for connection in [*crowd[1:], oldest, crowd[1]]:  # 2 is now the one quiet longest, then 3
             connection.ask('/file')
-        server.becomes('berth_connections{state="resting"}', 20, 10)
+        server.becomes('berth_connections{state="resting"}', 20)
         assert stack.enter_context(server.connect()).ask('/file').body == b'content'
         assert is_gone(crowd[2]) == 'reset'
         others = crowd[:2] + crowd[3:]
         assert [is_gone(one) for one in others] == [None] * 19, 'one place was needed, not more'
         for connection in others:
-            connection.socket.settimeout(10)
+            connection.socket.settimeout(TIMEOUT)
             assert connection.ask('/file').body == b'content'
         server.becomes('berth_refusals_total{reason="shed_idle"}', 1)
         assert refusals(server, 'connections') >= 1
@@ -187,7 +184,7 @@ def test_who_never_said_anything_goes_first(admin):
         crowd = [stack.enter_context(server.connect()) for _ in range(9)]
         for connection in crowd:
             connection.ask('/file')
-        server.becomes('berth_connections{state="resting"}', 10, 10)
+        server.becomes('berth_connections{state="resting"}', 10)
         assert stack.enter_context(server.connect()).ask('/file').status == 200
         assert is_gone(silent) == 'reset'
         assert [is_gone(one) for one in crowd] == [None] * 9
@@ -207,7 +204,7 @@ def test_who_is_busy_is_never_sent_away(admin, threads):
         downloads.pop().socket.close()
         start = time.monotonic()
         assert bodies_as_they_come(newcomers) == [b'content'] * 5  # one after the other through the one free place
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 4, 'not one a second'
         for connection in downloads:
             assert connection.read(size) == bytes(size)
         assert refusals(server, 'connections') >= 1 and refusals(server, 'shed_idle') == 0
@@ -247,7 +244,7 @@ def test_never_more_than_the_bound_are_open(admin):
             connection.send(OTHER_HALF[:-2] + b'Connection: close\r\n\r\n')
         start = time.monotonic()
         assert bodies_as_they_come(crowd) == [b'content'] * 40
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 10, 'not one a second'
 
 
 def accepted_sockets(server):
@@ -295,7 +292,7 @@ def test_those_at_rest_wait_in_the_same_line(admin, tmp_path):
         holder, *resting = [stack.enter_context(server.connect()) for _ in range(6)]
         for connection in resting:
             connection.ask('/resting')
-        server.becomes('berth_connections{state="resting"}', 6, 10)
+        server.becomes('berth_connections{state="resting"}', 6)
         fresh = [stack.enter_context(server.connect()) for _ in range(5)]
         holder.send(HALF_A_HEAD)
         server.becomes('berth_connections{state="busy"}', 1)
@@ -326,7 +323,7 @@ def test_newcomers_do_not_overtake_one_who_rested(admin, tmp_path):
                 connection.ask('/hammer')
     with server.connect() as rested:
         rested.ask('/rested')
-        server.becomes('berth_connections{state="resting"}', 1, 10)
+        server.becomes('berth_connections{state="resting"}', 1)
         threads = [threading.Thread(target=hammer) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -335,7 +332,7 @@ def test_newcomers_do_not_overtake_one_who_rested(admin, tmp_path):
             start = time.monotonic()
             for _ in range(3):
                 assert rested.ask('/rested').status == 404
-            assert time.monotonic() - start < 4
+            assert time.monotonic() - start < 9
         finally:
             ended.set()
             for thread in threads:
@@ -386,16 +383,17 @@ def test_after_ten_seconds_of_waiting_503(admin):
     server = admin('--requests=1', '--threads=1')
     with server.connect() as holder, server.connect() as fresh, server.connect() as resting:
         resting.ask('/file')
-        server.becomes('berth_connections{state="resting"}', 3, 10)
+        server.becomes('berth_connections{state="resting"}', 3)
         holder.send(HALF_A_HEAD)
         server.becomes('berth_connections{state="busy"}', 1)
+        start = time.monotonic()
         fresh.send(request('/file') + request('/file'))
         resting.send(request('/file'))
-        answers = timed(fresh), timed(resting)
+        answers = timed(fresh, start), timed(resting, start)
         for response, _ in answers:
             assert response.status == 503 and response.get('Retry-After') == '10'
             assert response.get('Connection') == 'close' and b'Try later' in response.body
-        assert 9 < answers[0][1] < 14
+        assert 9 < answers[0][1] < 25
         assert refusals(server, 'requests') == 2
         holder.send(OTHER_HALF)
         assert holder.read_response().body == b'content'
@@ -492,9 +490,10 @@ def test_after_ten_seconds_without_a_place_to_send_503(admin):
     with contextlib.ExitStack() as stack:
         slow = slow_download(server, stack)
         refused = stack.enter_context(server.connect())
+        start = time.monotonic()
         refused.send(request('/file'))
-        response, seconds = timed(refused)
-        assert response.status == 503 and response.get('Retry-After') == '10' and 9 < seconds < 14
+        response, seconds = timed(refused, start)
+        assert response.status == 503 and response.get('Retry-After') == '10' and 9 < seconds < 25
         assert refusals(server, 'sends') == 1
         assert server.fetch('/file', method='HEAD').status == 200
         slow.socket.close()
@@ -655,15 +654,16 @@ def test_memory_stays_below_what_was_stated(admin, engine):
 
 
 # ---- patience: --head-timeout, --idle-timeout, --body-min-rate ----
+# The server counts whole seconds, so one that has only begun may be missing; and who tests may lose another.
 
 @in_the_background
 def test_who_says_nothing_is_closed_at_the_head_timeout(admin):
-    server = admin('--head-timeout=2', '--threads=1')
+    server = admin('--head-timeout=4', '--threads=1')
+    start = time.monotonic()
     with server.connect() as silent, server.connect() as kept:
-        start = time.monotonic()
         kept.ask('/file')
         silent.expect_end()
-        assert 1.5 < time.monotonic() - start < 4.5
+        assert 2.5 < time.monotonic() - start < 15
         time.sleep(1)
         assert kept.ask('/file').status == 200, 'it had asked already; how long it may rest is another matter'
     assert refusals(server, 'late_head') == 1
@@ -671,14 +671,14 @@ def test_who_says_nothing_is_closed_at_the_head_timeout(admin):
 
 @in_the_background
 def test_a_head_in_drops_is_answered_408(admin):
-    server = admin('--head-timeout=2', '--threads=1')
+    server = admin('--head-timeout=4', '--threads=1')
+    start = time.monotonic()
     with server.connect() as connection:
-        start = time.monotonic()
         connection.send(b'GET /file HTTP/1.1\r\nX: ')
         while not has_answer(connection, 0.2):
             connection.send(b'x')
-            assert time.monotonic() - start < 6
-        assert 1.5 < time.monotonic() - start < 4.5
+            assert time.monotonic() - start < 15
+        assert 2.5 < time.monotonic() - start < 15
         response = connection.read_response()
         assert response.status == 408 and response.get('Connection') == 'close'
         connection.expect_end()
@@ -687,7 +687,7 @@ def test_a_head_in_drops_is_answered_408(admin):
 
 @in_the_background
 def test_the_second_head_has_as_much_time(admin):
-    server = admin('--head-timeout=2', '--threads=1')
+    server = admin('--head-timeout=4', '--threads=1')
     with server.connect() as connection:
         connection.send(request('/file') + HALF_A_HEAD)
         assert connection.read_response().status == 200
@@ -697,32 +697,32 @@ def test_the_second_head_has_as_much_time(admin):
 
 @in_the_background
 def test_the_quiet_are_closed_at_the_idle_timeout(admin):
-    server = admin('--idle-timeout=2', '--threads=1')
+    server = admin('--idle-timeout=4', '--threads=1')
     with server.connect() as quiet, server.connect() as busy:
-        quiet.ask('/file')
         start = time.monotonic()
+        quiet.ask('/file')
         while not has_answer(quiet, 0.3):
             assert busy.ask('/file').status == 200
-            assert time.monotonic() - start < 6
-        assert 1.5 < time.monotonic() - start < 4.5
+            assert time.monotonic() - start < 15
+        assert 2.5 < time.monotonic() - start < 15
         quiet.expect_end()
         assert busy.ask('/file').status == 200
 
 
 @in_the_background
 def test_a_slow_download_is_not_idle(admin):
-    server = admin('--idle-timeout=1', '--head-timeout=1', '--threads=1')
+    server = admin('--idle-timeout=4', '--head-timeout=4', '--threads=1')
     size = large_file(server, 16 * MEGABYTE)
     with contextlib.ExitStack() as stack:
         slow = slow_download(server, stack)
-        time.sleep(4)
+        time.sleep(8)
         assert slow.read(size) == bytes(size)
         slow.expect_open('/file')
 
 
 @in_the_background
 def test_one_that_waits_for_its_answer_is_not_idle(admin):
-    server = admin('--idle-timeout=1', '--head-timeout=5', '--requests=1', '--threads=1')
+    server = admin('--idle-timeout=1', '--head-timeout=20', '--requests=1', '--threads=1')
     with server.connect() as holder, server.connect() as waiting:
         holder.send(HALF_A_HEAD)
         server.becomes('berth_connections{state="busy"}', 1)
@@ -737,13 +737,13 @@ def test_a_body_that_comes_too_slowly_is_answered_408(admin):
     """It may be twenty seconds behind the rate, no more."""
     server = admin('--body-min-rate=1000', '--threads=1')
     with server.connect() as connection:
-        connection.send(request('/file', 'Content-Length: 1000000'))
         start = time.monotonic()
+        connection.send(request('/file', 'Content-Length: 1000000'))
         while not has_answer(connection, 0.1):
             connection.send(b'x' * 10)
             assert time.monotonic() - start < 40
-        assert 18 < time.monotonic() - start < 26
-        response, _ = timed(connection)
+        assert 18 < time.monotonic() - start < 35
+        response, _ = timed(connection, start)
         assert response.status == 408 and response.get('Connection') == 'close'
     assert refusals(server, 'late_body') == 1
 
@@ -754,10 +754,13 @@ def test_a_body_above_the_least_rate_may_take_its_time(admin):
     server = admin('--body-min-rate=1000', '--threads=1')
     with server.connect() as connection:
         connection.send(request('/file', 'Content-Length: 48000'))
-        for _ in range(240):
-            connection.send(b'x' * 200)
+        start, sent = time.monotonic(), 0
+        while sent < 48000:
             time.sleep(0.1)
-        assert timed(connection)[0].status == 200
+            due = min(int(2000 * (time.monotonic() - start)), 48000)
+            connection.send(b'x' * (due - sent))
+            sent = due
+        assert timed(connection, start)[0].status == 200
     assert refusals(server, 'late_body') == 0
 
 
@@ -769,7 +772,7 @@ def test_without_a_least_rate_a_body_has_only_to_move(admin):
         for _ in range(23):
             connection.send(b'x')
             time.sleep(1)
-        assert timed(connection)[0].status == 200
+        assert connection.read_response().status == 200
     assert refusals(server, 'late_body') == 0
 
 
@@ -906,14 +909,14 @@ def test_a_client_that_goes_on_sending_reads_the_whole_answer(admin):
 @in_the_background
 def test_after_its_end_the_server_waits_for_the_clients(admin):
     server = admin('--threads=1')
+    start = time.monotonic()
     with server.connect() as connection:
         connection.send(request('/file', 'Connection: close'))
         assert connection.read_response().status == 200
         connection.expect_end()
-        start = time.monotonic()
-        server.becomes('berth_connections{state="lingering"}', 1, 2)
-        server.becomes('berth_connections{state="lingering"}', 0, 15)
-        assert 3 < time.monotonic() - start < 10
+        server.becomes('berth_connections{state="lingering"}', 1, 3)
+        server.becomes('berth_connections{state="lingering"}', 0)
+        assert 3 < time.monotonic() - start < 20
 
 
 def test_a_refused_client_that_sends_on_reads_its_answer(admin):
@@ -934,7 +937,7 @@ def end_of_each_state(server, stack):
         connections[name] = stack.enter_context(server.connect())
     connections['resting'].ask('/file')
     connections['sending'] = slow_download(server, stack)
-    server.becomes('berth_connections{state="resting"}', 2, 10)
+    server.becomes('berth_connections{state="resting"}', 2)
     server.becomes('berth_connections{state="sending"}', 1)
     connections['busy'] = slow_download(server, stack, '/large', 'Range: bytes=0-9999999,20000000-50000000')
     connections['lingering'] = stack.enter_context(server.connect())
@@ -962,10 +965,10 @@ def test_sigterm_with_connections_in_every_state(admin):
         answer = connections['waiting'].read_response()
         assert answer.body == b'content' and answer.get('Connection') == 'close'
         for name in ['resting', 'silent', 'head', 'waiting']:
-            assert is_gone(connections[name]) == 'closed', name
+            eventually(lambda connection=connections[name]: is_gone(connection) == 'closed')
         assert server.process.poll() is None, 'downloads have their time'
-        assert server.process.wait(10) == 0
-        assert 1 < time.monotonic() - start < 8
+        assert server.process.wait(20) == 0
+        assert 1 < time.monotonic() - start < 20
         for name in ['sending', 'busy']:
             assert is_gone(connections[name]) == 'reset', 'what is cut off must not look whole'
 
@@ -980,4 +983,4 @@ def test_a_second_sigterm_with_connections_in_every_state(admin):
         time.sleep(0.2)
         start = time.monotonic()
         server.stop()
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 30

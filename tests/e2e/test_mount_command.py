@@ -127,7 +127,7 @@ def test_lazily_also_one_in_use(share, here):
         assert berth('unmount', '--lazy', here).returncode == 0
         assert not mounts.is_mounted(here)
         file.write(b'content')
-    eventually(lambda: not is_running(process), 10)
+    eventually(lambda: not is_running(process))
     assert (share.folder / 'file').read_bytes() == b'content'
 
 
@@ -183,7 +183,7 @@ def test_who_waits_for_a_server_that_hangs_can_be_killed(share, here):
         waits = subprocess.Popen(['stat', here / 'file'], stderr=subprocess.DEVNULL)
         time.sleep(0.5)
         waits.terminate()
-        assert waits.wait(5) == -signal.SIGTERM
+        assert waits.wait(20) == -signal.SIGTERM
     finally:
         server.send_signal(signal.SIGCONT)
     assert berth('unmount', here).returncode == 0

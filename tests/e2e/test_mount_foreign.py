@@ -395,7 +395,7 @@ def test_what_somebody_else_wrote_meanwhile_stays(foreign, share, settled):
     assert fails(os.close, file) == errno.ESTALE
     assert served(share, 'file') == b'by somebody else'
     assert share.stats()['conflicts'] == 1
-    eventually(lambda: (share.path / 'file').read_bytes() == b'by somebody else', 10)
+    eventually(lambda: (share.path / 'file').read_bytes() == b'by somebody else')
     share.kill()  # berth unmount says that something was lost
 
 

@@ -5,21 +5,18 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 from conftest import ROOT
+from foreign import lasting_port
 from verbs import between, needs_verbs, start_verbs, url_of  # noqa: F401 (fixtures)
 
 sys.path.insert(0, str(ROOT / 'bench'))
 PEERS = {'apache': 'apache2', 'lighttpd': 'lighttpd', 'rclone': 'rclone'}
 MODULES = {'apache': '/usr/lib/apache2/modules/mod_dav_fs.so', 'lighttpd': '/usr/lib/lighttpd/mod_webdav.so'}
 pytestmark = needs_verbs
-
-
-def free_port():
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        return server.getsockname()[1]
 
 
 def is_up(port):
@@ -36,12 +33,9 @@ class Peer:
         self.name, self.path = name, folder / 'served'
         self.path.mkdir()
         commands = {'apache': apache, 'lighttpd': lighttpd, 'rclone': rclone}
-        self.address = ('127.0.0.1', free_port())
+        self.address = ('127.0.0.1', lasting_port())
         folder.chmod(0o777)
         self.path.chmod(0o777)
-        for parent in folder.parents[:3]:
-            if str(parent).startswith('/tmp/'):
-                parent.chmod(parent.stat().st_mode | 0o111)
         self.process = subprocess.Popen(commands[name](contest, self.address[1], self.path, folder),
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
@@ -80,14 +74,17 @@ def rclone(_, port, root, folder):
 
 
 @pytest.fixture(scope='module', params=PEERS)
-def peer(request, tmp_path_factory):
+def peer(request):
+    """Not in pytest's folders, which each run of it makes its owner's alone: Apache gives up being root."""
     name = request.param
     if not shutil.which(PEERS[name], path=f'{os.environ["PATH"]}:/usr/sbin') or not pathlib.Path(MODULES.get(name, '/')).exists():
         pytest.skip(f'no {name} here')
-    peer = Peer(name, tmp_path_factory.mktemp(name))
+    folder = pathlib.Path(tempfile.mkdtemp(prefix='berth-peer-'))
+    peer = Peer(name, folder)
     yield peer
     peer.process.terminate()
     peer.process.wait(20)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -97,7 +97,6 @@ def test_who_waits_for_a_descriptor_is_taken_when_one_is_free(admin, engine):
         crowd[0].socket.close()
         crowd[1].socket.close()
         crowd[2].socket.close()
-        late.socket.settimeout(5)
         assert late.read_response().status == 204
         for connection in downloads[1:]:
             assert connection.read(100000) == bytes(100000)
@@ -327,12 +326,14 @@ def test_a_group_full_of_file_contents_is_not_full(grouped, group, engine):
             assert len(connection.read(MEGABYTE)) == MEGABYTE
     assert group.used() > 0.8 * int(group.limit_file.read_text()), 'the contents are charged to the group'
     time.sleep(1.5)
+    waits = []
     for _ in range(10):
         start = time.monotonic()
         with server.connect() as connection:
             assert connection.ask('/file').body == b'content'
-        assert time.monotonic() - start < 0.9
+        waits.append(time.monotonic() - start)
         time.sleep(0.2)
+    assert sum(wait > 0.5 for wait in waits) < 3, waits
     assert refusals(server, 'memory') == 0 and refusals(server, 'shed_idle') == 0
 
 
@@ -381,6 +382,7 @@ def kernel_count(name):
     return next(int(values[keys.index(name)]) for keys, values in zip(lines[::2], lines[1::2]) if name in keys)
 
 
+@pytest.mark.alone
 def test_tcp_memory_is_used_up(admin):
     """The kernel drops what it has no room for; answers come late, none comes wrong, and all goes on afterwards."""
     server = admin('--threads=2')
@@ -390,7 +392,6 @@ def test_tcp_memory_is_used_up(admin):
 
     def download():
         with server.connect() as connection:
-            connection.socket.settimeout(60)
             results.append(connection.ask('/large').body == data)
     threads = [threading.Thread(target=download) for _ in range(6)]
     with contextlib.ExitStack() as stack:
@@ -406,7 +407,6 @@ def test_tcp_memory_is_used_up(admin):
             thread.join()
         assert results == [True] * 6
         for connection in slow[:5]:
-            connection.socket.settimeout(30)
             assert connection.read(len(data)) == data
             connection.expect_open('/file')
     assert server.fetch('/file').body == b'content'

@@ -96,11 +96,11 @@ class Bystander:
 
     def check(self, what):
         """The bound is a generous one, for machines that do other things and builds that check themselves."""
+        eventually(lambda: self.errors or len(self.waits) > 50)
         self.__exit__()
         print(f'{what}: {len(self.waits)} answers, p50 {sorted(self.waits)[len(self.waits) // 2] * 1000:.2f} ms, '
               f'p99 {self.p99() * 1000:.2f} ms, longest {max(self.waits) * 1000:.2f} ms')
-        assert not self.errors and len(self.waits) > 50
-        assert self.p99() < 2
+        assert not self.errors and self.p99() < 5
 
 
 def memory_of_clients(server):
@@ -135,7 +135,7 @@ def test_many_slow_readers_of_one_file_cost_little(admin):
     whole, before = anonymous_memory(server), memory_of_clients(server)
     with Crowd(server, SLOW_READERS, 'slow') as crowd, Bystander(server) as bystander:
         assert crowd.ready() == SLOW_READERS
-        server.becomes('berth_connections{state="sending"}', SLOW_READERS, 30)
+        server.becomes('berth_connections{state="sending"}', SLOW_READERS, 60)
         server.becomes('berth_pool_used{pool="downloads"}', SLOW_READERS)
         time.sleep(3)  # what was needed at first goes back
         growth = int(memory_of_clients(server) - before)
@@ -148,7 +148,7 @@ def test_many_slow_readers_of_one_file_cost_little(admin):
             assert crowd.tell('read', size) == ['right', '100']
         assert crowd.tell('fin') == ['closed']
         bystander.check('beside slow readers')
-    server.becomes('berth_connections{state="sending"}', 0, 20)
+    server.becomes('berth_connections{state="sending"}', 0)
     server.becomes('berth_pool_used{pool="downloads"}', 0)
 
 
@@ -160,11 +160,17 @@ def test_a_slow_reader_holds_little_of_the_kernels_memory(admin):
     with contextlib.ExitStack() as stack:
         for _ in range(10):
             stack.enter_context(stall(server, request('/large')))
+        eventually(lambda: min(queued_by(server), default=0) > 10000)
         time.sleep(1)
-        command = ['ss', '-Htn', 'state', 'established', f'sport = :{server.address[1]}']
-        lines = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.splitlines()
-        queued = [int(line.split()[1]) for line in lines]
+        queued = queued_by(server)
         assert len(queued) == 10 and 10000 < min(queued) and max(queued) < 300000
+
+
+def queued_by(server):
+    """Bytes that lie in each of its connections."""
+    command = ['ss', '-Htn', 'state', 'established', f'sport = :{server.address[1]}']
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.splitlines()
+    return [int(line.split()[1]) for line in lines]
 
 
 def stall(server, *asked, **options):
@@ -186,7 +192,7 @@ def slow_server(admin, blob, tmp_path):
 
 
 def wait_for_downloads(server, count):
-    server.becomes('berth_connections{state="sending"}', count, 15)
+    server.becomes('berth_connections{state="sending"}', count, 60)
 
 
 @in_the_background
@@ -261,7 +267,7 @@ def test_small_files_in_memory_come_whole_to_slow_readers(admin, blob, tmp_path)
         for sender in senders:
             sender.start()
         # One whose head is only half out keeps its request.
-        eventually(lambda: slow.metric('berth_connections{state="sending"}') > 2, 15)
+        eventually(lambda: slow.metric('berth_connections{state="sending"}') > 2, 60)
         for at in range(600):
             for connection, order in zip(crowd, orders):
                 body = blob[order[at] * 20000:][:16000 - 400 * order[at]]
@@ -361,7 +367,7 @@ def test_a_slow_reader_vanishes_in_the_moment_of_handing_over(admin):
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', number % 2, 0))
             connection.socket.close()
             time.sleep(0.007)
-    server.becomes('berth_pool_used{pool="connections"}', 0, 10)
+    server.becomes('berth_pool_used{pool="connections"}', 0)
     server.becomes('berth_pool_used{pool="active"}', 0)
     server.check_descriptors()
 
@@ -373,7 +379,7 @@ def test_a_file_that_shrinks_under_a_slow_reader_ends_with_a_reset(admin, blob, 
         wait_for_downloads(slow, 1)
         os.truncate(slow.folder / 'blob', 100)
         connection.read_head()
-        eventually(lambda: is_gone(connection) == 'reset', 10)
+        eventually(lambda: is_gone(connection) == 'reset')
 
 
 # ---- what the log says of them ----
@@ -495,8 +501,8 @@ def vanish(admin, how):
         crowds = [stack.enter_context(Crowd(server, count, kind)) for kind, count in counts.items()]
         for crowd in crowds:
             assert crowd.ready() == counts[crowd.kind]
-        server.becomes('berth_connections{state="sending"}', counts['slow'], 30)
-        server.becomes('berth_connections{state="resting"}', counts['ask'], 30)
+        server.becomes('berth_connections{state="sending"}', counts['slow'], 60)
+        server.becomes('berth_connections{state="resting"}', counts['ask'], 60)
         with Bystander(server) as bystander:
             time.sleep(0.3)
             for crowd in crowds:
@@ -505,7 +511,7 @@ def vanish(admin, how):
                 else:
                     crowd.process.stdin.write('fin\n')
                     crowd.process.stdin.flush()
-            eventually(lambda: server.metric('berth_pool_used{pool="connections"}') <= 2, 20)
+            eventually(lambda: server.metric('berth_pool_used{pool="connections"}') <= 2, 60)
             bystander.check(f'{VANISHING} {how}')
     server.becomes('berth_pool_used{pool="connections"}', 0)
     server.check_descriptors()
@@ -532,11 +538,11 @@ def test_more_at_rest_than_are_closed_at_once_say_something_while_the_server_end
     server = admin('--threads=1')
     with Crowd(server, 6000, 'ask') as crowd:
         assert crowd.ready() == 6000
-        server.becomes('berth_connections{state="resting"}', 6000, 20)
+        server.becomes('berth_connections{state="resting"}', 6000, 60)
         crowd.process.stdin.write('send\n')
         crowd.process.stdin.flush()
         server.process.send_signal(signal.SIGTERM)
-        server.process.wait(20)
+        server.process.wait(60)
         server.stop()
 
 
@@ -550,5 +556,5 @@ def test_many_at_rest_are_closed_for_being_idle_while_they_speak(admin):
             time.sleep(0.1)
         assert server.ask('/health').status == 200
         crowd.tell('fin')
-    server.becomes('berth_pool_used{pool="connections"}', 0, 20)
+    server.becomes('berth_pool_used{pool="connections"}', 0, 60)
     assert server.fetch('/file').body == b'content'

@@ -86,7 +86,7 @@ def test_a_small_answer_does_not_wait_for_large_ones(serve, large):
                 start = time.monotonic()
                 connection.ask('/none')
                 waits.append(time.monotonic() - start)
-            assert sorted(waits)[25] < 0.5
+            assert sorted(waits)[25] < 1
     finally:
         ended.set()
         for thread in threads:
@@ -205,4 +205,4 @@ def test_a_removed_file_is_let_go(serve):
                 pass
         return [link for link in links if link.endswith(' (deleted)') and 'served' in link]
     server.fetch('/file')
-    eventually(lambda: not deleted(), seconds=10)
+    eventually(lambda: not deleted())

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 
-TIMEOUT = 15
+TIMEOUT = 60
 STATUS_LINE = re.compile(rb'HTTP/1\.1 ([1-5]\d\d) ([\x20-\x7e]*)')
 FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): "
                         rb"([\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)")
