@@ -81,13 +81,12 @@ static bool has_time_left(const struct client *client, const struct call *call, 
                                                                                     : deadline_of(client, call));
 }
 
-/* Waits for the next attempt, `at_once` or longer with each; one at the deadline is the last. */
-static void wait_for_attempt(struct client *client, struct call *call, bool at_once, uint64_t now,
-                             uint64_t retry_after_ms)
+/* Waits for the next attempt; one at the deadline is the last. */
+static void wait_for_attempt(struct client *client, struct call *call, uint64_t now, uint64_t retry_after_ms)
 {
-        uint64_t wait = at_once ? 0 : max_of(call->wait_ms, LEAST_WAIT_MS);
+        uint64_t wait = max_of(call->wait_ms, LEAST_WAIT_MS);
 
-        call->wait_ms = (unsigned)min_of(max_of(2 * wait, LEAST_WAIT_MS), MOST_WAIT_MS);
+        call->wait_ms = (unsigned)min_of(2 * wait, MOST_WAIT_MS);
         call->due_ms = min_of(now + max_of(wait, retry_after_ms), deadline_of(client, call) - 1);
         if (is_told_to_wait_beyond(client, call, now, retry_after_ms))
                 call->due_ms = last_attempt_of(client, call);
@@ -101,7 +100,6 @@ static void attempt_ended(struct client *client, struct transfer *transfer, CURL
         struct call *call = transfer->call;
         uint64_t now = clock_ms(), retry_after_ms = min_of(transfer->retry_after_s, 86400u) * 1000;
         bool moved = call->progress_ms > call->due_ms; /* more than in the attempts before */
-        bool at_once; /* a kept connection was closed, which says little about the server */
         int before = call->error;
         enum transfer_verdict verdict = transfer_end(transfer, code);
 
@@ -111,11 +109,10 @@ static void attempt_ended(struct client *client, struct transfer *transfer, CURL
         list_append(&client->idle, &transfer->node);
         if (moved)
                 call->wait_ms = 0;
-        at_once = transfer->closed && call->wait_ms == 0;
-        if (verdict == TRANSFER_ENDED || (call->quick && !at_once) || !has_time_left(client, call, now, retry_after_ms))
+        if (verdict == TRANSFER_ENDED || call->quick || !has_time_left(client, call, now, retry_after_ms))
                 finish(client, call);
         else
-                wait_for_attempt(client, call, at_once, now, retry_after_ms);
+                wait_for_attempt(client, call, now, retry_after_ms);
 }
 
 /* Those that libcurl is through with; whether there were any. */

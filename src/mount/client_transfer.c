@@ -3,9 +3,8 @@
  * A small body goes out in one piece with its head, which spares the server a wake-up; libcurl does that with what it
  * takes for a form (POSTFIELDS), whatever the method is called. A large one is read from the call's memory.
  *
- * libcurl itself would send a request again when a kept connection turns out to be closed without a byte of an answer.
- * It asks before (the prereq callback) and is refused: whether a call may be sent twice is ours to know, and 7.88 never
- * sends the body of an upload that it repeats. */
+ * libcurl itself sends a request again when a kept connection turns out to be closed without a byte of an answer. It
+ * asks before (the prereq callback): a call that may not be sent twice is ended there. */
 #include "mount/transfer.h"
 
 #include <errno.h>
@@ -52,12 +51,20 @@ static void count_connections(struct transfer *transfer)
 static int on_connected(void *context, char *address, char *own_address, int port, int own_port)
 {
         struct transfer *transfer = context;
+        struct call *call = transfer->call;
 
         (void)address, (void)own_address, (void)port, (void)own_port;
         count_connections(transfer);
-        transfer->closed = transfer->asked;
-        if (transfer->closed)
-                return CURL_PREREQFUNC_ABORT;
+        if (transfer->asked) {
+                transfer->blind = !call->idempotent;
+                if (transfer->blind)
+                        return CURL_PREREQFUNC_ABORT;
+                call->uncertain = true;
+                call->attempts++;
+                transfer->client->counters.retries++;
+                if (call->restart)
+                        call->restart(call);
+        }
         transfer->asked = true;
         moved(transfer, clock_ms());
         return CURL_PREREQFUNC_OK;
@@ -299,7 +306,7 @@ static void start_afresh(struct transfer *transfer, struct call *call, uint64_t 
         transfer->at = transfer->received = 0;
         transfer->retry_after_s = 0;
         transfer->connects = 0;
-        transfer->asked = transfer->closed = transfer->told = false;
+        transfer->asked = transfer->blind = transfer->told = false;
         transfer->failure = 0;
         call->transfer = transfer;
         call->message[0] = '\0';

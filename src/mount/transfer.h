@@ -30,7 +30,7 @@ struct transfer {
         size_t received;        /* of the answer's body */
         long connects;          /* connections that it has made and we have counted */
         bool asked;             /* the request was begun to be sent: the server may have seen it */
-        bool closed;            /* the kept connection was, before a byte of the answer */
+        bool blind;             /* it would have been sent a second time, though nobody knows what came of the first */
         bool told;              /* the head of the answer is complete */
         int failure;            /* what receive() gave */
         struct curl_slist fields[TRANSFER_FIELDS];
