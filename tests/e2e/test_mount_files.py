@@ -1056,23 +1056,42 @@ def test_two_mounts_of_one_folder(mount):
 
 # ---- read-only ----
 
+def changes(top):
+    """Each way to change something."""
+    path = top / 'file'
+    return [lambda: os.open(path, os.O_WRONLY), lambda: os.open(top / 'new', os.O_WRONLY | os.O_CREAT),
+            lambda: os.unlink(path), lambda: os.rename(path, top / 'new'), lambda: path.chmod(0o600),
+            lambda: os.rmdir(top / 'folder'), lambda: os.mkdir(top / 'new'), lambda: os.truncate(path, 0), lambda: os.utime(path),
+            lambda: os.setxattr(path, 'user.name', b''), lambda: os.symlink('file', top / 'link'),
+            lambda: os.link(path, top / 'link')]
+
+
 @only_berth
-def test_read_only(mount, tmp_path):
+@pytest.mark.parametrize('who', ['the mount', 'the server'])
+def test_read_only(mount, tmp_path, who):
+    """Whoever is: what is there is seen with all that belongs to it."""
     served = tmp_path / 'to-read'
     (served / 'folder').mkdir(parents=True)
     (served / 'file').write_bytes(b'content')
-    server = Server(served, '--writable')
+    (served / 'file').chmod(0o751)
+    os.setxattr(served / 'file', 'user.name', b'value')
+    os.symlink('file', served / 'symbolic')
+    os.link(served / 'file', served / 'hard')
+    server = Server(served, *(['--writable'] if who == 'the mount' else []))
     try:
-        mounted = mount('--read-only', server=server)
+        mounted = mount(*(['--read-only'] if who == 'the mount' else []), server=server)
+        assert 'read-only' in mounted.stderr()
         path = mounted.path / 'file'
-        assert path.read_bytes() == b'content'
-        for change in (lambda: os.open(path, os.O_WRONLY), lambda: os.open(mounted.path / 'new', os.O_WRONLY | os.O_CREAT),
-                       lambda: os.unlink(path), lambda: os.rename(path, mounted.path / 'new'), lambda: path.chmod(0o600),
-                       lambda: os.rmdir(mounted.path / 'folder'), lambda: os.mkdir(mounted.path / 'new'),
-                       lambda: os.truncate(path, 0), lambda: os.utime(path), lambda: os.setxattr(path, 'user.name', b''),
-                       lambda: os.symlink('file', mounted.path / 'link'), lambda: os.link(path, mounted.path / 'link')):
+        assert path.read_bytes() == b'content' == (mounted.path / 'symbolic').read_bytes()
+        for name in ('file', 'hard', 'symbolic', 'folder'):
+            ours, real = os.lstat(mounted.path / name), os.lstat(served / name)
+            assert (ours.st_mode, ours.st_ino, ours.st_mtime_ns) == (real.st_mode, real.st_ino, real.st_mtime_ns), name
+        assert path.stat().st_nlink == 2 and os.getxattr(path, 'user.name') == b'value'
+        for change in changes(mounted.path):
             with fails(errno.EROFS):
                 change()
+        with opened(path, os.O_RDONLY) as file:
+            os.fsync(file)
         mounted.close()
     finally:
         server.close()
