@@ -231,7 +231,7 @@ static int make_symlink(struct change *c)
                 return 403;
         struct store_commit commit = change_commit(c);
         int error = store_make_link(&c->section, target, &commit);
-        return error ? change_status(error) : c->dictated ? change_tell_made(c, &c->section) : 201;
+        return error ? change_status(error) : change_tell_made(c, &c->section);
 }
 
 static void tell_digests(struct change *c)

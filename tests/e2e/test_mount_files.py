@@ -682,13 +682,16 @@ def test_numbers_of_files_stay(mount):
     place.file('file')
     (place.folder / 'served').touch()
     place.seen('served')
-    names = ['file', 'folder', 'served']
+    os.symlink('file', place.path / 'symbolic')
+    os.link(place.path / 'file', place.path / 'hard')
+    names = ['file', 'folder', 'served', 'symbolic', 'hard']
     numbers = {name: os.lstat(place.path / name).st_ino for name in names}
     for again in (False, True):
         if again:
             place.mounted.again()
         assert {entry.name: entry.inode() for entry in os.scandir(place.path)} == numbers
         assert {name: os.lstat(place.path / name).st_ino for name in names} == numbers
+    assert numbers == {name: os.lstat(place.folder / name).st_ino for name in names}
     with opened(place.path / 'file') as file:
         os.write(file, b'changed, and longer')
         os.fsync(file)
