@@ -11,6 +11,10 @@ enum {
         FEW_READ_TRIES = 4,  /* then each second one is made while nothing is sent */
 };
 
+/* berth gives these bits to nobody who does not have them. Said at once, since a mode goes with the data: refused then,
+ * it would keep the data from being accepted. */
+enum { SET_ID = S_ISUID | S_ISGID | S_ISVTX };
+
 /* ---- opening ---- */
 
 /* What the tree knows becomes the file's. For a clean one only. */
@@ -157,6 +161,8 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
         clock_gettime(CLOCK_REALTIME, &now);
         if (!mount->remote.can.berth) /* as it will be shown later */
                 mode = mount->remote.file_mode;
+        else if (mode & SET_ID)
+                return -EPERM;
         struct remote_attributes attributes = {
                 .kind = REMOTE_FILE,
                 .mode = mode,
@@ -596,6 +602,8 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
                 error = -ESTALE;
         } else if (with->has_mode && file->writers == 0 && !mount->remote.can.berth) {
                 error = -EOPNOTSUPP;
+        } else if (with->has_mode && mount->remote.can.berth && (with->mode & SET_ID & ~file->mode)) {
+                error = -EPERM;
         } else {
                 set_later(file, with);
                 /* A program that writes will close it, and what is told then goes with the data. */

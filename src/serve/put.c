@@ -272,7 +272,7 @@ static int set_only(struct change *c)
         if (!error && c->dictated)
                 error = store_look_again(&c->section, &state);
         if (error)
-                return change_status(error);
+                return change_refused(c, error);
         if (c->dictated)
                 tell_state(c, &state);
         return 204;
@@ -293,7 +293,7 @@ static int change_file(struct change *c)
         if (result > 0)
                 return result;
         if (result < 0)
-                return change_status(result);
+                return change_refused(c, result);
         if (!c->partial)
                 keep_checksum(c, &state);
         tell_state(c, &state);

@@ -584,6 +584,22 @@ def test_chmod(place, mode):
     assert stat.S_IMODE(path.stat().st_mode) == mode == stat.S_IMODE((place.folder / 'file').stat().st_mode)
 
 
+@only_berth
+@pytest.mark.parametrize('mode', [0o4755, 0o2755, 0o1755])
+def test_a_mode_that_nobody_gets(place, mode):
+    path = place.file('file')
+    (place.path / 'folder').mkdir()
+    for change in (lambda: path.chmod(mode), lambda: (place.path / 'folder').chmod(mode),
+                   lambda: os.open(place.path / 'new', os.O_WRONLY | os.O_CREAT, mode)):
+        with fails(errno.EPERM):
+            change()
+    with opened(path) as file:
+        os.write(file, b'CON')
+        with fails(errno.EPERM):
+            os.fchmod(file, mode)
+    assert place.served('file') == b'CONtent\n' and not (place.path / 'new').exists()
+
+
 @pytest.mark.parametrize('mode', [0o700, 0o777, 0o750])
 def test_chmod_of_a_folder(place, mode):
     path = place.path / 'folder'
