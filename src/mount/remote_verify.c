@@ -1,5 +1,6 @@
 /* A write whose answer was lost, and whose repetition was refused because the file is not what it was: it may have been
- * changed by the write itself. So what was written is read back and compared. */
+ * changed by the write itself. So what was written is read back and compared. Mode and time are not: who asks sets them
+ * once more (remote_write.c). */
 #include "mount/exchange.h"
 
 #include <errno.h>
