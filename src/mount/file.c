@@ -304,28 +304,62 @@ static int store(struct file *file, uint64_t first, const char *data, size_t siz
         return error;
 }
 
+/* With the mutex: why it may not be written to. */
+static int refusal(const struct file *file)
+{
+        return file->stale ? -ESTALE : file->error;
+}
+
+/* Takes the mutex when there is room in the buffer for what this write makes the gather hold. How much that is may be
+ * another by the time that there is room (what it would have joined is on its way), so it is counted again with the
+ * mutex held: the buffer is never passed. *reserved is to be released in any case. */
+static int lock_with_room(struct file *file, uint64_t first, size_t size, size_t *reserved)
+{
+        struct mount *mount = file->mount;
+        for (;;) {
+                pthread_mutex_lock(&file->lock);
+                size_t cost = whole_files_only(file) || refusal(file) ? 0 : gather_cost(&file->gather, first, size);
+                if (cost <= *reserved)
+                        return 0;
+                pthread_mutex_unlock(&file->lock);
+                if (*reserved > 0)
+                        buffer_release(mount, *reserved);
+                *reserved = 0;
+                int error = buffer_reserve(mount, cost);
+                if (error)
+                        return error;
+                *reserved = cost;
+        }
+}
+
+static int write_part(struct file *file, uint64_t first, const char *data, size_t size, bool cached)
+{
+        size_t reserved = 0;
+        int error = lock_with_room(file, first, size, &reserved);
+        if (!error) {
+                error = refusal(file);
+                if (!error)
+                        error = store(file, first, data, size);
+                if (!error)
+                        wrote(file, first + size, cached);
+                pthread_mutex_unlock(&file->lock);
+        }
+        if (reserved > 0)
+                buffer_release(file->mount, reserved);
+        return error;
+}
+
+/* By blocks, so that none needs more room than there is. */
 int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached)
 {
-        pthread_mutex_lock(&file->lock);
-        size_t cost = whole_files_only(file) ? 0 : gather_cost(&file->gather, first, size);
-        int error = file->stale ? -ESTALE : file->error;
-        pthread_mutex_unlock(&file->lock);
+        size_t block = mount->options.extent_bytes;
+        int error = 0;
+        for (size_t done = 0, part; done < size && !error; done += part) {
+                part = min_of(size - done, block - (size_t)((first + done) % block));
+                error = write_part(file, first + done, data + done, part, cached);
+        }
         /* Of a page the kernel would tell the program EIO, whatever is said here; fsync and close tell better. */
-        if (error == -ESTALE && cached)
-                return 0;
-        if (!error)
-                error = buffer_reserve(mount, cost);
-        if (error)
-                return error;
-        pthread_mutex_lock(&file->lock);
-        error = file->stale ? -ESTALE : file->error;
-        if (!error)
-                error = store(file, first, data, size);
-        if (!error)
-                wrote(file, first + size, cached);
-        pthread_mutex_unlock(&file->lock);
-        buffer_release(mount, cost);
-        return error;
+        return error == -ESTALE && cached ? 0 : error;
 }
 
 /* ---- reading ---- */

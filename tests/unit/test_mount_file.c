@@ -31,6 +31,7 @@ static struct {
         int looks_fail;
         const char *wrong_token; /* is not held by the server any more */
         bool locks;
+        unsigned slow_us; /* a write takes so long */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct stored *find(const char *path)
@@ -143,6 +144,7 @@ int remote_write(struct remote *remote, const char *path, uint64_t first, const 
                  struct remote_result *result)
 {
         (void)remote;
+        usleep(server.slow_us);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         int error = stored ? judge(stored, condition) : -ENOENT;
@@ -933,6 +935,40 @@ static void what_cannot_be_sent_gives_room_to_others(void **state)
         assert_int_equal(mount.counters.lost_writes, 1);
 }
 
+static void *write_many(void *context)
+{
+        static const char data[500];
+        struct file *file = context;
+        for (uint64_t i = 0; i < 2000; i++)
+                assert_int_equal(
+                        file_write(&mount, file, i * sizeof(data) % (STORE_BYTES / 2), data, sizeof(data), true), 0);
+        return NULL;
+}
+
+/* Also where an extent that had room for a write is taken away for sending before the write comes to it. */
+static void the_write_buffer_is_never_passed(void **state)
+{
+        (void)state;
+        enum { WRITERS = 8 };
+        static char large[4 * EXTENT];
+        struct file *files[WRITERS];
+        server.slow_us = 300;
+        pthread_t threads[WRITERS];
+        for (unsigned i = 0; i < WRITERS; i++) {
+                files[i] = create((char[]){ (char)('a' + i), '\0' });
+                pthread_create(&threads[i], NULL, write_many, files[i]);
+        }
+        for (unsigned i = 0; i < WRITERS; i++)
+                pthread_join(threads[i], NULL);
+        /* One that needs more than all of it. */
+        assert_int_equal(file_write(&mount, files[0], 1000, large, sizeof(large), true), 0);
+        for (unsigned i = 0; i < WRITERS; i++) {
+                assert_int_equal(file_flush(&mount, files[i]), 0);
+                file_close(&mount, files[i], true);
+        }
+        assert_in_range(mount.counters.buffered_peak_bytes, EXTENT, mount.options.write_buffer_bytes);
+}
+
 int main(void)
 {
         char folder[] = "/tmp/berth-unsent-XXXXXX"; /* where what cannot be sent is kept */
@@ -967,6 +1003,7 @@ int main(void)
                 TEST(an_error_of_fsync_is_over_when_it_is_made_good),
                 TEST(a_file_keeps_its_name_when_replacing_it_fails),
                 TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
+                TEST(the_write_buffer_is_never_passed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
