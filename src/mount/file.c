@@ -571,15 +571,21 @@ int file_truncate(struct mount *mount, struct node *node, uint64_t size)
         return error;
 }
 
-/* Of a node that nobody has open. */
-static int set_closed(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
+/* Of what nobody has open, and nothing is to be sent of. In its turn all the same: who opens it to write meanwhile would
+ * lock it before, or begin with a tag that moves, and take that for somebody else's change. */
+static int set_closed(struct file *file, const struct remote_times_and_mode *with)
 {
+        struct mount *mount = file->mount;
+        struct node *node = file->node;
         char path[REMOTE_PATH_BYTES];
         struct remote_condition condition = { 0 };
         struct remote_result result = { 0 };
-        int error = tree_path(mount->tree, node, NULL, path);
-        if (!error)
-                error = remote_set(&mount->remote, path, false, &condition, with, &result);
+        int error = file_path(file, path);
+        if (error)
+                return error;
+        pthread_mutex_unlock(&file->lock);
+        error = remote_set(&mount->remote, path, false, &condition, with, &result);
+        pthread_mutex_lock(&file->lock);
         if (error || !mount->remote.can.berth) /* its times stay what they are */
                 return error;
         struct tree_update update = {
@@ -622,28 +628,32 @@ static void set_later(struct file *file, const struct remote_times_and_mode *wit
         tree_update(file->mount->tree, file->node, &update);
 }
 
-int file_set(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
+static int set_in_turn(struct file *file, const struct remote_times_and_mode *with)
 {
-        struct file *file = file_get(mount, node, false);
-        if (!file)
-                return set_closed(mount, node, with);
-        int error = 0;
-        pthread_mutex_lock(&file->lock);
-        file_take_turn(file);
+        bool berth = file->mount->remote.can.berth;
         /* The kernel may tell a time when all have closed it, and even when it was removed by that. */
         bool gone = file->hidden[0] && file->opens == 0;
-        if (file->stale || gone) {
-                error = -ESTALE;
-        } else if (with->has_mode && file->writers == 0 && !mount->remote.can.berth) {
-                error = -EOPNOTSUPP;
-        } else if (with->has_mode && mount->remote.can.berth && (with->mode & SET_ID & ~file->mode)) {
-                error = -EPERM;
-        } else {
-                set_later(file, with);
-                /* A program that writes will close it, and what is told then goes with the data. */
-                if (file->writers == 0)
-                        error = file_send(file, FILE_SEND_ALL);
-        }
+        if (file->stale || gone)
+                return -ESTALE;
+        if (file->opens == 0 && file_clean(file) && file->told)
+                return set_closed(file, with);
+        if (with->has_mode && file->writers == 0 && !berth)
+                return -EOPNOTSUPP;
+        if (with->has_mode && berth && (with->mode & SET_ID & ~file->mode))
+                return -EPERM;
+        set_later(file, with);
+        /* A program that writes will close it, and what is told then goes with the data. */
+        return file->writers == 0 ? file_send(file, FILE_SEND_ALL) : 0;
+}
+
+int file_set(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
+{
+        struct file *file = file_get(mount, node, true);
+        if (!file)
+                return -ENOMEM;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        int error = set_in_turn(file, with);
         bool over = file->opens == 0;
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);

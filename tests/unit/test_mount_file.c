@@ -31,7 +31,7 @@ static struct {
         int looks_fail;
         const char *wrong_token; /* is not held by the server any more */
         bool locks;
-        unsigned slow_us; /* a write takes so long */
+        unsigned slow_us; /* a write takes so long, and to set mode and time */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct stored *find(const char *path)
@@ -185,6 +185,7 @@ int remote_set(struct remote *remote, const char *path, bool link, const struct 
 {
         (void)remote;
         (void)link;
+        usleep(server.slow_us);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         int error = stored ? judge(stored, condition) : -ENOENT;
@@ -969,6 +970,36 @@ static void the_write_buffer_is_never_passed(void **state)
         assert_in_range(mount.counters.buffered_peak_bytes, EXTENT, mount.options.write_buffer_bytes);
 }
 
+static void *set_time(void *node)
+{
+        struct remote_times_and_mode with = { .has_mtime = true, .mtime_s = 77 };
+        assert_int_equal(file_set(&mount, node, &with), 0);
+        return NULL;
+}
+
+static void who_opens_a_file_whose_time_is_just_set_finds_no_conflict(void **state)
+{
+        (void)state;
+        pthread_t thread;
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", false, false);
+        struct node *node = file->node;
+        tree_pin(mount.tree, node);
+        file_close(&mount, file, false);
+        server.slow_us = 200000;
+        pthread_create(&thread, NULL, set_time, node);
+        usleep(50000); /* it is on its way */
+        file = open_file("a", true, false);
+        write_text(file, 0, "two");
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        pthread_join(thread, NULL);
+        assert_stored("a", "two");
+        assert_int_equal(mount.counters.conflicts, 0);
+        assert_int_equal(server.sets, 1);
+        tree_unpin(mount.tree, node);
+}
+
 int main(void)
 {
         char folder[] = "/tmp/berth-unsent-XXXXXX"; /* where what cannot be sent is kept */
@@ -1004,6 +1035,7 @@ int main(void)
                 TEST(a_file_keeps_its_name_when_replacing_it_fails),
                 TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
                 TEST(the_write_buffer_is_never_passed),
+                TEST(who_opens_a_file_whose_time_is_just_set_finds_no_conflict),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
