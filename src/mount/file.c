@@ -665,15 +665,19 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
 
 /* ---- its name ---- */
 
-struct file *file_before_rename(struct mount *mount, struct node *node)
+struct file *file_before_rename(struct mount *mount, struct node *node, int *error)
 {
         struct file *file = file_get(mount, node, false);
+        *error = 0;
         if (!file)
                 return NULL;
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
-        if (!file->stale)
-                file_send(file, FILE_SEND_ALL);
+        if (!file->stale && !file->told)
+                *error = file_send(file, FILE_SEND_ALL);
+        else if (file->stale &&
+                 file->writers > 0) /* once they have closed it, it is the other version that has the name */
+                *error = -ESTALE;
         lease_give(file);
         pthread_mutex_unlock(&file->lock);
         return file;

@@ -288,7 +288,8 @@ static void forget_unsent(struct file *file)
         file->spool_dirty = file->stale = false;
         file->with.has_mode = file->with.has_mtime = false;
         file->error = 0;
-        if (file->start == FILE_REPLACED)
+        file->size = file->server_size;
+        if (!file->hidden[0])
                 file->start = FILE_ON_SERVER;
 }
 

@@ -1037,6 +1037,28 @@ def test_somebody_else_made_the_file_first(mount, kept):
 
 
 @only_berth
+@pytest.mark.parametrize('how', [os.rename, os.link])
+def test_a_name_is_not_given_to_what_could_not_be_sent(mount, kept, how):
+    """As when an editor saves: what it replaces stays where the new content does not arrive."""
+    place = whole(mount(serve_options=['--max-upload=100K']))
+    for name in ('new', *(['file'] if how is os.rename else [])):
+        (place.folder / name).write_bytes(b'old')
+    file = os.open(place.path / 'new', os.O_WRONLY | os.O_TRUNC)
+    os.write(file, bytes(200_000))
+    with fails(errno.EFBIG):
+        os.fsync(file)  # the kernel gives the mount what it has; a program may pass over the error
+    with fails(errno.EFBIG):
+        how(place.path / 'new', place.path / 'file')
+    assert how is os.link or place.served('file') == b'old'
+    assert place.served('new') == b'old'
+    with fails(errno.EFBIG):
+        os.close(file)
+    os.rename(place.path / 'new', place.path / 'other')  # what stands there
+    assert place.served('other') == b'old'
+    unmount_with_losses(place.mounted)
+
+
+@only_berth
 def test_who_writes_to_parts_holds_a_lock(mount):
     place = whole(mount())
     (place.folder / 'file').write_bytes(b'first')

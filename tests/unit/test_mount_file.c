@@ -1000,6 +1000,58 @@ static void who_opens_a_file_whose_time_is_just_set_finds_no_conflict(void **sta
         tree_unpin(mount.tree, node);
 }
 
+/* Who waited for its turn meanwhile finds nothing to be sent: neither its size nor an empty file. */
+static void nothing_more_is_sent_of_what_was_given_up(void **state)
+{
+        (void)state;
+        int error;
+        somebody_else_writes("a", "one");
+        struct file *files[] = { open_file("a", true, true), create("b") };
+        for (unsigned i = 0; i < 2; i++) {
+                struct node *node = files[i]->node;
+                write_text(files[i], 0, "much more");
+                server.fails = -EFBIG;
+                assert_int_equal(file_flush(&mount, files[i]), -EFBIG);
+                struct file *waits = file_get(&mount, node, false);
+                file_close(&mount, files[i], true);
+                server.fails = 0;
+                file_after_rename(file_before_rename(&mount, node, &error));
+                assert_int_equal(error, 0);
+                file_put(waits);
+        }
+        assert_stored("a", "one");
+        assert_null(find("b"));
+        assert_int_equal(server.puts + server.writes + server.truncates, 0);
+}
+
+static void a_rename_is_told_what_could_not_be_sent(void **state)
+{
+        (void)state;
+        int error;
+        struct file *file = create("a");
+        struct node *node = file->node;
+        write_text(file, 0, "one");
+        server.fails = -ENOSPC;
+        assert_ptr_equal(file_before_rename(&mount, node, &error), file);
+        file_after_rename(file);
+        assert_int_equal(error, -ENOSPC);
+        server.fails = 0;
+        file_after_rename(file_before_rename(&mount, node, &error));
+        assert_int_equal(error, 0);
+        assert_stored("a", "one");
+        write_text(file, 0, "two");
+        somebody_else_writes("a", "three");
+        for (unsigned i = 0; i < 2; i++) {
+                file_after_rename(file_before_rename(&mount, node, &error));
+                assert_int_equal(error, -ESTALE);
+        }
+        tree_pin(mount.tree, node);
+        file_close(&mount, file, true);
+        assert_null(file_before_rename(&mount, node, &error));
+        assert_int_equal(error, 0);
+        tree_unpin(mount.tree, node);
+}
+
 int main(void)
 {
         char folder[] = "/tmp/berth-unsent-XXXXXX"; /* where what cannot be sent is kept */
@@ -1036,6 +1088,8 @@ int main(void)
                 TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
                 TEST(the_write_buffer_is_never_passed),
                 TEST(who_opens_a_file_whose_time_is_just_set_finds_no_conflict),
+                TEST(nothing_more_is_sent_of_what_was_given_up),
+                TEST(a_rename_is_told_what_could_not_be_sent),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
