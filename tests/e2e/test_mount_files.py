@@ -1037,6 +1037,28 @@ def test_somebody_else_made_the_file_first(mount, kept):
 
 
 @only_berth
+def test_a_file_that_could_not_be_sent_counts_once(mount, kept):
+    """Also one that is open still, and whose data was put aside since others wanted its room."""
+    place = whole(mount('--write-buffer=1M', '--extent=256K'))
+    place.mounted.sanitizer = None  # the kernel may not tell any more that the file is closed
+    with opened(place.path / 'file', os.O_RDWR | os.O_CREAT) as file:
+        os.write(file, b'ours')
+        os.fsync(file)
+        (place.folder / 'file').write_bytes(b'the other version')
+        os.write(file, bytes(100_000))
+        refused(os.fsync, file)
+
+        def is_put_aside():
+            (place.path / 'other').write_bytes(bytes(8 * MIB))
+            return place.mounted.stats()['lost-writes']
+        eventually(is_put_aside, 20)
+        said = subprocess.run([PROGRAM, 'unmount', '--lazy', str(place.path)], capture_output=True, text=True, timeout=60)
+        assert said.returncode == 1 and said.stderr.startswith('berth: 1 file could not be sent to '), said
+    place.mounted.process.wait(20)
+    place.mounted.kill()
+
+
+@only_berth
 @pytest.mark.parametrize('how', [os.rename, os.link])
 def test_a_name_is_not_given_to_what_could_not_be_sent(mount, kept, how):
     """As when an editor saves: what it replaces stays where the new content does not arrive."""

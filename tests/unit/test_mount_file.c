@@ -934,6 +934,28 @@ static void what_cannot_be_sent_gives_room_to_others(void **state)
         file_close(&mount, file, true);
         assert_stored("a", "three");
         assert_int_equal(mount.counters.lost_writes, 1);
+        assert_int_equal(mount.counters.unsent_files, 1);
+}
+
+static void what_failed_and_was_made_good_does_not_count(void **state)
+{
+        (void)state;
+        struct file *file = create("a"), *other = create("b");
+        write_text(file, 0, "one");
+        write_text(other, 0, "two");
+        server.fails = -ENOSPC;
+        for (unsigned i = 0; i < 2; i++)
+                assert_int_equal(file_send_all(&mount), 2);
+        assert_int_equal(mount.counters.unsent_files, 2);
+        server.fails = 0;
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_int_equal(mount.counters.unsent_files, 1);
+        assert_int_equal(file_unlink(&mount, tree_root(mount.tree), "b", other->node),
+                         0); /* nobody wants it any more */
+        assert_int_equal(mount.counters.unsent_files, 0);
+        file_close(&mount, file, true);
+        file_close(&mount, other, true);
+        assert_int_equal(mount.counters.unsent_files, 0);
 }
 
 static void *write_many(void *context)
@@ -1088,6 +1110,7 @@ int main(void)
                 TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
                 TEST(the_write_buffer_is_never_passed),
                 TEST(who_opens_a_file_whose_time_is_just_set_finds_no_conflict),
+                TEST(what_failed_and_was_made_good_does_not_count),
                 TEST(nothing_more_is_sent_of_what_was_given_up),
                 TEST(a_rename_is_told_what_could_not_be_sent),
         };
