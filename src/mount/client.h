@@ -55,7 +55,7 @@ struct client_answer {
         char lock_token[128];                   /* Lock-Token without < >, or "" */
         char dav[1024], allow[256], server[64]; /* as they stand, several lines as one list, cut; for OPTIONS */
         char accept_patch[128];
-        char reason[16]; /* Berth-Error: why a 409: the name of an errno */
+        char reason[16]; /* Berth-Error: why a 409 or 403: the name of an errno */
 };
 
 struct call {

@@ -78,7 +78,7 @@ void interrupt_stop(void);
 /* ---- what is asked of a mount through its root (stats.c) ---- */
 
 #define CONTROL_PREFIX "system.berth."
-#define FLUSH_ATTRIBUTE "system.berth.flush" /* reading it sends everything: "0" files could not be sent */
+#define FLUSH_ATTRIBUTE "system.berth.flush" /* reading it sends everything: "0" files could not be */
 
 /* Answers the request where it is for one of these; false: it is an attribute like others. */
 bool control_answer(fuse_req_t request, fuse_ino_t number, const char *name, size_t size);

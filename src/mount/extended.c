@@ -111,8 +111,9 @@ static int set(struct mount *mount, struct node *node, const char *name, const c
         const char *users = users_name(name);
         if (!users || !mount->remote.can.attributes)
                 return value ? -EOPNOTSUPP : -ENODATA;
-        struct file *file = file_before_rename(mount, node);
-        int error = set_at_path(mount, node, users, value, size, flags);
+        int unsent, error;
+        struct file *file = file_before_rename(mount, node, &unsent); /* which is not what is asked here */
+        error = set_at_path(mount, node, users, value, size, flags);
         file_after_rename(file);
         return error;
 }

@@ -11,6 +11,10 @@ enum {
         FEW_READ_TRIES = 4,  /* then each second one is made while nothing is sent */
 };
 
+/* berth gives these bits to nobody who does not have them. Said at once, since a mode goes with the data: refused then,
+ * it would keep the data from being accepted. */
+enum { SET_ID = S_ISUID | S_ISGID | S_ISVTX };
+
 /* ---- opening ---- */
 
 /* What the tree knows becomes the file's. For a clean one only. */
@@ -157,6 +161,8 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
         clock_gettime(CLOCK_REALTIME, &now);
         if (!mount->remote.can.berth) /* as it will be shown later */
                 mode = mount->remote.file_mode;
+        else if (mode & SET_ID)
+                return -EPERM;
         struct remote_attributes attributes = {
                 .kind = REMOTE_FILE,
                 .mode = mode,
@@ -298,28 +304,62 @@ static int store(struct file *file, uint64_t first, const char *data, size_t siz
         return error;
 }
 
+/* With the mutex: why it may not be written to. */
+static int refusal(const struct file *file)
+{
+        return file->stale ? -ESTALE : file->error;
+}
+
+/* Takes the mutex when there is room in the buffer for what this write makes the gather hold. How much that is may be
+ * another by the time that there is room (what it would have joined is on its way), so it is counted again with the
+ * mutex held: the buffer is never passed. *reserved is to be released in any case. */
+static int lock_with_room(struct file *file, uint64_t first, size_t size, size_t *reserved)
+{
+        struct mount *mount = file->mount;
+        for (;;) {
+                pthread_mutex_lock(&file->lock);
+                size_t cost = whole_files_only(file) || refusal(file) ? 0 : gather_cost(&file->gather, first, size);
+                if (cost <= *reserved)
+                        return 0;
+                pthread_mutex_unlock(&file->lock);
+                if (*reserved > 0)
+                        buffer_release(mount, *reserved);
+                *reserved = 0;
+                int error = buffer_reserve(mount, cost);
+                if (error)
+                        return error;
+                *reserved = cost;
+        }
+}
+
+static int write_part(struct file *file, uint64_t first, const char *data, size_t size, bool cached)
+{
+        size_t reserved = 0;
+        int error = lock_with_room(file, first, size, &reserved);
+        if (!error) {
+                error = refusal(file);
+                if (!error)
+                        error = store(file, first, data, size);
+                if (!error)
+                        wrote(file, first + size, cached);
+                pthread_mutex_unlock(&file->lock);
+        }
+        if (reserved > 0)
+                buffer_release(file->mount, reserved);
+        return error;
+}
+
+/* By blocks, so that none needs more room than there is. */
 int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached)
 {
-        pthread_mutex_lock(&file->lock);
-        size_t cost = whole_files_only(file) ? 0 : gather_cost(&file->gather, first, size);
-        int error = file->stale ? -ESTALE : file->error;
-        pthread_mutex_unlock(&file->lock);
+        size_t block = mount->options.extent_bytes;
+        int error = 0;
+        for (size_t done = 0, part; done < size && !error; done += part) {
+                part = min_of(size - done, block - (size_t)((first + done) % block));
+                error = write_part(file, first + done, data + done, part, cached);
+        }
         /* Of a page the kernel would tell the program EIO, whatever is said here; fsync and close tell better. */
-        if (error == -ESTALE && cached)
-                return 0;
-        if (!error)
-                error = buffer_reserve(mount, cost);
-        if (error)
-                return error;
-        pthread_mutex_lock(&file->lock);
-        error = file->stale ? -ESTALE : file->error;
-        if (!error)
-                error = store(file, first, data, size);
-        if (!error)
-                wrote(file, first + size, cached);
-        pthread_mutex_unlock(&file->lock);
-        buffer_release(mount, cost);
-        return error;
+        return error == -ESTALE && cached ? 0 : error;
 }
 
 /* ---- reading ---- */
@@ -547,15 +587,21 @@ int file_truncate(struct mount *mount, struct node *node, uint64_t size)
         return error;
 }
 
-/* Of a node that nobody has open. */
-static int set_closed(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
+/* Of what nobody has open, and nothing is to be sent of. In its turn all the same: who opens it to write meanwhile would
+ * lock it before, or begin with a tag that moves, and take that for somebody else's change. */
+static int set_closed(struct file *file, const struct remote_times_and_mode *with)
 {
+        struct mount *mount = file->mount;
+        struct node *node = file->node;
         char path[REMOTE_PATH_BYTES];
         struct remote_condition condition = { 0 };
         struct remote_result result = { 0 };
-        int error = tree_path(mount->tree, node, NULL, path);
-        if (!error)
-                error = remote_set(&mount->remote, path, false, &condition, with, &result);
+        int error = file_path(file, path);
+        if (error)
+                return error;
+        pthread_mutex_unlock(&file->lock);
+        error = remote_set(&mount->remote, path, false, &condition, with, &result);
+        pthread_mutex_lock(&file->lock);
         if (error || !mount->remote.can.berth) /* its times stay what they are */
                 return error;
         struct tree_update update = {
@@ -598,26 +644,32 @@ static void set_later(struct file *file, const struct remote_times_and_mode *wit
         tree_update(file->mount->tree, file->node, &update);
 }
 
-int file_set(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
+static int set_in_turn(struct file *file, const struct remote_times_and_mode *with)
 {
-        struct file *file = file_get(mount, node, false);
-        if (!file)
-                return set_closed(mount, node, with);
-        int error = 0;
-        pthread_mutex_lock(&file->lock);
-        file_take_turn(file);
+        bool berth = file->mount->remote.can.berth;
         /* The kernel may tell a time when all have closed it, and even when it was removed by that. */
         bool gone = file->hidden[0] && file->opens == 0;
-        if (file->stale || gone) {
-                error = -ESTALE;
-        } else if (with->has_mode && file->writers == 0 && !mount->remote.can.berth) {
-                error = -EOPNOTSUPP;
-        } else {
-                set_later(file, with);
-                /* A program that writes will close it, and what is told then goes with the data. */
-                if (file->writers == 0)
-                        error = file_send(file, FILE_SEND_ALL);
-        }
+        if (file->stale || gone)
+                return -ESTALE;
+        if (file->opens == 0 && file_clean(file) && file->told)
+                return set_closed(file, with);
+        if (with->has_mode && file->writers == 0 && !berth)
+                return -EOPNOTSUPP;
+        if (with->has_mode && berth && (with->mode & SET_ID & ~file->mode))
+                return -EPERM;
+        set_later(file, with);
+        /* A program that writes will close it, and what is told then goes with the data. */
+        return file->writers == 0 ? file_send(file, FILE_SEND_ALL) : 0;
+}
+
+int file_set(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
+{
+        struct file *file = file_get(mount, node, true);
+        if (!file)
+                return -ENOMEM;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        int error = set_in_turn(file, with);
         bool over = file->opens == 0;
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
@@ -629,15 +681,19 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
 
 /* ---- its name ---- */
 
-struct file *file_before_rename(struct mount *mount, struct node *node)
+struct file *file_before_rename(struct mount *mount, struct node *node, int *error)
 {
         struct file *file = file_get(mount, node, false);
+        *error = 0;
         if (!file)
                 return NULL;
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
-        if (!file->stale)
-                file_send(file, FILE_SEND_ALL);
+        if (!file->stale && !file->told)
+                *error = file_send(file, FILE_SEND_ALL);
+        else if (file->stale &&
+                 file->writers > 0) /* once they have closed it, it is the other version that has the name */
+                *error = -ESTALE;
         lease_give(file);
         pthread_mutex_unlock(&file->lock);
         return file;

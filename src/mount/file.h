@@ -58,8 +58,9 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
 
 /* Before its name is removed or replaced, and before a folder above is renamed: what is in flight has come back and its
  * lock is given up. Between before and after nothing of it is sent. */
-/* Returns what goes to file_after_rename(); NULL: nobody has it open. */
-struct file *file_before_rename(struct mount *mount, struct node *node);
+/* Returns what goes to file_after_rename(); NULL: nobody has it open. *error: 0, or why the server does not have all that
+ * was written to it. Who has it open hears of that at close and fsync; who gives its name to this content must, too. */
+struct file *file_before_rename(struct mount *mount, struct node *node, int *error);
 void file_after_rename(struct file *file); /* NULL is fine */
 
 /* unlink(2) of a name of a node that is open: 0 when it was dealt with (kept on the server under a hidden name until it

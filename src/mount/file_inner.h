@@ -50,6 +50,7 @@ struct file {
         bool told;     /* the tree has this file's size and tag: nothing is to be sent */
         bool doubtful; /* the last write failed, and may have been carried out all the same */
         int error;     /* of sending, not made good yet */
+        bool unsent;   /* counted among the mount's unsent_files */
         char tag[CLIENT_TAG_BYTES];
         char token[REMOTE_TOKEN_BYTES]; /* of our lock, or "" */
         bool kept;                      /* hidden for a rename over it that is under way */
@@ -110,6 +111,8 @@ static inline bool file_clean(const struct file *file)
 }
 /* Remembers an error; returns it as programs are told. */
 int file_failed(struct file *file, int error);
+/* It is one of those that could not be sent, or not any more. */
+void file_count_unsent(struct file *file, bool unsent);
 /* Closed by all, and its data cannot be sent: that is kept elsewhere, and the file let go. */
 void file_abandon(struct file *file);
 /* To be sent in the background as soon as may be. */

@@ -55,6 +55,8 @@ static int unname(struct file *file, bool move)
                 error = hide(file, move);
         if (!error)
                 own(file);
+        if (!error)
+                file_count_unsent(file, false);
         return error;
 }
 
@@ -133,6 +135,7 @@ static void discard(struct file *file)
         buffer_moved(file, before);
         file->with = (struct remote_times_and_mode){ 0 };
         file->spool_dirty = false;
+        file_count_unsent(file, false);
         if (!file->told) {
                 file->told = true;
                 tree_disown(file->mount->tree, file->node);

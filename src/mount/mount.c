@@ -154,7 +154,7 @@ static void describe(const struct mount *mount)
         char line[256];
         struct text text = text_in(line, sizeof(line) - 1);
         text_put(&text, span_of(*can->server ? can->server : "a WebDAV server"));
-        if (can->ranges != REMOTE_WHOLE)
+        if (can->ranges != REMOTE_WHOLE && !mount->options.read_only)
                 text_put(&text, SPAN(", parts of files"));
         if (can->berth)
                 text_put(&text, SPAN(", modes, times, links"));

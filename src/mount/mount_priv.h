@@ -73,6 +73,7 @@ struct mount_counters { /* beside those of client, ahead and tree */
         _Atomic uint64_t operations, kernel_reads, kernel_read_bytes, kernel_writes, kernel_write_bytes;
         _Atomic uint64_t puts, range_writes, sent_bytes, syncs, conflicts, lost_writes, buffer_waits;
         _Atomic uint64_t listings, looks, locks;
+        _Atomic uint64_t unsent_files; /* given up, or failed and not made good yet: each once */
         _Atomic uint64_t buffered_bytes, buffered_peak_bytes;
 };
 

@@ -201,8 +201,10 @@ void names_link(fuse_req_t request, fuse_ino_t number, fuse_ino_t parent, const 
         struct node *node = node_of(mount, number), *folder = node_of(mount, parent);
         struct tree_view view;
         operation_begin(request);
-        struct file *file = file_before_rename(mount, node); /* it must be there, and not locked */
-        int error = link_file(mount, node, folder, name, &view);
+        int error;
+        struct file *file = file_before_rename(mount, node, &error); /* it must be there, and not locked */
+        if (!error)
+                error = link_file(mount, node, folder, name, &view);
         file_after_rename(file);
         if (!error) {
                 reply_entry(request, &view);

@@ -145,7 +145,7 @@ int exchange_error(const struct client_answer *answer)
         switch (answer->status) {
         case 401:
         case 403:
-                return -EACCES;
+                return strcmp(answer->reason, "EPERM") == 0 ? -EPERM : -EACCES;
         case 404:
         case 410:
                 return -ENOENT;

@@ -2,7 +2,7 @@
  *
  * They block, and may be called by any thread but the client's. A path is what stands beneath the mounted URL: names of
  * any bytes, separated by '/', without a leading or trailing one; "" is the root. Results are 0 or -errno, by status:
- *   401 403 -EACCES (403 of a read-only server: -EROFS), 404 410 -ENOENT, 405 (of MKCOL and what must not exist) -EEXIST,
+ *   401 403 -EACCES (403 of a read-only server: -EROFS; of a mode that berth gives nobody: -EPERM), 404 410 -ENOENT, 405 (of MKCOL and what must not exist) -EEXIST,
  *   409 -ENOENT (a parent is missing), 412 -ESTALE where a tag was asked for, -EEXIST where nothing was to stand there,
  *   413 -EFBIG, 414 -ENAMETOOLONG, 416 -EINVAL, 423 -EBUSY, 431 -ENAMETOOLONG, 501 -EOPNOTSUPP, 507 -ENOSPC, others -EIO;
  * and those of client.h, where every lost connection is -EIO in the end. After a lost answer (call.uncertain) they find

@@ -1,5 +1,6 @@
 /* A write whose answer was lost, and whose repetition was refused because the file is not what it was: it may have been
- * changed by the write itself. So what was written is read back and compared.
+ * changed by the write itself. So what was written is read back and compared. Mode and time are not: who asks sets them
+ * once more (remote_write.c).
  *
  * A server that was killed while it wrote in place leaves a beginning of the bytes: the file ends there, or, where it
  * went on before, zeros or what stood there before follow. Who holds the file's lock knows that the latter is no other

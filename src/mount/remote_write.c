@@ -20,6 +20,25 @@ static void put_durable(const struct remote *remote, struct call *call, bool dur
                 exchange_field(call, "Sync: data");
 }
 
+/* The content was found to stand there. What was to come along with it may not: a server that is killed may have written
+ * bytes whose time it had not set yet, nor made them durable. */
+static int catch_up(struct remote *remote, const char *path, const struct remote_condition *condition,
+                    const struct remote_times_and_mode *with, bool durable, struct remote_result *result)
+{
+        char tag[CLIENT_TAG_BYTES];
+        struct remote_condition now = { .tag = tag, .token = condition ? condition->token : NULL };
+        bool sets = with && (with->has_mode || with->has_mtime);
+        int error = 0;
+
+        if (!remote->can.berth)
+                return 0;
+        memcpy(tag, result->tag, sizeof(tag));
+        if (sets)
+                error = remote_set(remote, path, false, &now, with, result);
+        memcpy(tag, result->tag, sizeof(tag));
+        return error == 0 && durable ? remote_sync(remote, path, &now) : error;
+}
+
 /* ---- whole files ---- */
 
 int remote_put(struct remote *remote, const char *path, const struct iovec *body, unsigned parts,
@@ -39,6 +58,8 @@ int remote_put(struct remote *remote, const char *path, const struct iovec *body
         if (is_doubtful(&call, condition)) {
                 int verified = exchange_verify(remote, path, 0, body, parts, true, false, result);
 
+                if (verified == 0)
+                        return catch_up(remote, path, condition, with, durable, result);
                 return verified == -ESTALE ? error : verified;
         }
         exchange_result(&call, result);
@@ -92,8 +113,10 @@ static int write_once(struct remote *remote, const char *path, uint64_t first, c
         put_durable(remote, &call, durable);
         exchange_body(&call, body, parts);
         error = exchange_perform(remote, &call);
-        if (is_doubtful(&call, condition))
-                return exchange_verify(remote, path, first, body, parts, false, condition->token != NULL, result);
+        if (is_doubtful(&call, condition)) {
+                error = exchange_verify(remote, path, first, body, parts, false, condition->token != NULL, result);
+                return error == 0 ? catch_up(remote, path, condition, with, durable, result) : error;
+        }
         exchange_result(&call, result);
         return error;
 }
@@ -158,8 +181,10 @@ int remote_truncate(struct remote *remote, const char *path, uint64_t size, cons
         exchange_times_and_mode(remote, &call, with);
         exchange_body(&call, &body, 1);
         error = exchange_perform(remote, &call);
-        if (is_doubtful(&call, NULL)) /* bytes tell more than a size does */
-                return verify_attributes(remote, path, &size, NULL, result);
+        if (is_doubtful(&call, NULL)) { /* bytes tell more than a size does */
+                error = verify_attributes(remote, path, &size, NULL, result);
+                return error == 0 ? catch_up(remote, path, condition, with, false, result) : error;
+        }
         exchange_result(&call, result);
         return error;
 }

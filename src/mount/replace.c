@@ -110,14 +110,23 @@ struct rename {
  * with the lock alone, the others together, so that no two wait for each other. */
 static pthread_rwlock_t turns = PTHREAD_RWLOCK_INITIALIZER;
 
-static void take_turns(struct rename *r)
+/* A file whose data could not be sent is not renamed: programs replace a file by writing another and renaming it, and
+ * would replace it by less than they have written. Of files in a folder that is renamed nothing is replaced, and who has
+ * them open is told when he closes them. */
+static int take_turns(struct rename *r)
 {
+        int result = 0;
         if (r->is_folder && r->open_count > 0)
                 pthread_rwlock_wrlock(&turns);
         else
                 pthread_rwlock_rdlock(&turns);
-        for (size_t i = 0; i < r->open_count; i++)
-                r->files[i] = file_before_rename(r->mount, r->open[i]);
+        for (size_t i = 0; i < r->open_count; i++) {
+                int error;
+                r->files[i] = file_before_rename(r->mount, r->open[i], &error);
+                if (!r->is_folder && error)
+                        result = error;
+        }
+        return result;
 }
 
 static void give_turns(const struct rename *r)
@@ -167,8 +176,9 @@ static int rename_in_turn(struct rename *r)
                 return error;
         r->files = calloc(r->open_count + 1, sizeof(*r->files));
         if (r->files) {
-                take_turns(r);
-                error = move(r);
+                error = take_turns(r);
+                if (!error)
+                        error = move(r);
                 give_turns(r);
         }
         for (size_t i = 0; i < r->open_count; i++)

@@ -31,6 +31,15 @@ int file_path(struct file *file, char out[REMOTE_PATH_BYTES])
         return 0;
 }
 
+void file_count_unsent(struct file *file, bool unsent)
+{
+        if (unsent && !file->unsent)
+                file->mount->counters.unsent_files++;
+        else if (!unsent && file->unsent)
+                file->mount->counters.unsent_files--;
+        file->unsent = unsent;
+}
+
 int file_failed(struct file *file, int error)
 {
         file->doubtful |= error == -EINTR || error == -EIO || error == -ETIMEDOUT;
@@ -45,6 +54,8 @@ int file_failed(struct file *file, int error)
                 error = -ESTALE;
         }
         file->error = error;
+        if (!file->hidden[0]) /* else nobody wants it any more */
+                file_count_unsent(file, true);
         if (!file->stale) /* else nothing is tried again, and its memory is wanted by others */
                 file_rest(file, REST_MS);
         return error;
@@ -377,6 +388,7 @@ int file_send(struct file *file, enum file_send what)
         if (what == FILE_SEND_DUE)
                 return 0;
         file->error = 0;
+        file_count_unsent(file, false);
         settle(file);
         return 0;
 }

@@ -291,7 +291,9 @@ static void forget_unsent(struct file *file)
         file->spool_dirty = file->stale = false;
         file->with.has_mode = file->with.has_mtime = false;
         file->error = 0;
-        if (file->start == FILE_REPLACED)
+        file->unsent = false; /* it stays counted */
+        file->size = file->server_size;
+        if (!file->hidden[0])
                 file->start = FILE_ON_SERVER;
 }
 
@@ -304,6 +306,7 @@ void file_abandon(struct file *file)
         if (file->opens == 0 && !file->told) {
                 if (!file->hidden[0]) {
                         mount->counters.lost_writes += !file->stale || file->gather.count > 0 || file->spool_dirty;
+                        file_count_unsent(file, true);
                         unsent_save(file);
                 }
                 lease_give(file);

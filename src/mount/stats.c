@@ -114,13 +114,16 @@ static void answer_stats(fuse_req_t request, size_t size)
         answer_text(request, text, stats_write(mount_of(request), text, sizeof(text)), size);
 }
 
-/* Asked without a buffer it only tells how large an answer can be. */
+/* Asked without a buffer it only tells how large an answer can be. Those that were given up before count as well. */
 static void answer_flush(fuse_req_t request, size_t size)
 {
-        char text[16] = "";
+        char text[24] = "";
         int used = (int)sizeof(text);
-        if (size > 0)
-                used = snprintf(text, sizeof(text), "%u", file_send_all(mount_of(request)));
+        if (size > 0) {
+                file_send_all(mount_of(request));
+                used = snprintf(text, sizeof(text), "%llu",
+                                (unsigned long long)mount_of(request)->counters.unsent_files);
+        }
         answer_text(request, text, (size_t)used, size);
 }
 

@@ -44,7 +44,7 @@ static void sync_pages(const char *path)
         close(folder);  /* or it would be in use */
 }
 
-/* Files that could not be sent, or -errno. */
+/* Files that could not be sent, now or before, each counted once; or -errno. */
 static int send_all(const char *path)
 {
         char answer[32];
@@ -61,7 +61,6 @@ static int send_all(const char *path)
 struct server {
         int descriptor; /* of its process; -1: nobody knows which */
         unsigned patience_ms;
-        uint64_t lost; /* files that it has given up already */
 };
 
 static struct server find_server(const char *path)
@@ -70,8 +69,6 @@ static struct server find_server(const char *path)
         struct server server = { .descriptor = -1 };
         if (stats_read(path, text, sizeof(text)) < 0)
                 return server;
-        uint64_t lost = stats_number(text, "lost-writes");
-        server.lost = lost == UINT64_MAX ? 0 : lost;
         uint64_t pid = stats_number(text, "pid"), retry_ms = stats_number(text, "retry-ms");
         server.patience_ms = (retry_ms == UINT64_MAX ? 0 : (unsigned)retry_ms) + SPARE_MS;
         if (pid > 1 && pid < INT32_MAX)
@@ -106,10 +103,10 @@ static int explain(const char *path, int error)
         return COMMAND_FAILED;
 }
 
-static int tell_unsent(const struct place *place, uint64_t files)
+static int tell_unsent(const struct place *place, int files)
 {
-        complain("%llu file%s could not be sent to %s; the mount's log tells which, and where they were left (%s)",
-                 (unsigned long long)files, files == 1 ? "" : "s", place->source,
+        complain("%d file%s could not be sent to %s; the mount's log tells which, and where they were left (%s)", files,
+                 files == 1 ? "" : "s", place->source,
                  geteuid() == 0 ? "/var/lib/berth/unsent" : "~/.local/state/berth/unsent");
         return COMMAND_FAILED;
 }
@@ -121,12 +118,11 @@ static int unmount(const struct place *place, bool lazy)
         int error = place_unmount(place->path, lazy);
         if (error) {
                 if (left > 0)
-                        complain("%d file%s could not be sent yet", left, left == 1 ? "" : "s");
+                        complain("%d file%s could not be sent", left, left == 1 ? "" : "s");
                 return explain(place->path, error);
         }
         int status = lazy ? 0 : wait_for_end(&server);
-        uint64_t files = server.lost + (uint64_t)max_of(left, 0);
-        return files ? tell_unsent(place, files) : status;
+        return left > 0 ? tell_unsent(place, left) : status;
 }
 
 static int unmount_place(const struct place *place, const char *folder, bool lazy)

@@ -246,6 +246,8 @@ void change_tell_inode(struct change *c, const struct store_state *state);
 int change_tell_made(struct change *c, const struct store_section *section);
 /* Berth-Error: why it cannot be; 409. */
 int change_conflict(struct change *c, int error);
+/* The status for a change that failed; Berth-Error tells EPERM apart from who may not: it is a mode that nobody gets. */
+int change_refused(struct change *c, int error);
 
 /* ---- digests (digest.c): RFC 9530, OC-Checksum ---- */
 

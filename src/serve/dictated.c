@@ -2,6 +2,8 @@
  * With them a file comes with its content, mode and time in one request, and a symbolic link can be meant itself. */
 #include "serve/change.h"
 
+#include <errno.h>
+
 /* The one value of a field; false: there are several. data == NULL: none. */
 static bool take_one(const struct http_head *head, enum http_field_name name, struct span *value)
 {
@@ -87,4 +89,11 @@ int change_conflict(struct change *c, int error)
         const char *name = strerrorname_np(-error);
         change_field(c, "Berth-Error: %s\r\n", name ? name : "EIO");
         return 409;
+}
+
+int change_refused(struct change *c, int error)
+{
+        if (error == -EPERM)
+                change_field(c, "Berth-Error: EPERM\r\n");
+        return change_status(error);
 }

@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What there is of WebDAV (RFC 4918 18): class 2 is locking, 3 the RFC's second edition. MS-Author-Via makes Windows
- * take us for a WebDAV server. */
-static const char capabilities[] = "DAV: 1, 3\r\n";
+/* What there is of WebDAV (RFC 4918 18): class 2 is locking, 3 the RFC's second edition. Who only reads wants modes,
+ * numbers and links, too; that nothing can be changed is what Allow says. MS-Author-Via makes Windows take us for a
+ * WebDAV server. */
+static const char capabilities[] = "DAV: 1, 3\r\n"
+                                   "DAV: <" DAV_BERTH_NAMESPACE ">\r\n";
 static const char all_capabilities[] = "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
                                        "DAV: <" DAV_BERTH_NAMESPACE ">\r\n"
                                        "MS-Author-Via: DAV\r\n"

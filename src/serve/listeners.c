@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -160,13 +161,25 @@ static void bound_unsent(int descriptor)
         setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
 }
 
-/* A bound, listening socket, or -errno after a line on stderr. */
-static int bind_tcp(const struct listener_spec *spec, bool reuse_port, int backlog)
+/* A server that was killed may hold its address for some milliseconds more: its process is gone, but the kernel takes
+ * its rings, which have hold of the sockets, apart a moment later. */
+enum { BUSY_TRIES = 20, BUSY_PAUSE_MS = 10 };
+
+static bool bind_again(int error, unsigned *tries)
+{
+        if (error != -EADDRINUSE || ++*tries >= BUSY_TRIES)
+                return false;
+        poll(NULL, 0, BUSY_PAUSE_MS);
+        return true;
+}
+
+/* A bound, listening socket, or -errno. */
+static int bind_tcp_once(const struct listener_spec *spec, bool reuse_port, int backlog)
 {
         int one = 1, error = 0;
         int descriptor = socket(spec->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (descriptor < 0)
-                return cannot_listen(spec, -errno);
+                return -errno;
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
         bound_unsent(descriptor);
         if (spec->address.ss_family == AF_INET6)
@@ -179,7 +192,18 @@ static int bind_tcp(const struct listener_spec *spec, bool reuse_port, int backl
         if (!error)
                 return descriptor;
         close(descriptor);
-        return cannot_listen(spec, error);
+        return error;
+}
+
+/* The same, after a line on stderr where it fails. */
+static int bind_tcp(const struct listener_spec *spec, bool reuse_port, int backlog)
+{
+        unsigned tries = 0;
+        int descriptor;
+        do
+                descriptor = bind_tcp_once(spec, reuse_port, backlog);
+        while (bind_again(descriptor, &tries));
+        return descriptor < 0 ? cannot_listen(spec, descriptor) : descriptor;
 }
 
 /* Binds alone (without SO_REUSEPORT), learns the port where 0 was asked for, and lets go again. */
@@ -211,18 +235,29 @@ static void remove_stale(const struct sockaddr_un *address)
         close(descriptor);
 }
 
-static int listen_unix(struct listener_spec *spec, int backlog)
+static int listen_unix_once(const struct listener_spec *spec, int backlog)
 {
         remove_stale((const struct sockaddr_un *)&spec->address);
         int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (descriptor < 0)
-                return cannot_listen(spec, -errno);
-        if (bind(descriptor, (struct sockaddr *)&spec->address, spec->address_bytes) < 0 ||
-            listen(descriptor, backlog) < 0) {
-                int error = -errno;
-                close(descriptor);
-                return cannot_listen(spec, error);
-        }
+                return -errno;
+        if (bind(descriptor, (const struct sockaddr *)&spec->address, spec->address_bytes) == 0 &&
+            listen(descriptor, backlog) == 0)
+                return descriptor;
+        int error = -errno;
+        close(descriptor);
+        return error;
+}
+
+static int listen_unix(struct listener_spec *spec, int backlog)
+{
+        unsigned tries = 0;
+        int descriptor;
+        do
+                descriptor = listen_unix_once(spec, backlog);
+        while (bind_again(descriptor, &tries));
+        if (descriptor < 0)
+                return cannot_listen(spec, descriptor);
         spec->descriptor = descriptor;
         spec->remove = true;
         return 0;

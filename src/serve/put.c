@@ -241,7 +241,7 @@ static int make_symlink(struct change *c)
                 return 403;
         struct store_commit commit = change_commit(c);
         int error = store_make_link(&c->section, target, &commit);
-        return error ? change_status(error) : c->dictated ? change_tell_made(c, &c->section) : 201;
+        return error ? change_status(error) : change_tell_made(c, &c->section);
 }
 
 static void tell_digests(struct change *c)
@@ -282,7 +282,7 @@ static int set_only(struct change *c)
         if (!error && c->dictated)
                 error = store_look_again(&c->section, &state);
         if (error)
-                return change_status(error);
+                return change_refused(c, error);
         if (c->dictated)
                 tell_state(c, &state);
         return 204;
@@ -303,7 +303,7 @@ static int change_file(struct change *c)
         if (result > 0)
                 return result;
         if (result < 0)
-                return change_status(result);
+                return change_refused(c, result);
         if (!c->partial)
                 keep_checksum(c, &state);
         tell_state(c, &state);

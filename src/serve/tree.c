@@ -116,7 +116,7 @@ static int make_folder(struct change *c)
         struct store_commit commit = change_commit(c);
         int error = store_make_folder(&c->section, &commit);
         if (error)
-                return error == -EEXIST ? 405 : change_status(error);
+                return error == -EEXIST ? 405 : change_refused(c, error);
         return c->dictated ? change_tell_made(c, &c->section) : 201;
 }
 

@@ -7,6 +7,7 @@ itself, anything else a command that mounts in the foreground, with {url}, {fold
 
 What only berth has (its counters) is then not looked at.
 """
+import atexit
 import os
 import pathlib
 import re
@@ -22,6 +23,10 @@ BY = os.environ.get('BERTH_MOUNT_BY', 'berth')
 PATIENCE_SECONDS = 30
 LIFE_SECONDS = 4 * 3600 if os.environ.get('BERTH_LONG') else 900
 CAP_SYS_ADMIN = 21
+# What could not be sent is left there by all mounts that tests begin, and not where a real one of this machine looks.
+STATE = tempfile.mkdtemp(prefix='berth-state-')
+os.environ['XDG_STATE_HOME'] = STATE
+atexit.register(shutil.rmtree, STATE, True)
 ESTABLISHED, TIME_WAIT = '01', '06'
 
 

@@ -164,6 +164,11 @@ def test_options_advertise_it(tree):
     assert tree.ask('OPTIONS', target='*').status in (200, 204)
 
 
+def test_a_server_that_is_read_only_tells_what_can_be_read(serve):
+    answer = serve().fetch('/', method='OPTIONS')
+    assert set(classes(answer)) == {'1', '3', '<urn:berth:posix>'} and 'PUT' not in answer.get('Allow')
+
+
 # ---- dead properties ----
 
 VALUES = {

@@ -2,9 +2,12 @@
 import os
 import socket
 import stat
+import subprocess
 import sys
+import threading
 
 import pytest
+from conftest import PROGRAM
 from wire import Connection, fetch
 
 ACTIVATE = '''
@@ -74,6 +77,32 @@ def test_a_file_that_is_no_socket_stays(serve, tmp_path):
     with pytest.raises(AssertionError, match='exit 1'):
         serve(listen=[f'unix:{tmp_path}/file'])
     assert (tmp_path / 'file').read_text() == 'precious'
+
+
+@pytest.mark.parametrize('kind', ['tcp', 'unix'])
+def test_an_address_that_is_free_in_a_moment_is_waited_for(serve, tmp_path, kind):
+    """As that of a server that was killed: the kernel takes its rings apart after its end."""
+    path = f'{tmp_path}/socket'
+    held = socket.create_server(('127.0.0.1', 0)) if kind == 'tcp' else socket.socket(socket.AF_UNIX)
+    if kind == 'unix':
+        held.bind(path)
+        held.listen()
+    address = path if kind == 'unix' else held.getsockname()
+    where = f'unix:{path}' if kind == 'unix' else '{}:{}'.format(*address)
+    release = threading.Timer(0.1, held.close)
+    release.start()
+    try:
+        server = serve(listen=[where])
+    finally:
+        release.join()
+    assert fetch(address, '/').status == 200 and 'in use' not in server.stderr()
+
+
+def test_an_address_that_stays_in_use_is_said(tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as held:
+        where = '{}:{}'.format(*held.getsockname())
+        said = subprocess.run([PROGRAM, 'serve', f'--listen={where}', tmp_path], capture_output=True, text=True, timeout=10)
+    assert said.returncode == 1 and said.stderr.count('in use') == 1, said
 
 
 def activated(serve, sockets, **environment):

@@ -1,6 +1,7 @@
 """The mount's client when things go wrong: answers lost, servers away, slow or full; and how it connects."""
 import base64
 import contextlib
+import re
 import shutil
 import ssl
 import subprocess
@@ -143,6 +144,34 @@ def test_who_holds_the_lock_makes_it_again_whatever_stands_there(tree, through):
     assert tree.read('file') == b'ooo' + BODY + b'o' * 7
     with meanwhile(proxy, lambda: (tree.path / 'file').write_bytes(torn)):
         assert verbs.fails('write', 'file', BODY, match=verbs.tag('file'), first=3) == 'EBUSY', 'without the token'
+
+
+@pytest.mark.parametrize('words, options', [
+    (['put', 'file', b'other'], {}),
+    (['put', 'new', b'other'], {'absent': 1}),
+    (['write', 'file', b'AB'], {'first': 2}),
+    (['truncate', 'file'], {'to': 3}),
+])
+def test_what_comes_along_is_set_when_the_server_was_killed_before(tree, through, words, options):
+    """It had written the content, and not yet set mode and time, nor made it durable: so nothing of these is carried out."""
+    proxy, verbs = through()
+    if words[1] == 'file':
+        options = {**options, 'match': verbs.tag('file')}
+    proxy.plan[:] = ['lose']
+    original, asked = proxy.ask, []
+
+    def ask(request):
+        asked.append(request)
+        if proxy.seen[-1][0] == 'lose':
+            request = re.sub(rb'(Berth-Mode|Berth-Mtime|Sync): .*\r\n', b'', request)
+        return original(request)
+    proxy.ask = ask
+    durable = {} if words[0] == 'truncate' else {'durable': 1}
+    answer = verbs(*words, mode=640, mtime=1500000000, ns=5, **durable, **options)
+    real = (tree.path / words[1]).stat()
+    assert (real.st_mode & 0o7777, real.st_mtime_ns) == (0o640, 1500000000_000000005)
+    assert answer[0].decode() == tree.etag(words[1]), 'the tag is that of now'
+    assert not durable or (b'PATCH' in asked[-1] and b'Sync: data' in asked[-1])
 
 
 def test_what_exists_is_still_an_error(tree, through):

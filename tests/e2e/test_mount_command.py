@@ -171,7 +171,7 @@ def test_what_could_not_be_sent_is_told_and_kept(share, here, tmp_path):
     said = berth('unmount', here)
     assert said.returncode == 1 and '1 file could not be sent' in said.stderr, said
     kept = pathlib.Path(re.search(r'is kept in (\S+)', log.read_text())[1])
-    assert kept.read_bytes() == b'content'
+    assert kept.read_bytes() == b'content' and kept.is_relative_to(mounts.STATE)
     kept.unlink()
 
 

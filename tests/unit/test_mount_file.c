@@ -31,6 +31,7 @@ static struct {
         int looks_fail;
         const char *wrong_token; /* is not held by the server any more */
         bool locks;
+        unsigned slow_us; /* a write takes so long, and to set mode and time */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct stored *find(const char *path)
@@ -143,6 +144,7 @@ int remote_write(struct remote *remote, const char *path, uint64_t first, const 
                  struct remote_result *result)
 {
         (void)remote;
+        usleep(server.slow_us);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         int error = stored ? judge(stored, condition) : -ENOENT;
@@ -183,6 +185,7 @@ int remote_set(struct remote *remote, const char *path, bool link, const struct 
 {
         (void)remote;
         (void)link;
+        usleep(server.slow_us);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         int error = stored ? judge(stored, condition) : -ENOENT;
@@ -958,6 +961,144 @@ static void what_cannot_be_sent_gives_room_to_others(void **state)
         file_close(&mount, file, true);
         assert_stored("a", "three");
         assert_int_equal(mount.counters.lost_writes, 1);
+        assert_int_equal(mount.counters.unsent_files, 1);
+}
+
+static void what_failed_and_was_made_good_does_not_count(void **state)
+{
+        (void)state;
+        struct file *file = create("a"), *other = create("b");
+        write_text(file, 0, "one");
+        write_text(other, 0, "two");
+        server.fails = -ENOSPC;
+        for (unsigned i = 0; i < 2; i++)
+                assert_int_equal(file_send_all(&mount), 2);
+        assert_int_equal(mount.counters.unsent_files, 2);
+        server.fails = 0;
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_int_equal(mount.counters.unsent_files, 1);
+        assert_int_equal(file_unlink(&mount, tree_root(mount.tree), "b", other->node),
+                         0); /* nobody wants it any more */
+        assert_int_equal(mount.counters.unsent_files, 0);
+        file_close(&mount, file, true);
+        file_close(&mount, other, true);
+        assert_int_equal(mount.counters.unsent_files, 0);
+}
+
+static void *write_many(void *context)
+{
+        static const char data[500];
+        struct file *file = context;
+        for (uint64_t i = 0; i < 2000; i++)
+                assert_int_equal(
+                        file_write(&mount, file, i * sizeof(data) % (STORE_BYTES / 2), data, sizeof(data), true), 0);
+        return NULL;
+}
+
+/* Also where an extent that had room for a write is taken away for sending before the write comes to it. */
+static void the_write_buffer_is_never_passed(void **state)
+{
+        (void)state;
+        enum { WRITERS = 8 };
+        static char large[4 * EXTENT];
+        struct file *files[WRITERS];
+        server.slow_us = 300;
+        pthread_t threads[WRITERS];
+        for (unsigned i = 0; i < WRITERS; i++) {
+                files[i] = create((char[]){ (char)('a' + i), '\0' });
+                pthread_create(&threads[i], NULL, write_many, files[i]);
+        }
+        for (unsigned i = 0; i < WRITERS; i++)
+                pthread_join(threads[i], NULL);
+        /* One that needs more than all of it. */
+        assert_int_equal(file_write(&mount, files[0], 1000, large, sizeof(large), true), 0);
+        for (unsigned i = 0; i < WRITERS; i++) {
+                assert_int_equal(file_flush(&mount, files[i]), 0);
+                file_close(&mount, files[i], true);
+        }
+        assert_in_range(mount.counters.buffered_peak_bytes, EXTENT, mount.options.write_buffer_bytes);
+}
+
+static void *set_time(void *node)
+{
+        struct remote_times_and_mode with = { .has_mtime = true, .mtime_s = 77 };
+        assert_int_equal(file_set(&mount, node, &with), 0);
+        return NULL;
+}
+
+static void who_opens_a_file_whose_time_is_just_set_finds_no_conflict(void **state)
+{
+        (void)state;
+        pthread_t thread;
+        somebody_else_writes("a", "one");
+        struct file *file = open_file("a", false, false);
+        struct node *node = file->node;
+        tree_pin(mount.tree, node);
+        file_close(&mount, file, false);
+        server.slow_us = 200000;
+        pthread_create(&thread, NULL, set_time, node);
+        usleep(50000); /* it is on its way */
+        file = open_file("a", true, false);
+        write_text(file, 0, "two");
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        pthread_join(thread, NULL);
+        assert_stored("a", "two");
+        assert_int_equal(mount.counters.conflicts, 0);
+        assert_int_equal(server.sets, 1);
+        tree_unpin(mount.tree, node);
+}
+
+/* Who waited for its turn meanwhile finds nothing to be sent: neither its size nor an empty file. */
+static void nothing_more_is_sent_of_what_was_given_up(void **state)
+{
+        (void)state;
+        int error;
+        somebody_else_writes("a", "one");
+        struct file *files[] = { open_file("a", true, true), create("b") };
+        for (unsigned i = 0; i < 2; i++) {
+                struct node *node = files[i]->node;
+                write_text(files[i], 0, "much more");
+                server.fails = -EFBIG;
+                assert_int_equal(file_flush(&mount, files[i]), -EFBIG);
+                struct file *waits = file_get(&mount, node, false);
+                file_close(&mount, files[i], true);
+                server.fails = 0;
+                file_after_rename(file_before_rename(&mount, node, &error));
+                assert_int_equal(error, 0);
+                file_put(waits);
+        }
+        assert_stored("a", "one");
+        assert_null(find("b"));
+        assert_int_equal(server.puts + server.writes + server.truncates, 0);
+}
+
+static void a_rename_is_told_what_could_not_be_sent(void **state)
+{
+        (void)state;
+        int error;
+        struct file *file = create("a");
+        struct node *node = file->node;
+        write_text(file, 0, "one");
+        server.fails = -ENOSPC;
+        assert_ptr_equal(file_before_rename(&mount, node, &error), file);
+        file_after_rename(file);
+        assert_int_equal(error, -ENOSPC);
+        server.fails = 0;
+        file_after_rename(file_before_rename(&mount, node, &error));
+        assert_int_equal(error, 0);
+        assert_stored("a", "one");
+        write_text(file, 0, "two");
+        somebody_else_writes("a", "three");
+        for (unsigned i = 0; i < 2; i++) {
+                file_after_rename(file_before_rename(&mount, node, &error));
+                assert_int_equal(error, -ESTALE);
+        }
+        tree_pin(mount.tree, node);
+        file_close(&mount, file, true);
+        assert_null(file_before_rename(&mount, node, &error));
+        assert_int_equal(error, 0);
+        tree_unpin(mount.tree, node);
 }
 
 int main(void)
@@ -994,6 +1135,11 @@ int main(void)
                 TEST(an_error_of_fsync_is_over_when_it_is_made_good),
                 TEST(a_file_keeps_its_name_when_replacing_it_fails),
                 TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
+                TEST(the_write_buffer_is_never_passed),
+                TEST(who_opens_a_file_whose_time_is_just_set_finds_no_conflict),
+                TEST(what_failed_and_was_made_good_does_not_count),
+                TEST(nothing_more_is_sent_of_what_was_given_up),
+                TEST(a_rename_is_told_what_could_not_be_sent),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
