@@ -307,7 +307,7 @@ static int store(struct file *file, uint64_t first, const char *data, size_t siz
 /* With the mutex: why it may not be written to. */
 static int refusal(const struct file *file)
 {
-        return file->stale ? -ESTALE : file->error;
+        return file->error ? file->error : file->stale ? -ESTALE : 0;
 }
 
 /* Takes the mutex when there is room in the buffer for what this write makes the gather hold. How much that is may be

@@ -45,7 +45,7 @@ struct file {
         unsigned opens, writers;
         bool born_here; /* made by this mount, and open since */
         enum file_start start;
-        bool stale; /* somebody else changed it: nothing more is sent until all have closed */
+        bool stale; /* somebody else changed it, or it was put aside: nothing more is sent until all have closed */
         bool undurable; /* the server may have accepted what it has not been asked to make durable; also from earlier opens */
         bool told;     /* the tree has this file's size and tag: nothing is to be sent */
         bool doubtful; /* the last write failed, and may have been carried out all the same */

@@ -66,6 +66,9 @@ static int check_folder(struct mount_options *options)
                 return -EBUSY;
         }
         options->folder = place.path;
+        error = local_choose(place.path, options->log_file);
+        if (error)
+                return error;
         return options->nonempty ? 0 : check_empty(place.path);
 }
 

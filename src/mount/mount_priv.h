@@ -1,7 +1,7 @@
 /* mount_priv: what the files of `berth mount` share.
  *
  *   mount.c, unmount.c, stats.c    the commands (command.h: what they share)
- *   options.c, mount_flags.c, credentials.c, background.c, place.c, fusermount.c    what they need
+ *   options.c, mount_flags.c, credentials.c, background.c, place.c, fusermount.c, local.c    what they need
  *   session.c, interrupt.c, notify.c    /dev/fuse: INIT, threads, programs killed while they wait, telling the kernel
  *   names.c, replace.c, folder.c, lister.c    FUSE operations on names and folders
  *   attributes.c, extended.c, io.c            ... on attributes, user.*, open files
@@ -66,6 +66,18 @@ void mount_options_help(void);
 int mount_options_parse(struct mount_options *options, int argc, char **argv);
 /* Also after a parse that failed. */
 void mount_options_finish(struct mount_options *options);
+
+/* ---- local folders (local.c) ---- */
+
+/* Before it is mounted: 0, or -EINVAL after complaining that one would lie in the mount at `place`, which is absolute
+ * and without links. */
+int local_choose(const char *place, const char *log_file);
+/* That of its state, which may not exist yet. 0 or -ENAMETOOLONG. */
+int local_state(char *out, size_t size);
+/* Makes a folder and those above it. 0 or -errno. */
+int local_make(char *path);
+/* For files without a name. */
+const char *local_spool(void);
 
 /* ---- one mounted folder ---- */
 

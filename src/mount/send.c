@@ -378,7 +378,7 @@ static int send_what(struct file *file, enum file_send what)
 int file_send(struct file *file, enum file_send what)
 {
         if (file->stale)
-                return -ESTALE;
+                return file->error ? file->error : -ESTALE;
         int error = send_what(file, what);
         /* Refused since our lock has run out: what counts is whether the file is what it was. */
         if (error == -ESTALE && !file->stale && lease_lost(file))

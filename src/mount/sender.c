@@ -246,8 +246,14 @@ static bool choose_what(struct file *file, bool pressed, enum file_send *what)
         return !file->stale;
 }
 
-/* It will never be sent, and others wait for its memory. */
-static void save_stale(struct file *file)
+/* The server was there and did not take it, nor when it was tried again. What may pass by itself is not meant. */
+static bool is_refusal(int error)
+{
+        return error && error != -EINTR && error != -EIO && error != -ETIMEDOUT && error != -EBUSY && error != -ENOMEM;
+}
+
+/* Others wait for its memory, and it will not be sent as things are. Whoever has it open goes on being told why. */
+static void put_aside(struct file *file)
 {
         size_t before = file->gather.held_bytes;
         if (file->gather.count == 0)
@@ -256,6 +262,7 @@ static void save_stale(struct file *file)
                 unsent_save(file);
                 file->mount->counters.lost_writes++;
         }
+        file->stale = true; /* what came later would stand beside a gap */
         gather_truncate(&file->gather, 0);
         buffer_moved(file, before);
 }
@@ -267,8 +274,8 @@ static void send_in_background(struct file *file, bool pressed)
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
         int error = file->told ? 0 : choose_what(file, pressed, &what) ? file_send(file, what) : -ESTALE;
-        if (file->stale && pressed)
-                save_stale(file);
+        if (pressed && (file->stale || is_refusal(error)))
+                put_aside(file);
         bool due = !error && gather_due(&file->gather, false, 0) != NULL;
         bool over = file->opens == 0;
         file_give_turn(file);
@@ -293,7 +300,7 @@ static void forget_unsent(struct file *file)
         file->error = 0;
         file->unsent = false; /* it stays counted */
         file->size = file->server_size;
-        if (!file->hidden[0])
+        if (file->start == FILE_REPLACED)
                 file->start = FILE_ON_SERVER;
 }
 

@@ -9,8 +9,7 @@
 
 static int open_unnamed(void)
 {
-        const char *folder = getenv("TMPDIR");
-        int descriptor = open(folder && *folder == '/' ? folder : "/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        int descriptor = open(local_spool(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         return descriptor < 0 ? -errno : descriptor;
 }
 

@@ -8,35 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* In the user's folder for state (XDG base directories), or for root that of the system. */
-static int folder_path(char *out, size_t size)
-{
-        const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-        int length;
-        if (state && *state == '/')
-                length = snprintf(out, size, "%s/berth/unsent", state);
-        else if (geteuid() == 0)
-                length = snprintf(out, size, "/var/lib/berth/unsent");
-        else
-                length = snprintf(out, size, "%s/.local/state/berth/unsent", home ? home : "/tmp");
-        return length < (int)size ? 0 : -ENAMETOOLONG;
-}
-
-static int make_folders(char *path)
-{
-        for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
-                if (slash)
-                        *slash = '\0';
-                int made = mkdir(path, 0700);
-                if (slash)
-                        *slash = '/';
-                if (made < 0 && errno != EEXIST)
-                        return -errno;
-                if (!slash)
-                        return 0;
-        }
-}
-
 static int write_at(int descriptor, const char *data, size_t size, uint64_t first)
 {
         while (size > 0) {
@@ -81,9 +52,9 @@ static int save_spool(struct file *file, int descriptor)
 static int create(char *path, size_t size, const char *name)
 {
         char folder[3072];
-        int error = folder_path(folder, sizeof(folder));
+        int error = local_state(folder, sizeof(folder) - strlen("/unsent"));
         if (!error)
-                error = make_folders(folder);
+                error = local_make(strcat(folder, "/unsent"));
         for (unsigned i = 1; !error && i < 10000; i++) {
                 snprintf(path, size, "%s/%s.%u", folder, name, i);
                 int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

@@ -107,6 +107,23 @@ def test_where_one_cannot_mount(share, here, tmp_path):
     assert berth('unmount', here).returncode == 0
 
 
+@pytest.mark.parametrize('option', [[], ['-o', 'nonempty']])
+def test_what_it_needs_cannot_lie_in_the_mount_itself(share, here, tmp_path, option):
+    (here / 'link').symlink_to(here)
+    for state in (here, here / 'not/there/yet', here / 'link' / 'x', tmp_path / 'other' / '..' / 'here'):
+        (tmp_path / 'other').mkdir(exist_ok=True)
+        said = berth('mount', *option, url_of(share), here, env={**os.environ, 'XDG_STATE_HOME': str(state)})
+        assert said.returncode == 1 and 'lies in the mount itself (XDG_STATE_HOME)' in said.stderr, said
+    for log in (here / 'log', os.path.relpath(here / 'log')):
+        said = berth('mount', *option, '--log-file', log, url_of(share), here)
+        assert said.returncode == 1 and '--log-file' in said.stderr and 'lies in the mount itself' in said.stderr, said
+    (here / 'link').unlink()
+    assert not mounts.is_mounted(here) and list(here.iterdir()) == []
+    beside = {**os.environ, 'XDG_STATE_HOME': f'{here}-state', 'TMPDIR': str(here)}  # another is taken for the latter
+    assert berth('mount', '-q', url_of(share), here, env=beside).returncode == 0
+    assert berth('unmount', here).returncode == 0
+
+
 def test_a_folder_in_use_stays_mounted(share, here):
     assert berth('mount', '-q', url_of(share), here).returncode == 0
     with open(here / 'file', 'wb') as file:

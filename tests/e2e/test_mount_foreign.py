@@ -160,6 +160,15 @@ def test_writing_and_cutting_by_turns(share):
     same(share, 'file', bytes(model))
 
 
+def test_temporary_files_are_not_in_the_mount_itself(shares, monkeypatch, tmp_path, blob):
+    """They would wait for themselves."""
+    monkeypatch.setenv('TMPDIR', str(tmp_path / 'mount1'))
+    share = shares()
+    assert share.path == tmp_path / 'mount1'
+    (share.path / 'file').write_bytes(blob)
+    same(share, 'file', blob)
+
+
 def test_fsync_waits_for_the_upload(share, blob):
     with open(share.path / 'file', 'wb') as file:
         for end in (5000, 2 * MIB):

@@ -29,6 +29,7 @@ static struct {
         unsigned puts, writes, truncates, sets, syncs, looks, moves, links, removes, tags, refused;
         int fails; /* every change ends so, if not 0 */
         int looks_fail;
+        const char *too_large;   /* is refused */
         const char *wrong_token; /* is not held by the server any more */
         bool locks;
         unsigned slow_us; /* a write takes so long, and to set mode and time */
@@ -125,6 +126,8 @@ int remote_put(struct remote *remote, const char *path, const struct iovec *body
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         int error = judge(stored, condition);
+        if (server.too_large && strcmp(path, server.too_large) == 0)
+                error = -EFBIG;
         if (!error) {
                 server.puts++;
                 stored = stored ? stored : make(path);
@@ -546,6 +549,7 @@ static void full_extents_go_out_by_themselves_in_order(void **state)
         (void)state;
         struct file *file = create("a");
         static char data[6 * EXTENT + 100];
+        mount.options.write_buffer_bytes = 8 * EXTENT; /* who waits for room has also those sent that are not full */
         for (unsigned i = 0; i < sizeof(data); i++)
                 data[i] = (char)(i * 7 + i / 1000);
         for (unsigned at = 0; at < sizeof(data); at += 4096)
@@ -964,6 +968,31 @@ static void what_cannot_be_sent_gives_room_to_others(void **state)
         assert_int_equal(mount.counters.unsent_files, 1);
 }
 
+static void what_the_server_refuses_gives_room_to_others(void **state)
+{
+        (void)state;
+        static char data[3 * EXTENT + EXTENT / 2];
+        mount.options.client.retry_ms = 20000;
+        struct file *file = create("a"), *other = create("b");
+        for (unsigned i = 0; i < 7; i++)
+                assert_int_equal(file_write(&mount, file, i * 2 * EXTENT, data, EXTENT / 2, true), 0);
+        server.too_large = "a";
+        assert_int_equal(file_flush(&mount, file), -EFBIG);
+        assert_int_equal(file_write(&mount, other, 0, data, sizeof(data), true), 0);
+        assert_int_equal(file_flush(&mount, other), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(file_write(&mount, file, 0, "x", 1, true), -EFBIG);
+                assert_int_equal(file_sync(&mount, file), -EFBIG);
+                assert_int_equal(file_flush(&mount, file), -EFBIG);
+        }
+        file_close(&mount, other, true);
+        file_close(&mount, file, true);
+        assert_null(find("a"));
+        assert_int_equal(mount.counters.lost_writes, 1);
+        assert_int_equal(mount.counters.unsent_files, 1);
+        assert_int_equal(mount.counters.conflicts, 0);
+}
+
 static void what_failed_and_was_made_good_does_not_count(void **state)
 {
         (void)state;
@@ -1137,6 +1166,7 @@ int main(void)
                 TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
                 TEST(the_write_buffer_is_never_passed),
                 TEST(who_opens_a_file_whose_time_is_just_set_finds_no_conflict),
+                TEST(what_the_server_refuses_gives_room_to_others),
                 TEST(what_failed_and_was_made_good_does_not_count),
                 TEST(nothing_more_is_sent_of_what_was_given_up),
                 TEST(a_rename_is_told_what_could_not_be_sent),
