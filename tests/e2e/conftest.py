@@ -77,6 +77,13 @@ def eventually(holds, seconds=20):
         time.sleep(0.02)
 
 
+def halt(process):
+    """Stops it for a while (SIGCONT goes on). The signal reaches one thread after the other."""
+    process.send_signal(signal.SIGSTOP)
+    tasks = pathlib.Path(f'/proc/{process.pid}/task')
+    eventually(lambda: all(re.search(r'^State:\s+T', (task / 'status').read_text(), re.M) for task in tasks.iterdir()))
+
+
 class Server:
     """A running `berth serve`. `address` is that of the first listener, `addresses` all of them."""
 

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from conftest import PROGRAM, SANITIZER, Server, eventually
+from conftest import PROGRAM, SANITIZER, Server, eventually, halt
 
 
 class Crowd:
@@ -215,7 +215,7 @@ def test_latency_counts_from_when_a_request_was_due(load, mortal):
     connection: a third of the hold is slow."""
     crowd = load.start('-c', '5', '--requests-per-second', '200', '--hold', '3', '--threads', '1', mortal.url)
     crowd.until('opened 5')
-    mortal.process.send_signal(signal.SIGSTOP)
+    halt(mortal.process)
     time.sleep(1)
     mortal.process.send_signal(signal.SIGCONT)
     crowd.wait()

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import mount as mounts
-from conftest import PROGRAM, Server, eventually
+from conftest import PROGRAM, Server, eventually, halt
 
 pytestmark = pytest.mark.skipif(mounts.BY != 'berth', reason='these are about berth mount')
 
@@ -195,7 +195,7 @@ def test_what_could_not_be_sent_is_told_and_kept(share, here, tmp_path):
 def test_who_waits_for_a_server_that_hangs_can_be_killed(share, here):
     assert berth('mount', '-q', '--attr-ttl', '0', url_of(share), here).returncode == 0
     server = share.process
-    server.send_signal(signal.SIGSTOP)
+    halt(server)
     try:
         waits = subprocess.Popen(['stat', here / 'file'], stderr=subprocess.DEVNULL)
         time.sleep(0.5)

@@ -18,7 +18,7 @@ import time
 
 import mount as mounts
 import pytest
-from conftest import LONG, PROGRAM, SANITIZER, Server, eventually
+from conftest import LONG, PROGRAM, SANITIZER, Server, eventually, halt
 from test_clients import needs
 
 MIB = 1 << 20
@@ -1188,7 +1188,7 @@ def test_who_waits_can_be_ended(mount, kept, what, number):
     (place.folder / 'file').write_bytes(b'content')
     os.listdir(place.path)
     server = place.mounted.server.process
-    server.send_signal(signal.SIGSTOP)
+    halt(server)
     try:
         waiting = begin(*WAITING[what].format(place.path).split())
         time.sleep(0.7)
@@ -1210,7 +1210,7 @@ def test_memory_is_bounded_while_the_server_is_stuck(mount, monkeypatch):
     memory = lambda: int(re.search(r'VmRSS:\s+(\d+) kB', pathlib.Path(f'/proc/{place.mounted.process.pid}/status').read_text())[1]) << 10
     before, most = memory(), 0
     server = place.mounted.server.process
-    server.send_signal(signal.SIGSTOP)
+    halt(server)
     writer = begin('dd', f'if={source}', f'of={place.path}/file', 'bs=64k', 'conv=fsync')
     try:
         for _ in range(40):

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import PROGRAM, eventually
+from conftest import PROGRAM, eventually, halt
 from patience import in_the_background, patience  # noqa: F401: a fixture
 from test_admin import AdminServer, admin  # noqa: F401: a fixture
 from test_bounds import HALF_A_HEAD, OTHER_HALF, is_gone, is_instrumented, large_file, ready, refusals, slow_download
@@ -296,7 +296,7 @@ def test_a_group_that_is_nearly_full_takes_no_more(grouped, group):
         time.sleep(2)
         assert server.process.poll() is None, 'the kernel has ended it'
         assert refusals(server, 'memory') > 0
-        crowd.send_signal(signal.SIGSTOP)  # its connections stay
+        halt(crowd)  # its connections stay
         eventually(lambda: is_answered(server), 60)  # those quiet longest go for it
         assert server.metric('berth_pool_used{pool="connections"}') > 500
     # Of a flood some ends are lost in the kernel for good; those connections are closed for being idle.
