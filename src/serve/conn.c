@@ -733,7 +733,7 @@ static void refuse_late(struct list *list)
 static unsigned end_idle(struct list *list, uint32_t seconds)
 {
         unsigned n = 0;
-        while (n < MAX_SWEEP && !list_empty(list) && quiet_seconds(first_of(list)) >= seconds) {
+        while (n < MAX_SWEEP && !list_empty(list) && quiet_seconds(first_of(list)) > seconds) {
                 conn_end(first_of(list), false);
                 n++;
         }
