@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- assertions: always on, in release builds too ---- */
 
@@ -253,7 +254,8 @@ uint64_t proc_free_memory(const char *root, bool *grouped);
 
 uint64_t clock_ms(void); /* monotonic, since some start */
 uint64_t clock_us(void);
-int64_t clock_unix_seconds(void); /* wall clock */
+struct timespec clock_after_ms(unsigned ms); /* on CLOCK_MONOTONIC: how long a wait may take */
+int64_t clock_unix_seconds(void);            /* wall clock */
 
 /* ---- one-line messages for people, on stderr, prefixed "berth: "; thread-safe ----
  * For programs only: libberth never calls them. */

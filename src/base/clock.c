@@ -22,6 +22,18 @@ uint64_t clock_us(void)
         return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+struct timespec clock_after_ms(unsigned ms)
+{
+        struct timespec at = read_clock(CLOCK_MONOTONIC);
+        at.tv_sec += ms / 1000;
+        at.tv_nsec += ms % 1000 * 1000000L;
+        if (at.tv_nsec >= 1000000000L) {
+                at.tv_nsec -= 1000000000L;
+                at.tv_sec++;
+        }
+        return at;
+}
+
 int64_t clock_unix_seconds(void)
 {
         return read_clock(CLOCK_REALTIME).tv_sec;

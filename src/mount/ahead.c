@@ -160,11 +160,7 @@ static int take(struct reading *reading, struct piece *piece)
 
 static void sleep_until_told(struct ahead *ahead, struct waiter *waiter)
 {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += LOOK_MS * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        struct timespec until = clock_after_ms(LOOK_MS);
         pthread_cond_timedwait(&waiter->arrived, &ahead->lock, &until);
 }
 

@@ -74,9 +74,7 @@ static void drop_privileges(struct file *file)
 /* O_TRUNC: the old content counts no more, and stands on the server until the new one comes. */
 static void replace(struct file *file)
 {
-        size_t before = file->gather.held_bytes;
-        gather_truncate(&file->gather, 0);
-        buffer_moved(file, before);
+        buffer_cut(file, 0);
         if (file->start == FILE_ON_SERVER)
                 file->start = FILE_REPLACED;
         file->size = 0;
@@ -548,9 +546,7 @@ static int truncate_in_turn(struct file *file, uint64_t size)
         } else if (size == 0) {
                 replace(file);
         } else {
-                size_t before = file->gather.held_bytes;
-                gather_truncate(&file->gather, size);
-                buffer_moved(file, before);
+                buffer_cut(file, size);
         }
         if (error)
                 return error;

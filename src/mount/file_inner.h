@@ -76,10 +76,13 @@ void file_put(struct file *file);
 void file_take_turn(struct file *file);
 void file_give_turn(struct file *file);
 
-/* There is something to be sent, or an extent is due. Mutex held. */
+/* Its attributes are ours from now on, not those that a folder's listing tells. Mutex held. */
+void file_own(struct file *file);
+
+/* There is something to be sent, or an extent is due: it is owned. Mutex held. */
 void file_mark(struct file *file);
 
-/* All is sent. The caller holds a reference of its own. */
+/* All is sent, or is not to be: it is the server's again. The caller holds a reference of its own, and the mutex. */
 void file_unmark(struct file *file);
 /* Not tried again in the background for a while. */
 void file_rest(struct file *file, unsigned ms);
@@ -101,6 +104,8 @@ int buffer_reserve(struct mount *mount, size_t size);
 void buffer_release(struct mount *mount, size_t size);
 /* What a file's gather holds has moved from `before` bytes. */
 void buffer_moved(struct file *file, size_t before);
+/* What was gathered at or behind `size` is not to be sent any more. Mutex held. */
+void buffer_cut(struct file *file, uint64_t size);
 
 /* Where it is on the server. 0, -ESTALE, -ENAMETOOLONG. Mutex held. */
 int file_path(struct file *file, char out[REMOTE_PATH_BYTES]);

@@ -35,15 +35,6 @@ static int hide(struct file *file, bool move)
         return error;
 }
 
-/* Its attributes are ours from now on: no path of a folder tells them. */
-static void own(struct file *file)
-{
-        if (file->told) {
-                file->told = false;
-                tree_own(file->mount->tree, file->node);
-        }
-}
-
 /* In its turn. A file that was never sent goes without a word to the server. */
 static int unname(struct file *file, bool move)
 {
@@ -54,7 +45,7 @@ static int unname(struct file *file, bool move)
         else
                 error = hide(file, move);
         if (!error)
-                own(file);
+                file_own(file); /* no path of a folder tells its attributes */
         if (!error)
                 file_count_unsent(file, false);
         return error;
@@ -130,16 +121,10 @@ void file_after_keep(struct file *file, bool replaced)
 /* Nothing of it is to be sent any more. In its turn. */
 static void discard(struct file *file)
 {
-        size_t before = file->gather.held_bytes;
-        gather_truncate(&file->gather, 0);
-        buffer_moved(file, before);
+        buffer_cut(file, 0);
         file->with = (struct remote_times_and_mode){ 0 };
         file->spool_dirty = false;
         file_count_unsent(file, false);
-        if (!file->told) {
-                file->told = true;
-                tree_disown(file->mount->tree, file->node);
-        }
         file_unmark(file);
 }
 

@@ -136,13 +136,9 @@ static void leave_job(struct job *job)
 static int wait_for(struct lister *lister, struct job *job, int *error)
 {
         const atomic_bool *given_up = remote_given_up();
-        struct timespec until;
         job->references++;
         while (!job->done && !(given_up && atomic_load(given_up))) {
-                clock_gettime(CLOCK_MONOTONIC, &until);
-                until.tv_nsec += LOOK_MS * 1000000L;
-                until.tv_sec += until.tv_nsec / 1000000000;
-                until.tv_nsec %= 1000000000;
+                struct timespec until = clock_after_ms(LOOK_MS);
                 pthread_cond_timedwait(&lister->done, &lister->lock, &until);
         }
         bool done = job->done;

@@ -353,10 +353,6 @@ static void settle(struct file *file)
                 .has_tag = true, .tag = file->tag, .has_size = true, .size = file->size, .same_content = true
         };
         tree_update(file->mount->tree, file->node, &update);
-        if (!file->told) {
-                file->told = true;
-                tree_disown(file->mount->tree, file->node);
-        }
         file_unmark(file);
 }
 

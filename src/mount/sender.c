@@ -118,23 +118,17 @@ void buffer_moved(struct file *file, size_t before)
         pthread_mutex_unlock(&sender->lock);
 }
 
+void buffer_cut(struct file *file, uint64_t size)
+{
+        size_t before = file->gather.held_bytes;
+        gather_truncate(&file->gather, size);
+        buffer_moved(file, before);
+}
+
 static bool has_room(const struct sender *sender, size_t size)
 {
         size_t taken = sender->buffered + sender->reserved;
         return taken == 0 || taken + size <= sender->mount->options.write_buffer_bytes;
-}
-
-static struct timespec clock_in_ms(unsigned ms)
-{
-        struct timespec at;
-        clock_gettime(CLOCK_MONOTONIC, &at);
-        at.tv_sec += ms / 1000;
-        at.tv_nsec += ms % 1000 * 1000000L;
-        if (at.tv_nsec >= 1000000000L) {
-                at.tv_nsec -= 1000000000L;
-                at.tv_sec++;
-        }
-        return at;
 }
 
 /* Room comes within --retry: by then everything in flight has been sent or has failed. */
@@ -152,7 +146,7 @@ int buffer_reserve(struct mount *mount, size_t size)
                 mount->counters.buffer_waits++;
         list_append(&sender->writers, &place);
         while ((sender->writers.next != &place || !has_room(sender, size)) && !error) {
-                struct timespec at = clock_in_ms(1000);
+                struct timespec at = clock_after_ms(1000);
                 sender->waiting++;
                 pthread_cond_broadcast(&sender->work);
                 pthread_cond_timedwait(&sender->room, &sender->lock, &at);
@@ -182,14 +176,19 @@ void buffer_release(struct mount *mount, size_t size)
 
 /* ---- dirt ---- */
 
-void file_mark(struct file *file)
+void file_own(struct file *file)
 {
-        struct sender *sender = file->mount->sender;
-        bool due = gather_due(&file->gather, false, 0) != NULL;
         if (file->told) {
                 file->told = false;
                 tree_own(file->mount->tree, file->node);
         }
+}
+
+void file_mark(struct file *file)
+{
+        struct sender *sender = file->mount->sender;
+        bool due = gather_due(&file->gather, false, 0) != NULL;
+        file_own(file);
         pthread_mutex_lock(&sender->lock);
         file->touched_ms = clock_ms();
         if (!file->dirty) {
@@ -206,6 +205,10 @@ void file_mark(struct file *file)
 void file_unmark(struct file *file)
 {
         struct sender *sender = file->mount->sender;
+        if (!file->told) {
+                file->told = true;
+                tree_disown(file->mount->tree, file->node);
+        }
         pthread_mutex_lock(&sender->lock);
         if (file->dirty) {
                 file->dirty = file->due = false;
@@ -214,6 +217,7 @@ void file_unmark(struct file *file)
         }
         pthread_mutex_unlock(&sender->lock);
 }
+
 /* ---- in the background ---- */
 
 static bool wants_sending(struct sender *sender, struct file *file, uint64_t now_ms)
@@ -255,7 +259,6 @@ static bool is_refusal(int error)
 /* Others wait for its memory, and it will not be sent as things are. Whoever has it open goes on being told why. */
 static void put_aside(struct file *file)
 {
-        size_t before = file->gather.held_bytes;
         if (file->gather.count == 0)
                 return;
         if (!file->hidden[0]) {
@@ -263,8 +266,7 @@ static void put_aside(struct file *file)
                 file->mount->counters.lost_writes++;
         }
         file->stale = true; /* what came later would stand beside a gap */
-        gather_truncate(&file->gather, 0);
-        buffer_moved(file, before);
+        buffer_cut(file, 0);
 }
 
 static void send_in_background(struct file *file, bool pressed)
@@ -291,9 +293,7 @@ static void send_in_background(struct file *file, bool pressed)
 /* Who opens it now begins with what the server has. */
 static void forget_unsent(struct file *file)
 {
-        size_t before = file->gather.held_bytes;
-        gather_truncate(&file->gather, 0);
-        buffer_moved(file, before);
+        buffer_cut(file, 0);
         spool_close(file);
         file->spool_dirty = file->stale = false;
         file->with.has_mode = file->with.has_mtime = false;
@@ -317,12 +317,9 @@ void file_abandon(struct file *file)
                         unsent_save(file);
                 }
                 lease_give(file);
-                spool_close(file);
-                file->told = true;
-                tree_disown(mount->tree, file->node);
+                file_unmark(file);
                 tree_distrust(mount->tree, file->node);
                 forget_unsent(file);
-                file_unmark(file);
         }
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
@@ -347,7 +344,7 @@ void file_hurry(struct file *file)
 
 static void tick(struct sender *sender)
 {
-        struct timespec at = clock_in_ms(sender->waiting > 0 ? PRESSED_MS : TICK_MS);
+        struct timespec at = clock_after_ms(sender->waiting > 0 ? PRESSED_MS : TICK_MS);
         pthread_cond_timedwait(&sender->work, &sender->lock, &at);
         uint64_t now_ms = clock_ms();
         if (now_ms < sender->trim_ms)
