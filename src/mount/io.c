@@ -132,7 +132,6 @@ static void buffer_give(char *buffer)
 void io_read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, struct fuse_file_info *info)
 {
         struct mount *mount = mount_of(request);
-        (void)number;
         operation_begin(request);
         char *buffer = buffer_take();
         if (!buffer) {
@@ -141,6 +140,8 @@ void io_read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, s
         }
         size = min_of(size, (size_t)MOUNT_MAX_WRITE);
         ssize_t n = file_read(mount, file_of(info), (uint64_t)offset, size, buffer);
+        if (n >= 0 && (size_t)n < size) /* the kernel would take it for a gap in what it thinks is there */
+                notify_wait(request, node_of(mount, number));
         if (n < 0) {
                 reply(request, (int)n);
         } else {
