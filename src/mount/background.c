@@ -1,6 +1,7 @@
 /* The background: a child does everything, and who typed the command waits for its word. Forked before there is any
  * thread or connection, which do not survive a fork. Until it stands the child's messages go to the terminal, then to
- * a file or to the system's log.
+ * the file that was asked for, to the system's log, or, where there is none (in containers, as a rule), to a file in the
+ * folder for state: they tell what could not be sent and where it is, and nothing else would.
  */
 #include "mount/command.h"
 
@@ -12,6 +13,31 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static int open_file(const char *path)
+{
+        return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
+/* Says so: nobody looks for it there. */
+static int open_own_log(void)
+{
+        char path[3072];
+        int log = -1, error = local_state(path, sizeof(path) - strlen("/mount.log"));
+        if (!error)
+                error = local_make(path);
+        if (!error) {
+                log = open_file(strcat(path, "/mount.log"));
+                error = log < 0 ? -errno : 0;
+        }
+        if (!error) {
+                say("there is no system log; messages of the background go to %s (--log-file)", path);
+                return log;
+        }
+        complain("there is no system log, and %s: %s; messages of the background are lost (--log-file)", path,
+                 strerror(-error));
+        return open("/dev/null", O_WRONLY | O_CLOEXEC);
+}
+
 /* Each line that is written becomes one message: say() writes lines at once. */
 static int open_system_log(void)
 {
@@ -21,14 +47,14 @@ static int open_system_log(void)
                 return log;
         if (log >= 0)
                 close(log);
-        return open("/dev/null", O_WRONLY | O_CLOEXEC);
+        return open_own_log();
 }
 
 static int open_log(const struct mount_options *options)
 {
         if (!*options->log_file)
                 return options->foreground ? -1 : open_system_log();
-        int log = open(options->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        int log = open_file(options->log_file);
         if (log < 0)
                 complain("--log-file %s: %s", options->log_file, strerror(errno));
         return log;

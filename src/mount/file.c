@@ -512,6 +512,18 @@ ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t
         return n == -EAGAIN ? -ESTALE : n;
 }
 
+bool file_is_read_only(struct mount *mount, struct node *node)
+{
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return true;
+        pthread_mutex_lock(&file->lock);
+        bool only = file->writers == 0 && file_clean(file) && file->told;
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+        return only;
+}
+
 void file_look(struct mount *mount, struct node *node)
 {
         struct tree_view view;

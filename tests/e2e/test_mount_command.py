@@ -107,6 +107,21 @@ def test_where_one_cannot_mount(share, here, tmp_path):
     assert berth('unmount', here).returncode == 0
 
 
+@pytest.mark.skipif(os.path.exists('/dev/log'), reason='there is a system log here')
+def test_without_a_system_log_messages_are_not_lost(share, here, tmp_path):
+    state = {**os.environ, 'XDG_STATE_HOME': str(tmp_path / 'state')}
+    said = berth('mount', url_of(share), here, env=state)
+    log = tmp_path / 'state/berth/mount.log'
+    assert said.returncode == 0 and f'messages of the background go to {log}' in said.stderr, said
+    os.kill(process_of(here), signal.SIGUSR1)
+    eventually(lambda: 'connections-peak' in log.read_text())
+    assert berth('unmount', here).returncode == 0
+    (tmp_path / 'file').touch()
+    said = berth('mount', '-q', url_of(share), here, env={**state, 'XDG_STATE_HOME': str(tmp_path / 'file')})
+    assert said.returncode == 0 and 'messages of the background are lost' in said.stderr, said
+    assert berth('unmount', here).returncode == 0
+
+
 @pytest.mark.parametrize('option', [[], ['-o', 'nonempty']])
 def test_what_it_needs_cannot_lie_in_the_mount_itself(share, here, tmp_path, option):
     (here / 'link').symlink_to(here)
