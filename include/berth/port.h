@@ -113,6 +113,11 @@ struct berth_port_config {
         berth_rested *rested;     /* called by berth_port_run() at the end of a rest; may be NULL where nothing rests */
         uint64_t seed;            /* sim: everything that is random follows from it */
         uint32_t fault_per_mille; /* sim: how often the kernel refuses, cuts short or resets */
+        uint32_t accept_depth;    /* iocp: accepts in the kernel at most for each listener; 0: 256 */
+        uint32_t accept_data_ms;  /* iocp: hands out connections with their first bytes, and closes who has not said
+                                   * anything for so long; 0: at once */
+        uint32_t send_depth;      /* iocp: pieces of a send in the kernel at a time (at most 64), from the sender's
+                                   * memory without a buffer of the socket's; 0: one, with that buffer */
 };
 
 /* Makes a port. 0, or -ENOSYS (no such engine on this system), -EINVAL, -ENOMEM, -EMFILE, -EPERM. "auto" takes

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <versionhelpers.h>
 
-enum { WAIT_PACKETS = 256, DEFAULT_HANDLES = 1 << 20, LOOK_AGAIN_MS = 2000 };
+enum { WAIT_PACKETS = 256, DEFAULT_HANDLES = 1 << 20, LOOK_AGAIN_MS = 1000 };
 
 io_ended *const iocp_ended[IO_KINDS] = {
         [IO_WATCH] = iocp_watch_ended,       [IO_REST] = iocp_rest_ended,       [IO_CONNECT] = iocp_connect_ended,
@@ -33,7 +33,8 @@ static void take_packet(struct iocp_port *self, const OVERLAPPED_ENTRY *entry)
         }
 }
 
-/* At a time-out the count says nothing. Where a listener has many accepts posted the wait may be over early. */
+/* At a time-out the count says nothing. The wait may be over early where accepts in the kernel have to be looked
+ * after. */
 static int iocp_wait(struct berth_port *port, struct berth_event *events, unsigned count, int timeout_ms)
 {
         (void)events;
@@ -41,7 +42,7 @@ static int iocp_wait(struct berth_port *port, struct berth_event *events, unsign
         struct iocp_port *self = iocp_of(port);
         OVERLAPPED_ENTRY entries[WAIT_PACKETS];
         ULONG n = 0;
-        if (self->deep > 0 && (timeout_ms < 0 || timeout_ms > LOOK_AGAIN_MS))
+        if ((self->deep > 0 || self->accept_data_ms) && (timeout_ms < 0 || timeout_ms > LOOK_AGAIN_MS))
                 timeout_ms = LOOK_AGAIN_MS;
         if (GetQueuedCompletionStatusEx(self->queue, entries, WAIT_PACKETS, &n,
                                         timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, FALSE)) {
@@ -51,6 +52,7 @@ static int iocp_wait(struct berth_port *port, struct berth_event *events, unsign
                 return iocp_error(GetLastError());
         }
         iocp_look_at_depths(self);
+        iocp_look_at_silent(self);
         return 0;
 }
 
@@ -143,10 +145,7 @@ static bool iocp_step(struct berth_port *port, struct berth_op *op, struct berth
 
 static void iocp_cancel(struct berth_port *port, struct berth_op *op)
 {
-        struct iocp_port *self = iocp_of(port);
-        if (op->kind == OP_ACCEPT)
-                iocp_accept_cancel(self, op);
-        else if (op->kind == OP_CALL || op->kind == OP_OPEN) {
+        if (op->kind == OP_CALL || op->kind == OP_OPEN) {
                 if (workers_cancel(port->workers, op)) /* one that runs comes back by itself */
                         op_finish(port, op, -ECANCELED);
         } else if (!iocp_cancel_io(op)) {
@@ -181,13 +180,20 @@ static void iocp_destroy(struct berth_port *port)
 }
 
 /* $BERTH_IOCP is a list of words, for tests: what this system would not show by itself. */
-static void choose(struct iocp_port *self)
+static void choose(struct iocp_port *self, const struct berth_port_config *config)
 {
         const char *words = getenv("BERTH_IOCP");
         words = words ? words : "";
         self->transmits = strstr(words, "transmit") || (!strstr(words, "copy") && IsWindowsServer());
         self->always_packets = strstr(words, "packets");
         self->refuse_some = strstr(words, "refuse");
+        self->max_handles = config->max_handles ? config->max_handles : DEFAULT_HANDLES;
+        self->accept_depth = min_of(max_of(config->accept_depth, (uint32_t)LEAST_DEPTH), (uint32_t)MOST_DEPTH);
+        if (!config->accept_depth)
+                self->accept_depth = MOST_DEPTH;
+        self->accept_data_ms = config->accept_data_ms;
+        self->send_depth = strstr(words, "direct") ? 8 : max_of(config->send_depth, 1u);
+        self->send_depth = min_of(self->send_depth, (uint32_t)MAX_SEND_DEPTH);
 }
 
 static int open_queue(struct iocp_port *self)
@@ -205,15 +211,17 @@ static int iocp_create(struct berth_port **port, const struct berth_port_config 
         struct iocp_port *self = calloc(1, sizeof(*self));
         if (!self)
                 return -ENOMEM;
-        self->max_handles = config->max_handles ? config->max_handles : DEFAULT_HANDLES;
-        choose(self);
+        choose(self, config);
+        list_init(&self->unadopted);
         int error = port_init(&self->port, &iocp_engine, config);
         if (error) {
                 free(self);
                 return error;
         }
         slab_init(&self->ios, sizeof(struct io), 128, self->port.max_ops);
-        slab_init(&self->acceptors, sizeof(struct acceptor), 16, MAX_POSTED + MAX_LISTENERS);
+        slab_init(&self->acceptors,
+                  sizeof(struct acceptor) + (self->accept_data_ms ? EARLY_BYTES : 0) + 2 * ACCEPT_ADDRESS_BYTES, 16,
+                  UINT32_MAX);
         error = open_queue(self);
         if (error) {
                 iocp_destroy(&self->port);

@@ -37,11 +37,16 @@ struct io {
                 struct berth_handle *handle;
                 struct listener *listener;
         };
-        HANDLE target;  /* what the call was made on */
-        char *data;     /* IO_PIECE_*: the buffer */
-        uint32_t bytes; /* that the call is about */
-        int32_t error;  /* once it has ended: 0 or -errno */
+        HANDLE target; /* what the call was made on */
+        union {
+                char *data;      /* IO_PIECE_*: the buffer */
+                struct io *next; /* IO_SEND: the piece behind it */
+        };
+        uint64_t offset; /* IO_SEND: of the piece */
+        uint32_t bytes;  /* that the call is about */
+        int32_t error;   /* once it has ended: 0 or -errno */
         uint8_t kind;
+        bool done; /* IO_SEND: it has ended */
 };
 
 /* Winsock's extension functions, asked for once for each provider. */
@@ -53,7 +58,13 @@ struct provider {
         LPFN_TRANSMITFILE transmit;
 };
 
-enum { MAX_PROVIDERS = 8, MAX_LISTENERS = 4096 };
+enum {
+        MAX_PROVIDERS = 8,
+        MAX_LISTENERS = 4096,
+        MAX_EARLY = 4096, /* connections whose first bytes are kept, and accepts that may bring some */
+        EARLY_BYTES = 2048,
+        MAX_SEND_DEPTH = 64,
+};
 
 struct iocp_port {
         struct berth_port port;
@@ -66,6 +77,11 @@ struct iocp_port {
         unsigned provider_count;
         struct listener *listeners[MAX_LISTENERS]; /* by handle->installed */
         unsigned listener_count;
+        uint32_t accept_depth, accept_data_ms, send_depth; /* of the configuration */
+        struct acceptor *early[MAX_EARLY];
+        struct list unadopted; /* those of them whose connection has not been adopted yet */
+        uint32_t early_count;
+        uint64_t silent_ms; /* when silent clients were last looked for */
         uint64_t looked_ms; /* when the depth of accepts was last looked at */
         uint32_t deep;      /* listeners that have more accepts posted than the least */
         char *spare_pieces; /* linked by their first word */
@@ -152,12 +168,18 @@ int iocp_listen_address(struct berth_port *port, const struct berth_handle *list
 
 struct acceptor { /* an accept in the kernel, or one that has brought a connection */
         struct io io;
-        struct list node; /* in `posted` or `held` */
+        struct list node; /* in `posted`, `held` or `unadopted` */
         SOCKET socket;
-        char addresses[2 * (sizeof(struct sockaddr_storage) + 16)];
+        int number;    /* in `early` */
+        char output[]; /* the first bytes, where they are wanted, and two addresses */
 };
 
-enum { LEAST_DEPTH = 2, MOST_DEPTH = 256, MAX_POSTED = 4096 };
+enum {
+        ACCEPT_ADDRESS_BYTES = sizeof(struct sockaddr_storage) + 16,
+        LEAST_DEPTH = 2,
+        MOST_DEPTH = 256,
+        MAX_POSTED = 4096,
+};
 
 struct listener {
         struct iocp_port *self;
@@ -176,7 +198,6 @@ struct listener {
 
 struct listener *iocp_listener(struct iocp_port *self, const struct berth_handle *handle);
 void iocp_accept_start(struct iocp_port *self, struct berth_op *op);
-void iocp_accept_cancel(struct iocp_port *self, struct berth_op *op);
 bool iocp_accept_step(struct berth_port *port, struct berth_op *op, struct berth_event *event);
 /* Accepts in the kernel give up the handles that they might become. False when there are none. */
 bool iocp_reclaim(struct iocp_port *self);
@@ -188,6 +209,19 @@ void iocp_look_at_depths(struct iocp_port *self);
 void iocp_close_listener(struct iocp_port *self, struct berth_handle *handle);
 void iocp_listener_ended(struct listener *listener); /* goes on with the close when nothing is out any more */
 io_ended iocp_accept_ended;
+
+/* ---- accepting with the first bytes (iocp_early.c) ---- */
+
+bool iocp_early_room(const struct iocp_port *self);
+void iocp_early_keep(struct iocp_port *self, struct acceptor *acceptor);
+void iocp_early_adopt(struct iocp_port *self, struct berth_handle *handle);
+void iocp_early_drop(struct iocp_port *self, struct berth_handle *handle);
+size_t iocp_early_take(struct iocp_port *self, struct berth_handle *handle, char *data, size_t room);
+void iocp_look_at_silent(struct iocp_port *self);
+static inline bool iocp_early(const struct berth_handle *handle)
+{
+        return handle->installed >= 0;
+}
 
 static inline bool iocp_room(const struct iocp_port *self)
 {

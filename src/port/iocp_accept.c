@@ -18,10 +18,9 @@ static int accept_call(struct iocp_port *self, struct io *io)
 {
         (void)self;
         struct acceptor *acceptor = container_of(io, struct acceptor, io);
-        enum { ADDRESS_BYTES = sizeof(acceptor->addresses) / 2 };
         DWORD bytes;
-        return io->listener->provider->accept((SOCKET)io->target, acceptor->socket, acceptor->addresses, 0,
-                                              ADDRESS_BYTES, ADDRESS_BYTES, &bytes, &io->overlapped)
+        return io->listener->provider->accept((SOCKET)io->target, acceptor->socket, acceptor->output, io->bytes,
+                                              ACCEPT_ADDRESS_BYTES, ACCEPT_ADDRESS_BYTES, &bytes, &io->overlapped)
                        ? 0
                        : WSAGetLastError();
 }
@@ -41,13 +40,14 @@ static bool post(struct listener *listener)
         struct acceptor *acceptor = slab_take(&self->acceptors);
         if (!acceptor)
                 return false;
-        memset(acceptor, 0, offsetof(struct acceptor, addresses));
+        memset(acceptor, 0, sizeof(*acceptor));
         acceptor->socket = iocp_new_socket(listener->family, &error);
         if (acceptor->socket == INVALID_SOCKET) {
                 slab_give(&self->acceptors, acceptor);
                 return false;
         }
         acceptor->io.kind = IO_ACCEPT;
+        acceptor->io.bytes = iocp_early_room(self) ? EARLY_BYTES : 0;
         acceptor->io.listener = listener;
         acceptor->io.target = iocp_file(listener->handle);
         list_append(&listener->posted, &acceptor->node);
@@ -81,6 +81,7 @@ void iocp_accept_ended(struct iocp_port *self, struct io *io)
         self->posted--;
         if (io->error == 0) {
                 setsockopt(acceptor->socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&from, sizeof(from));
+                acceptor->io.bytes = min_of(iocp_bytes(io), io->bytes);
                 list_append(&listener->held, &acceptor->node);
                 self->port.stats.handles++;
                 listener->came++;
@@ -93,6 +94,7 @@ void iocp_accept_ended(struct iocp_port *self, struct io *io)
         iocp_listener_ended(listener);
 }
 
+/* What comes in spite of it is held for the next accept. */
 void iocp_unpost(struct listener *listener)
 {
         for (struct list *node = listener->posted.next; node != &listener->posted; node = node->next) {
@@ -111,13 +113,19 @@ bool iocp_reclaim(struct iocp_port *self)
 
 /* ---- load ---- */
 
+static void deepen(struct listener *listener)
+{
+        if (listener->depth == LEAST_DEPTH)
+                listener->self->deep++;
+        listener->depth = min_of(listener->depth * 2, listener->self->accept_depth);
+}
+
 void iocp_signalled(struct listener *listener)
 {
         atomic_fetch_sub(&listener->signals, 1);
         listener->hungry = true;
-        if (listener->depth == LEAST_DEPTH)
-                listener->self->deep++;
-        listener->depth = min_of(listener->depth * 2, (uint32_t)MOST_DEPTH);
+        if (listener->handle->receiver && may_post(listener->self))
+                deepen(listener);
         go_on(listener);
         iocp_listener_ended(listener);
 }
@@ -159,13 +167,6 @@ void iocp_accept_start(struct iocp_port *self, struct berth_op *op)
         op_runnable(&self->port, op);
 }
 
-/* What comes in spite of it is held for the next accept. */
-void iocp_accept_cancel(struct iocp_port *self, struct berth_op *op)
-{
-        iocp_unpost(iocp_listener(self, op->handle));
-        op_finish(&self->port, op, -ECANCELED);
-}
-
 static bool hand_out(struct berth_port *port, struct berth_op *op, SOCKET socket, struct berth_event *event)
 {
         iocp_no_delay(socket);
@@ -180,7 +181,10 @@ static bool hand_out_held(struct berth_port *port, struct berth_op *op, struct l
         struct acceptor *acceptor = container_of(listener->held.next, struct acceptor, node);
         SOCKET socket = acceptor->socket;
         list_remove(&acceptor->node);
-        slab_give(&listener->self->acceptors, acceptor);
+        if (acceptor->io.bytes > 0)
+                iocp_early_keep(listener->self, acceptor);
+        else
+                slab_give(&listener->self->acceptors, acceptor);
         return hand_out(port, op, socket, event);
 }
 

@@ -89,11 +89,14 @@ void iocp_packet(struct iocp_port *self, struct io *io)
         ended(self, io);
 }
 
+/* Of several pieces the last one first: one that was still to come must not go out when those before it are cut off. */
 bool iocp_cancel_io(struct berth_op *op)
 {
-        struct io *io = (struct io *)op_space(op)->next;
-        if (!io)
-                return false;
-        CancelIoEx(io->target, &io->overlapped); /* not found: its packet is on the way */
-        return true;
+        struct io *io = (struct io *)op_space(op)->next, *all[MAX_SEND_DEPTH];
+        unsigned count = 0;
+        for (; io; io = io->kind == IO_SEND ? io->next : NULL)
+                all[count++] = io;
+        for (unsigned i = count; i-- > 0;)
+                CancelIoEx(all[i]->target, &all[i]->overlapped); /* not found: its packet is on the way */
+        return count > 0;
 }

@@ -4,6 +4,7 @@
 void iocp_adopt(struct berth_port *port, struct berth_handle *handle, int descriptor)
 {
         handle->descriptor = descriptor;
+        iocp_early_adopt(iocp_of(port), handle);
         if (!iocp_tie(iocp_of(port), handle))
                 handle->flags |= HANDLE_BROKEN;
 }
@@ -12,13 +13,17 @@ static int close_socket(struct berth_port *port, struct berth_handle *handle)
 {
         int error = closesocket(iocp_socket(handle)) ? iocp_error((DWORD)WSAGetLastError()) : 0;
         handle->descriptor = -1;
+        if (iocp_early(handle))
+                iocp_early_drop(iocp_of(port), handle);
         port->stats.handles--;
         return error;
 }
 
 void iocp_drop(struct berth_port *port, struct berth_handle *handle)
 {
-        if (handle->kind == HANDLE_STREAM && handle->descriptor != -1)
+        if (handle->kind == HANDLE_LISTENER)
+                iocp_unpost(iocp_listener(iocp_of(port), handle));
+        else if (handle->descriptor != -1)
                 close_socket(port, handle);
 }
 

@@ -97,6 +97,7 @@ static int begin(struct iocp_port *self, struct berth_handle *handle)
         }
         self->listeners[at] = listener;
         handle->installed = at;
+        handle->flags |= HANDLE_SHARED; /* at the end of an accept those in the kernel are given up */
         return 0;
 }
 
@@ -190,6 +191,8 @@ void iocp_listener_ended(struct listener *listener)
             atomic_load(&listener->signals))
                 return;
         close_held(listener);
+        if (listener->depth > LEAST_DEPTH)
+                self->deep--;
         self->listeners[handle->installed] = NULL;
         int error = closesocket(iocp_socket(handle)) ? iocp_error((DWORD)WSAGetLastError()) : 0;
         free_listener(listener);

@@ -63,5 +63,8 @@ bool iocp_tie(struct iocp_port *self, struct berth_handle *handle)
         UCHAR modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
         if (provider->skips && SetFileCompletionNotificationModes(iocp_file(handle), modes))
                 handle->flags |= HANDLE_SKIPS;
+        int none = 0;
+        if (self->send_depth > 1)
+                setsockopt(iocp_socket(handle), SOL_SOCKET, SO_SNDBUF, (char *)&none, sizeof(none));
         return true;
 }

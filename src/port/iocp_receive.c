@@ -10,10 +10,11 @@ static int watch_call(struct iocp_port *self, struct io *io)
         return WSARecv((SOCKET)io->target, &nothing, 1, NULL, &flags, &io->overlapped, NULL) ? WSAGetLastError() : 0;
 }
 
-/* A reset has been told already: what follows is the end, as on other systems. */
+/* A reset has been told already: what follows is the end, as on other systems. Or the first bytes came with the
+ * connection. */
 static bool watch_ends_at_once(const struct berth_handle *handle)
 {
-        return handle->flags & HANDLE_HUNG_UP;
+        return handle->flags & HANDLE_HUNG_UP || iocp_early(handle);
 }
 
 /* A reset is told once, and telling it to a wait may have been it (on Wine). */
@@ -96,8 +97,10 @@ static bool end(struct berth_port *port, struct berth_op *op, int64_t result, st
 }
 
 /* Bytes, 0 at the end, or -errno. A receive that leaves room in its memory has emptied the socket. */
-static int64_t take(struct berth_handle *handle, char *data, size_t room)
+static int64_t take(struct berth_port *port, struct berth_handle *handle, char *data, size_t room)
 {
+        if (iocp_early(handle))
+                return (int64_t)iocp_early_take(iocp_of(port), handle, data, room);
         if (handle->flags & HANDLE_HUNG_UP)
                 return 0;
         int n = recv(iocp_socket(handle), data, (int)room, 0);
@@ -123,7 +126,7 @@ bool iocp_recv_step(struct berth_port *port, struct berth_op *op, struct berth_e
                 op_starve(port, op, &port->starved);
                 return false;
         }
-        int64_t n = take(handle, buffers_data(&port->buffers, buffer), port->buffers.bytes);
+        int64_t n = take(port, handle, buffers_data(&port->buffers, buffer), port->buffers.bytes);
         if (n <= 0) {
                 buffers_give(&port->buffers, buffer);
                 if (n != -EAGAIN)
@@ -143,5 +146,5 @@ bool iocp_recv_step(struct berth_port *port, struct berth_op *op, struct berth_e
 bool iocp_recv_now_step(struct berth_port *port, struct berth_op *op, struct berth_event *event)
 {
         const struct op_space *space = op_space(op);
-        return end(port, op, take(op->handle, space->recv_now.data, space->recv_now.size), event);
+        return end(port, op, take(port, op->handle, space->recv_now.data, space->recv_now.size), event);
 }

@@ -123,7 +123,7 @@ enum handle_flags {
         HANDLE_READABLE = 4, /* epoll: an edge came and no EAGAIN since; iocp: likewise a packet */
         HANDLE_WATCHED = 8,  /* epoll: registered; iocp: a file that is tied to the port */
         HANDLE_BROKEN = 16,  /* the kernel had no memory to watch it: ops end with -ENOMEM */
-        HANDLE_SHARED = 32,  /* a listener that other ports wait on too */
+        HANDLE_SHARED = 32,  /* a listener that other ports wait on too; iocp: any one */
         HANDLE_RESET = 32,   /* iocp: a wait has met a reset, which the next receive tells */
         HANDLE_HUNG_UP = 64, /* epoll: an end or error was announced: always readable; iocp: a reset was told */
         HANDLE_RESTING = 128,
@@ -208,7 +208,7 @@ struct engine {
         void (*adopt)(struct berth_port *port, struct berth_handle *handle, int descriptor);
         /* A connect has failed, or nobody wants the accepted connection: what socket the handle has (perhaps none) is
          * let go at once. Or nobody accepts on a shared listener any more: other ports shall be woken for its
-         * connections, not this one. */
+         * connections, not this one (iocp: what comes shall stay in the kernel's queue). */
         void (*drop)(struct berth_port *port, struct berth_handle *handle);
         /* NULL: the engine has none. */
         void (*adopt_pollable)(struct berth_port *port, struct berth_handle *handle, int descriptor);
