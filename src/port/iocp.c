@@ -42,7 +42,8 @@ static int iocp_wait(struct berth_port *port, struct berth_event *events, unsign
         struct iocp_port *self = iocp_of(port);
         OVERLAPPED_ENTRY entries[WAIT_PACKETS];
         ULONG n = 0;
-        if ((self->deep > 0 || self->accept_data_ms) && (timeout_ms < 0 || timeout_ms > LOOK_AGAIN_MS))
+        bool looks = self->deep > 0 || self->accept_data_ms || self->by_event;
+        if (looks && (timeout_ms < 0 || timeout_ms > LOOK_AGAIN_MS))
                 timeout_ms = LOOK_AGAIN_MS;
         if (GetQueuedCompletionStatusEx(self->queue, entries, WAIT_PACKETS, &n,
                                         timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, FALSE)) {
@@ -52,6 +53,7 @@ static int iocp_wait(struct berth_port *port, struct berth_event *events, unsign
                 return iocp_error(GetLastError());
         }
         iocp_look_at_depths(self);
+        iocp_look_at_events(self);
         iocp_look_at_silent(self);
         return 0;
 }
@@ -76,7 +78,7 @@ static uint64_t iocp_now_ms(struct berth_port *port)
 
 static void on_worker(struct iocp_port *self, struct berth_op *op)
 {
-        int error = workers_submit(self->port.workers, &self->port, op);
+        int error = iocp_on_worker(self, op);
         if (error)
                 op_finish(&self->port, op, error);
 }
@@ -145,7 +147,7 @@ static bool iocp_step(struct berth_port *port, struct berth_op *op, struct berth
 
 static void iocp_cancel(struct berth_port *port, struct berth_op *op)
 {
-        if (op->kind == OP_CALL || op->kind == OP_OPEN) {
+        if (op->flags & ON_WORKER) {
                 if (workers_cancel(port->workers, op)) /* one that runs comes back by itself */
                         op_finish(port, op, -ECANCELED);
         } else if (!iocp_cancel_io(op)) {

@@ -81,6 +81,8 @@ struct iocp_port {
         struct acceptor *early[MAX_EARLY];
         struct list unadopted; /* those of them whose connection has not been adopted yet */
         uint32_t early_count;
+        uint64_t tried_ms;  /* when listeners without accepts were last tried without their event */
+        bool by_event;      /* there are some */
         uint64_t silent_ms; /* when silent clients were last looked for */
         uint64_t looked_ms; /* when the depth of accepts was last looked at */
         uint32_t deep;      /* listeners that have more accepts posted than the least */
@@ -206,6 +208,7 @@ void iocp_unpost(struct listener *listener);
 void iocp_signalled(struct listener *listener);
 /* Depths go down where less comes than is waited for. */
 void iocp_look_at_depths(struct iocp_port *self);
+void iocp_look_at_events(struct iocp_port *self);
 void iocp_close_listener(struct iocp_port *self, struct berth_handle *handle);
 void iocp_listener_ended(struct listener *listener); /* goes on with the close when nothing is out any more */
 io_ended iocp_accept_ended;
@@ -247,6 +250,11 @@ void iocp_send_file_go_on(struct iocp_port *self, struct berth_op *op);
 io_ended iocp_transmit_ended, iocp_piece_read, iocp_piece_sent;
 void iocp_free_pieces(struct iocp_port *self);
 
+/* op->flags of an op that a worker has, or will have. A send, which never has one, uses the bit for moments. */
+enum { ON_WORKER = 0x4000 };
+/* 0, or the error of workers_submit(). */
+int iocp_on_worker(struct iocp_port *self, struct berth_op *op);
+int64_t iocp_write_blocking(HANDLE file, const void *data, size_t size, uint64_t offset);
 void iocp_open(struct iocp_port *self, struct berth_op *op);
 void iocp_read_write(struct iocp_port *self, struct berth_op *op);
 /* Ties the file to the port, once. 0 or -errno. */

@@ -10,6 +10,7 @@
 enum {
         SCARCE = 32,    /* with less room than this nobody posts */
         LOOK_MS = 2000, /* between looks at the depths */
+        TRY_MS = 1000,
 };
 
 /* ---- accepts in the kernel ---- */
@@ -32,7 +33,7 @@ static bool may_post(const struct iocp_port *self)
                self->posted + SCARCE < (self->max_handles - handles) / 2;
 }
 
-/* False: there is no socket for it now; FD_ACCEPT tells when somebody comes. */
+/* False: there is no room for it now; FD_ACCEPT tells when somebody comes. */
 static bool post(struct listener *listener)
 {
         struct iocp_port *self = listener->self;
@@ -53,8 +54,9 @@ static bool post(struct listener *listener)
         list_append(&listener->posted, &acceptor->node);
         listener->posted_count++;
         self->posted++;
+        uint32_t count = listener->posted_count;
         iocp_start(self, &acceptor->io, accept_call, false);
-        return true;
+        return listener->posted_count == count;
 }
 
 static void top_up(struct listener *listener)
@@ -76,6 +78,7 @@ void iocp_accept_ended(struct iocp_port *self, struct io *io)
         struct acceptor *acceptor = container_of(io, struct acceptor, io);
         struct listener *listener = io->listener;
         SOCKET from = (SOCKET)io->target;
+        int error = 0;
         list_remove(&acceptor->node);
         listener->posted_count--;
         self->posted--;
@@ -86,11 +89,14 @@ void iocp_accept_ended(struct iocp_port *self, struct io *io)
                 self->port.stats.handles++;
                 listener->came++;
         } else {
+                error = io->error;
                 closesocket(acceptor->socket);
                 slab_give(&self->acceptors, acceptor);
-                listener->hungry = true; /* who came and went may have had somebody behind him */
         }
-        go_on(listener);
+        if (error && error != -ECANCELED && !refusal(error))
+                listener->hungry = true; /* who came and went may have had somebody behind him */
+        if (!refusal(error))             /* else it would be refused at once again */
+                go_on(listener);
         iocp_listener_ended(listener);
 }
 
@@ -159,6 +165,23 @@ void iocp_look_at_depths(struct iocp_port *self)
                         look_at_depth(self->listeners[i]);
 }
 
+/* An event that went astray would leave somebody waiting for good: so once in a while it is tried without. */
+void iocp_look_at_events(struct iocp_port *self)
+{
+        uint64_t now_ms = clock_ms();
+        if (!self->by_event || now_ms - self->tried_ms < TRY_MS)
+                return;
+        self->by_event = false;
+        self->tried_ms = now_ms;
+        for (unsigned i = 0; i < MAX_LISTENERS; i++) {
+                struct listener *listener = self->listeners[i];
+                if (!listener || listener->posted_count > 0)
+                        continue;
+                listener->hungry = true;
+                go_on(listener);
+        }
+}
+
 /* ---- the op ---- */
 
 void iocp_accept_start(struct iocp_port *self, struct berth_op *op)
@@ -220,6 +243,13 @@ static SOCKET accept_waiting(struct listener *listener, int *error)
         return INVALID_SOCKET;
 }
 
+/* Nobody but the event can tell now. Asking for it anew tells of those who are there already, too. */
+static void rely_on_event(struct listener *listener)
+{
+        WSAEventSelect(iocp_socket(listener->handle), listener->event, FD_ACCEPT);
+        listener->self->by_event = true;
+}
+
 bool iocp_accept_step(struct berth_port *port, struct berth_op *op, struct berth_event *event)
 {
         struct listener *listener = iocp_listener(iocp_of(port), op->handle);
@@ -234,6 +264,8 @@ bool iocp_accept_step(struct berth_port *port, struct berth_op *op, struct berth
         if (error == -EAGAIN) {
                 listener->hungry = false;
                 top_up(listener);
+                if (listener->posted_count == 0)
+                        rely_on_event(listener);
                 return false;
         }
         if (refusal(error)) {

@@ -393,6 +393,51 @@ static void what_is_written_is_read_back(void **state)
         berth_workers_destroy(workers);
 }
 
+/* Those that make it longer among those that do not, in any order; and the close waits for all. */
+static void many_writes_of_one_file_may_be_in_flight(void **state)
+{
+        (void)state;
+        enum { MANY = 48, EACH = 5000 };
+        static struct act writes[MANY];
+        struct lab lab;
+        struct berth_handle file;
+        struct berth_workers *workers;
+        char *data = pattern(0, MANY * EACH), *back = malloc(MANY * EACH + 1);
+        assert_int_equal(berth_workers_create(&workers, 3, MANY), 0);
+        lab_open_bare(&lab, &(struct berth_port_config){ .workers = workers });
+        lab_make_folder(&lab);
+        for (int closing = 0; closing < 2; closing++) {
+                struct act close = { 0 };
+                memset(writes, 0, sizeof(writes));
+                lab_open_file(&lab, &file, closing ? "closed" : "file", BERTH_OPEN_WRITE | BERTH_OPEN_CREATE);
+                for (int i = 0; i < MANY; i++) {
+                        size_t at = (size_t)(i * 7 % MANY) * EACH;
+                        berth_write(lab.port, go(&lab, &writes[i], NULL), &file, data + at, EACH, at);
+                }
+                if (!closing) {
+                        for (int i = 0; i < MANY; i++) {
+                                act_wait(&writes[i]);
+                                assert_in_range(writes[i].result, 1, EACH);
+                                size_t done = (size_t)writes[i].result, at = (size_t)(i * 7 % MANY) * EACH + done;
+                                write_all(&lab, &file, data + at, EACH - done, at);
+                        }
+                        assert_int_equal(read_all(&lab, &file, back, MANY * EACH + 1, 0), MANY * EACH);
+                        assert_memory_equal(back, data, MANY * EACH);
+                }
+                berth_close(lab.port, go(&lab, &close, NULL), &file, 0);
+                act_wait(&close);
+                for (int i = 0; i < MANY; i++) {
+                        assert_int_equal(writes[i].finals, 1);
+                        assert_true(writes[i].order < close.order);
+                        assert_true(writes[i].result > 0 || writes[i].result == -ECANCELED);
+                }
+        }
+        free(data);
+        free(back);
+        lab_close(&lab);
+        berth_workers_destroy(workers);
+}
+
 static void many_reads_of_one_file_may_be_in_flight(void **state)
 {
         (void)state;
@@ -430,6 +475,7 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_link_leads_out_of_the_folder),
         cmocka_unit_test(what_is_written_is_read_back),
         cmocka_unit_test(many_reads_of_one_file_may_be_in_flight),
+        cmocka_unit_test(many_writes_of_one_file_may_be_in_flight),
         cmocka_unit_test(a_head_and_a_range_of_a_file_are_sent),
         cmocka_unit_test(long_files_go_to_several_at_once),
         cmocka_unit_test(a_file_that_is_not_in_memory_is_read_in_first),
