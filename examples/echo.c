@@ -1,11 +1,14 @@
 /* A TCP echo server on libberth: what comes in goes back out. `echo [PORT]`: 7777 by default, 0 for any free one.
  * A connection receives into a buffer of the port's pool, sends that buffer back, and receives again. */
-#include <arpa/inet.h>
 #include <berth/port.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#ifdef _WIN32
+#include <winsock2.h>
+#else
+#include <arpa/inet.h>
+#endif
 
 struct connection {
         struct berth_op op; /* comes first; one at a time: recv, send, recv, ..., close */
@@ -26,17 +29,13 @@ static void fail_on(int error)
         exit(1);
 }
 
-static void start_accepting(void)
-{
-        accepting = true;
-        berth_accept(port, &accept_op, &listener);
-}
-
 static void closed(struct berth_op *op)
 {
         free(op);
-        if (!accepting) /* there was no room for more; now there is */
-                start_accepting();
+        if (!accepting) { /* there was no room for more; now there is */
+                accepting = true;
+                berth_accept(port, &accept_op, &listener);
+        }
 }
 
 static void close_connection(struct connection *c)
@@ -93,7 +92,8 @@ int main(int argc, char **argv)
         printf("%s on 127.0.0.1:%u\n", berth_port_engine(port), ntohs(((struct sockaddr_in *)&bound)->sin_port));
         fflush(stdout);
         accept_op.done = accepted;
-        start_accepting();
+        accepting = true;
+        berth_accept(port, &accept_op, &listener);
         for (;;)
                 fail_on(berth_port_run(port, -1));
 }

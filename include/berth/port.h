@@ -2,8 +2,8 @@
  *
  * Operations are started and later complete. Nothing blocks the thread, nothing calls back from inside a
  * start, and an operation never fails to start: whatever happened arrives as its completion. The same
- * interface stands on Linux io_uring ("uring"), Linux epoll ("epoll") and a seeded simulator ("sim"), and
- * every operation maps to one of Windows' I/O completion ports (docs/internals/port.md has the table).
+ * interface stands on Linux io_uring ("uring"), Linux epoll ("epoll"), Windows' I/O completion ports ("iocp")
+ * and a seeded simulator ("sim"); docs/internals/port.md tells what each operation is made of.
  *
  * Ownership. struct berth_op and struct berth_handle are embedded in the caller's own records: no memory is
  * allocated per operation. While an op is in flight, the op, its handle and whatever its arguments point at
@@ -13,6 +13,10 @@
  * Threads. A port belongs to the thread that made it; every function takes place there, except
  * berth_post(), berth_port_wake() and the berth_workers_*() functions, which any thread may call.
  * One port per thread is the intended use.
+ *
+ * Descriptors. On Windows an `int descriptor` is the number of a SOCKET or HANDLE: these have 32 significant
+ * bits there, so that 32- and 64-bit programs can share them. Sockets must be overlapped ones, as socket() makes
+ * them, and files opened with FILE_FLAG_OVERLAPPED.
  *
  * Results are >= 0 or a negative errno (from <errno.h>), on every system. Invariants, checked always
  * (a broken one ends the program with a message):
@@ -35,7 +39,13 @@
 extern "C" {
 #endif
 
+#if !defined(_WIN32)
 #define BERTH_API __attribute__((visibility("default")))
+#elif defined(BERTH_BUILD)
+#define BERTH_API __declspec(dllexport)
+#else
+#define BERTH_API
+#endif
 
 struct sockaddr;
 struct sockaddr_storage;
@@ -48,7 +58,7 @@ typedef void berth_done(struct berth_op *op);
 /* One operation: 64 bytes. The caller sets `done` (once, or before each start) and reads `result`, `flags`
  * and `buffer` in it; the rest is the port's. */
 struct berth_op {
-        uint64_t engine[4]; /* the engine's; on Windows the OVERLAPPED */
+        uint64_t engine[4]; /* the engine's */
         berth_done *done;
         struct berth_handle *handle;
         int64_t result; /* >= 0, or a negative errno */
@@ -90,10 +100,11 @@ struct berth_event {
 /* ---- the port ---- */
 
 struct berth_port_config {
-        const char *engine;    /* "auto", "uring", "epoll", "sim"; NULL: $BERTH_ENGINE, else "auto" */
+        const char *engine;    /* "auto", "uring", "epoll", "iocp", "sim"; NULL: $BERTH_ENGINE, else "auto" */
         uint32_t max_ops;      /* ops in flight and handles at rest at most, past it -ENOBUFS; 0: 1,048,576 */
-        uint32_t max_handles;  /* accepted and connected sockets at most; 0: what RLIMIT_NOFILE gives. More than that
-                                * io_uring carries by further rings, made when they are needed */
+        uint32_t max_handles;  /* accepted and connected sockets at most; 0: what RLIMIT_NOFILE gives (Windows:
+                                * 1,048,576). More than that io_uring carries by further rings, made when they are
+                                * needed */
         uint32_t ring_entries; /* submission queue; 0: 1,024 (completion queue: four times that) */
         uint16_t buffers;      /* receive buffers: a power of two up to 32,768; 0: 256 */
         uint32_t buffer_bytes; /* size of each; 0: 4,096 */
@@ -102,16 +113,21 @@ struct berth_port_config {
         berth_rested *rested;     /* called by berth_port_run() at the end of a rest; may be NULL where nothing rests */
         uint64_t seed;            /* sim: everything that is random follows from it */
         uint32_t fault_per_mille; /* sim: how often the kernel refuses, cuts short or resets */
+        uint32_t accept_depth;    /* iocp: accepts in the kernel at most for each listener; 0: 256 */
+        uint32_t accept_data_ms;  /* iocp: hands out connections with their first bytes, and closes who has not said
+                                   * anything for so long; 0: at once */
+        uint32_t send_depth;      /* iocp: pieces of a send in the kernel at a time (at most 64), from the sender's
+                                   * memory without a buffer of the socket's; 0: one, with that buffer */
 };
 
 /* Makes a port. 0, or -ENOSYS (no such engine on this system), -EINVAL, -ENOMEM, -EMFILE, -EPERM. "auto" takes
- * io_uring where the kernel (5.19 or later) and its policy allow, otherwise epoll. */
+ * io_uring where the kernel (5.19 or later) and its policy allow, otherwise epoll; on Windows iocp. */
 BERTH_API int berth_port_create(struct berth_port **port, const struct berth_port_config *config);
 
 /* Nothing may be in flight. NULL is fine. */
 BERTH_API void berth_port_destroy(struct berth_port *port);
 
-/* "uring", "epoll" or "sim". */
+/* "uring", "epoll", "iocp" or "sim". */
 BERTH_API const char *berth_port_engine(const struct berth_port *port);
 
 /* The accepted and connected sockets that the port can have at a time: max_handles of its configuration, or less where
@@ -154,7 +170,8 @@ BERTH_API const struct berth_port_stats *berth_port_stats(const struct berth_por
 /* ---- sockets ---- */
 
 enum berth_listen_flags {
-        BERTH_REUSE_PORT = 1, /* several ports listen on one address; the kernel spreads connections (Linux) */
+        BERTH_REUSE_PORT = 1, /* several ports listen on one address; the kernel spreads connections (Linux; elsewhere
+                               * -EOPNOTSUPP) */
 };
 
 /* Binds and listens. `backlog` in connections. Returns 0 or -errno. Accepted and connected TCP sockets have
@@ -163,7 +180,8 @@ BERTH_API int berth_listen(struct berth_port *port, struct berth_handle *listene
                            unsigned address_bytes, int backlog, unsigned flags);
 
 /* Takes over a listening descriptor that somebody else bound (socket activation). The port owns it from now on.
- * `shared`: other ports wait on the same socket. 0 or -errno; on failure the descriptor stays the caller's. */
+ * `shared`: other ports wait on the same socket (Windows: -EOPNOTSUPP). 0 or -errno; on failure the descriptor stays
+ * the caller's. */
 BERTH_API int berth_listen_adopt(struct berth_port *port, struct berth_handle *listener, int descriptor, bool shared);
 
 /* The address a listener is bound to. 0 or -errno. */
@@ -189,8 +207,8 @@ BERTH_API void berth_discard(struct berth_port *port, int64_t accepted);
 BERTH_API void berth_connect(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,
                              const struct sockaddr *address, unsigned address_bytes, const struct sockaddr *source);
 
-/* Completes with 0 when bytes, the end or an error can be received. Holds no buffer: on Windows the zero-byte
- * WSARecv, here a poll. */
+/* Completes with 0 when bytes, the end or an error can be received. Holds no buffer: a poll, on Windows a zero-byte
+ * WSARecv. */
 BERTH_API void berth_wait_readable(struct berth_port *port, struct berth_op *op, struct berth_handle *handle);
 
 /* Rest: the same wait by the handle alone, so that a quiet connection needs no op. Nothing may be in flight on the
@@ -298,7 +316,9 @@ enum berth_open_flags {
 
 /* Opens `path` (relative, NUL-terminated, lasts until completion; "" is the folder itself) beneath the folder
  * `root`: nothing outside it can be reached, by "..", link or mount trick (-EXDEV; openat2(2), RESOLVE_BENEATH and
- * RESOLVE_NO_MAGICLINKS). Result: a descriptor for berth_adopt_file(). Never blocks on a FIFO or device. */
+ * RESOLVE_NO_MAGICLINKS). Result: a descriptor for berth_adopt_file(). Never blocks on a FIFO or device. On Windows
+ * the path is UTF-8, every link is -EXDEV, and names that mean something else there (devices, streams, a last dot or
+ * space) are -ENOENT, or -EACCES where one is to be created. */
 BERTH_API void berth_open(struct berth_port *port, struct berth_op *op, struct berth_handle *root, const char *path,
                           unsigned flags);
 

@@ -136,6 +136,13 @@ static inline void list_remove(struct list *node)
         list_init(node);
 }
 
+/* ---- memory in whole pages, zeroed (memory.c) ---- */
+
+void *memory_map(size_t bytes); /* NULL: there is none */
+/* A power of two, aligned to itself. */
+void *memory_map_aligned(size_t bytes);
+void memory_unmap(void *memory, size_t bytes);
+
 /* ---- slab: objects of one size in segments that never move, with a hard cap ---- */
 
 struct slab {
@@ -276,6 +283,9 @@ int option_size(const char *option, const char *text, uint64_t least, uint64_t *
 int option_word(const char *option, const char *text, const char *const *words, unsigned count);
 
 /* ---- hashing and randomness for tables and simulation, not for secrets ---- */
+
+/* Random bytes of the system's; false when it has none to give. */
+bool entropy(void *out, size_t size);
 
 /* Keyed by a per-process random seed so that nobody outside can choose colliding names. */
 uint64_t hash_bytes(const void *data, size_t size);

@@ -2,13 +2,12 @@
 #include "base/base.h"
 
 #include <pthread.h>
-#include <sys/random.h>
 
 static uint64_t seed;
 
 static void make_seed(void)
 {
-        if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+        if (!entropy(&seed, sizeof(seed)))
                 seed = clock_us() ^ (uint64_t)(uintptr_t)&seed;
 }
 

@@ -5,9 +5,6 @@
  */
 #include "base/base.h"
 
-#include <errno.h>
-#include <sys/mman.h>
-
 enum { HEAD_BYTES = 64, LEAST_SEGMENT_BYTES = 16 << 10 };
 
 struct segment {
@@ -40,7 +37,7 @@ static struct segment *first_of(struct list *list)
 static void unmap(struct slab *slab, struct segment *segment)
 {
         list_remove(&segment->node);
-        munmap(segment, slab->segment_bytes);
+        memory_unmap(segment, slab->segment_bytes);
         slab->segment_count--;
 }
 
@@ -54,22 +51,9 @@ void slab_finish(struct slab *slab)
         *slab = (struct slab){ 0 };
 }
 
-/* Twice the size holds an aligned piece of the size; the rest goes back. */
-static void *map_aligned(size_t bytes)
-{
-        char *memory = mmap(NULL, bytes * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED)
-                return NULL;
-        size_t before = -(uintptr_t)memory & (bytes - 1);
-        if (before)
-                munmap(memory, before);
-        munmap(memory + before + bytes, bytes - before);
-        return memory + before;
-}
-
 static struct segment *add_segment(struct slab *slab)
 {
-        struct segment *segment = map_aligned(slab->segment_bytes);
+        struct segment *segment = memory_map_aligned(slab->segment_bytes);
         if (!segment)
                 return NULL;
         list_append(&slab->partial, &segment->node);

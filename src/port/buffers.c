@@ -3,7 +3,6 @@
 #include "port/port_priv.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 enum { LENT = 1, USED_BEFORE = 2 };
 
@@ -11,9 +10,7 @@ int buffers_init(struct buffers *buffers, uint32_t count, uint32_t bytes, struct
 {
         ensure(count > 0 && count <= 32768 && (count & (count - 1)) == 0 && bytes > 0);
         *buffers = (struct buffers){ .bytes = bytes, .count = (uint16_t)count, .stats = stats };
-        void *memory = mmap(NULL, (size_t)count * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory != MAP_FAILED)
-                buffers->memory = memory;
+        buffers->memory = memory_map((size_t)count * bytes);
         buffers->free = malloc(count * sizeof(*buffers->free));
         buffers->state = calloc(count, sizeof(*buffers->state));
         if (!buffers->memory || !buffers->free || !buffers->state) {
@@ -28,7 +25,7 @@ int buffers_init(struct buffers *buffers, uint32_t count, uint32_t bytes, struct
 void buffers_finish(struct buffers *buffers)
 {
         if (buffers->memory)
-                munmap(buffers->memory, (size_t)buffers->count * buffers->bytes);
+                memory_unmap(buffers->memory, (size_t)buffers->count * buffers->bytes);
         free(buffers->free);
         free(buffers->state);
         *buffers = (struct buffers){ 0 };

@@ -225,21 +225,21 @@ void port_finish(struct berth_port *port)
         buffers_finish(&port->buffers);
 }
 
-static const struct engine *const engines[] = { &uring_engine, &epoll_engine, &sim_engine };
-
 int berth_port_create(struct berth_port **port, const struct berth_port_config *config)
 {
         ensure(config);
         *port = NULL;
         const char *name = config->engine ? config->engine : getenv("BERTH_ENGINE");
+        int error = -ENOSYS;
         if (!name || !*name || strcmp(name, "auto") == 0) {
-                int error = uring_engine.create(port, config);
-                return error ? epoll_engine.create(port, config) : 0;
+                for (unsigned i = 0; i < port_engines_automatic && error; i++)
+                        error = port_engines[i]->create(port, config);
+                return error;
         }
-        for (size_t i = 0; i < array_count(engines); i++)
-                if (strcmp(name, engines[i]->name) == 0)
-                        return engines[i]->create(port, config);
-        return -ENOSYS;
+        for (unsigned i = 0; port_engines[i]; i++)
+                if (strcmp(name, port_engines[i]->name) == 0)
+                        return port_engines[i]->create(port, config);
+        return error;
 }
 
 void berth_port_destroy(struct berth_port *port)

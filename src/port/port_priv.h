@@ -12,6 +12,7 @@
 #include "berth/port.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum op_kind {
@@ -48,9 +49,9 @@ enum op_flags {
         OP_PUBLIC_FLAGS = 0xff,
 };
 
-/* op->engine as the Linux engines and the simulator use it: a link and the op's arguments. */
+/* op->engine: a link and the op's arguments. */
 struct op_space {
-        struct berth_op *next; /* in the ready queue, the posted stack, ... */
+        struct berth_op *next; /* in the ready queue, the posted stack, ...; iocp: the call in the kernel */
         union {
                 struct {
                         const char *data;
@@ -117,12 +118,14 @@ enum handle_kind { HANDLE_NONE, HANDLE_LISTENER, HANDLE_STREAM, HANDLE_FILE, HAN
 
 enum handle_flags {
         HANDLE_CLOSING = 1,
-        HANDLE_DIRECT = 2,   /* descriptor is a slot of the ring's table */
-        HANDLE_READABLE = 4, /* epoll: an edge came and no EAGAIN since */
-        HANDLE_WATCHED = 8,  /* epoll: registered */
+        HANDLE_DIRECT = 2,   /* io_uring: descriptor is a slot of the ring's table */
+        HANDLE_SKIPS = 2,    /* iocp: a call that succeeds at once brings no packet */
+        HANDLE_READABLE = 4, /* epoll: an edge came and no EAGAIN since; iocp: likewise a packet */
+        HANDLE_WATCHED = 8,  /* epoll: registered; iocp: a file that is tied to the port */
         HANDLE_BROKEN = 16,  /* the kernel had no memory to watch it: ops end with -ENOMEM */
-        HANDLE_SHARED = 32,  /* a listener that other ports wait on too */
-        HANDLE_HUNG_UP = 64, /* epoll: the peer's end or an error was announced: always readable */
+        HANDLE_SHARED = 32,  /* a listener that other ports wait on too; iocp: any one */
+        HANDLE_RESET = 32,   /* iocp: a wait has met a reset, which the next receive tells */
+        HANDLE_HUNG_UP = 64, /* epoll: an end or error was announced: always readable; iocp: a reset was told */
         HANDLE_RESTING = 128,
 };
 
@@ -205,7 +208,7 @@ struct engine {
         void (*adopt)(struct berth_port *port, struct berth_handle *handle, int descriptor);
         /* A connect has failed, or nobody wants the accepted connection: what socket the handle has (perhaps none) is
          * let go at once. Or nobody accepts on a shared listener any more: other ports shall be woken for its
-         * connections, not this one. */
+         * connections, not this one (iocp: what comes shall stay in the kernel's queue). */
         void (*drop)(struct berth_port *port, struct berth_handle *handle);
         /* NULL: the engine has none. */
         void (*adopt_pollable)(struct berth_port *port, struct berth_handle *handle, int descriptor);
@@ -217,7 +220,11 @@ struct engine {
         uint32_t (*max_handles)(const struct berth_port *port);
 };
 
-extern const struct engine uring_engine, epoll_engine, sim_engine;
+extern const struct engine uring_engine, epoll_engine, sim_engine, iocp_engine;
+
+/* Those of this system (engines.c), ended by NULL. "auto" takes the first that can be made of the first so many. */
+extern const struct engine *const port_engines[];
+extern const unsigned port_engines_automatic;
 
 /* ---- the common half of a port ---- */
 
@@ -276,9 +283,11 @@ int workers_submit(struct berth_workers *workers, struct berth_port *port, struc
 int workers_room(const struct berth_workers *workers, uint32_t calls);
 /* True when the op was still waiting and is taken out again. */
 bool workers_cancel(struct berth_workers *workers, struct berth_op *op);
-/* Does what the op asks for by blocking calls: OP_CALL, OP_OPEN, OP_READ, OP_WRITE, OP_SEND_FILE (reads its
- * window in). */
+/* Does what the op asks for by blocking calls (block.c): OP_CALL, OP_OPEN, and where the system has no better way
+ * OP_READ, OP_WRITE, OP_SEND_FILE (reads its window in). */
 int64_t op_block(struct berth_op *op);
+/* A thread that takes none of the program's signals (block.c). 0 or -errno. */
+int block_thread(pthread_t *thread, void *(*work)(void *), void *argument);
 
 /* ---- Linux sockets and files shared by uring and epoll (sockets.c, files.c, sendfile.c) ---- */
 

@@ -2,10 +2,7 @@
  * results that go back by port_post(). A full ring refuses (-EBUSY); nothing ever waits for room. */
 #include "port/port_priv.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { MAX_THREADS = 256 };
 
@@ -23,38 +20,6 @@ struct berth_workers {
         pthread_t threads[MAX_THREADS];
         struct entry ring[];
 };
-
-int64_t op_block(struct berth_op *op)
-{
-        struct op_space *space = op_space(op);
-        int64_t n;
-        switch (op->kind) {
-        case OP_CALL: {
-                struct berth_call *call = container_of(op, struct berth_call, op);
-                return call->call(call);
-        }
-        case OP_OPEN:
-                do
-                        n = files_open(op->handle->descriptor, space->open.path, space->open.flags, 0);
-                while (n == -EAGAIN && space->open.tries++ < OPEN_TRIES);
-                return n;
-        case OP_READ:
-                n = pread(op->handle->descriptor, space->file.data, space->file.size, (off_t)space->file.offset);
-                return n < 0 ? -errno : n;
-        case OP_WRITE:
-                n = pwrite(op->handle->descriptor, space->file.data, space->file.size, (off_t)space->file.offset);
-                return n < 0 ? -errno : n;
-        case OP_SEND_FILE: {
-                struct berth_send_file *file = space->send_file.file;
-                uint64_t offset, length;
-                sendfile_window(file, &offset, &length);
-                return files_read_in(file->file->descriptor, offset, length);
-        }
-        default:
-                ensure(!"an op that can block");
-                return -EINVAL;
-        }
-}
 
 /* Waits for work; false when the pool stops. Called and left with the lock held. */
 static bool take_entry(struct berth_workers *workers, struct entry *entry)
@@ -84,19 +49,6 @@ static void *work(void *argument)
         return NULL;
 }
 
-/* Signals belong to the program's own threads. */
-static int start_thread(struct berth_workers *workers)
-{
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int error = pthread_create(&workers->threads[workers->thread_count], NULL, work, workers);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (!error)
-                workers->thread_count++;
-        return -error;
-}
-
 int berth_workers_create(struct berth_workers **out, unsigned threads, unsigned queue)
 {
         *out = NULL;
@@ -109,11 +61,12 @@ int berth_workers_create(struct berth_workers **out, unsigned threads, unsigned 
         pthread_mutex_init(&workers->lock, NULL);
         pthread_cond_init(&workers->work, NULL);
         for (unsigned i = 0; i < threads; i++) {
-                int error = start_thread(workers);
+                int error = block_thread(&workers->threads[i], work, workers);
                 if (error) {
                         berth_workers_destroy(workers);
                         return error;
                 }
+                workers->thread_count++;
         }
         *out = workers;
         return 0;

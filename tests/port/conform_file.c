@@ -1,12 +1,6 @@
 /* Files: sending, opening beneath a folder, reading and writing. */
 #include "lab.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
 /* ---- sending ---- */
 
 static void send_file(struct lab *lab, struct end *end, struct berth_send_file *file)
@@ -99,13 +93,6 @@ static void long_files_go_to_several_at_once(void **state)
         lab_close(&lab);
 }
 
-static bool is_cold(const struct berth_handle *file)
-{
-        char byte;
-        struct iovec vec = { &byte, 1 };
-        return preadv2(berth_file_descriptor(file), &vec, 1, 0, RWF_NOWAIT) < 0 && errno == EAGAIN;
-}
-
 static void a_file_that_is_not_in_memory_is_read_in_first(void **state)
 {
         (void)state;
@@ -121,9 +108,7 @@ static void a_file_that_is_not_in_memory_is_read_in_first(void **state)
         lab_open_file(&lab, &file, "file", 0);
         for (int warm = 0; warm < 2; warm++) {
                 uint64_t before = berth_port_stats(lab.port)->cold_windows;
-                assert_int_equal(fsync(berth_file_descriptor(&file)), 0);
-                assert_int_equal(posix_fadvise(berth_file_descriptor(&file), 0, 0, POSIX_FADV_DONTNEED), 0);
-                bool cold = is_cold(&file);
+                bool cold = lab_make_cold(&file);
                 lab_pair(&lab, &client, &server);
                 struct berth_send_file what = { .file = &file, .length = BYTES, .flags = warm ? BERTH_FILE_WARM : 0 };
                 end_receive(&lab, &server, true);
@@ -161,7 +146,7 @@ static void a_file_cut_short_meanwhile_is_an_error(void **state)
         send_file(&lab, &client, &what);
         lab_settle(&lab);
         assert_true(client.send.in_flight);
-        assert_int_equal(truncate(lab_path(&lab, "file"), LEFT), 0);
+        lab_cut_file(lab_path(&lab, "file"), LEFT);
         /* what the socket has taken by reference may read as zeros now: bytes are not looked at */
         server.recv.then = NULL;
         while (client.send.in_flight) {
@@ -268,14 +253,46 @@ static void a_file_is_sent_while_the_peers_address_is_asked_for(void **state)
 
 /* ---- opening ---- */
 
+struct opening {
+        const char *path;
+        unsigned flags;
+        int result; /* 0: a descriptor */
+};
+
+static void check_openings(const struct opening *openings, unsigned count, void (*make)(struct lab *lab))
+{
+        struct lab lab;
+        struct berth_workers *workers;
+        assert_int_equal(berth_workers_create(&workers, 1, 8), 0);
+        lab_open_bare(&lab, &(struct berth_port_config){ .workers = workers });
+        lab_make_folder(&lab);
+        lab_make_file(&lab, "file", 10);
+        lab_make_subfolder(lab_path(&lab, "folder"));
+        lab_make_file(&lab, "folder/inner", 10);
+        make(&lab);
+        for (unsigned i = 0; i < count; i++) {
+                int64_t result = lab_try_open(&lab, openings[i].path, openings[i].flags);
+                if (result >= 0) {
+                        lab_check_opened(result);
+                        result = 0;
+                }
+                if (result != openings[i].result)
+                        fail_msg("\"%s\", flags %u: %d instead of %d", openings[i].path, openings[i].flags, (int)result,
+                                 openings[i].result);
+        }
+        lab_close(&lab);
+        berth_workers_destroy(workers);
+}
+
+static void make_nothing(struct lab *lab)
+{
+        (void)lab;
+}
+
 static void opening_stays_beneath_the_folder(void **state)
 {
         (void)state;
-        static const struct {
-                const char *path;
-                unsigned flags;
-                int result; /* 0: a descriptor */
-        } cases[] = {
+        static const struct opening openings[] = {
                 { "file", 0, 0 },
                 { "folder/inner", 0, 0 },
                 { "folder/../file", 0, 0 },
@@ -283,50 +300,38 @@ static void opening_stays_beneath_the_folder(void **state)
                 { "", BERTH_OPEN_FOLDER, 0 },
                 { ".", 0, 0 },
                 { "folder", BERTH_OPEN_FOLDER, 0 },
-                { "inside", 0, 0 },
-                { "fifo", 0, 0 },
                 { "..", 0, -EXDEV },
                 { "../", 0, -EXDEV },
                 { "folder/../../etc/passwd", 0, -EXDEV },
                 { "/etc/passwd", 0, -EXDEV },
-                { "outside", 0, -EXDEV },
-                { "above", 0, -EXDEV },
                 { "missing", 0, -ENOENT },
                 { "missing/file", 0, -ENOENT },
                 { "file/inner", 0, -ENOTDIR },
                 { "file", BERTH_OPEN_FOLDER, -ENOTDIR },
-                { "inside", BERTH_OPEN_NO_LINKS, -ELOOP },
                 { "file", BERTH_OPEN_NO_LINKS, 0 },
-                { "loop", 0, -ELOOP },
                 { "folder", BERTH_OPEN_WRITE, -EISDIR },
         };
-        struct lab lab;
-        struct berth_workers *workers;
-        assert_int_equal(berth_workers_create(&workers, 1, 8), 0);
-        lab_open_bare(&lab, &(struct berth_port_config){ .workers = workers });
-        lab_make_folder(&lab);
-        lab_make_file(&lab, "file", 10);
-        assert_int_equal(mkdir(lab_path(&lab, "folder"), 0700), 0);
-        lab_make_file(&lab, "folder/inner", 10);
-        assert_int_equal(mkfifo(lab_path(&lab, "fifo"), 0600), 0);
-        assert_int_equal(symlink("folder/inner", lab_path(&lab, "inside")), 0);
-        assert_int_equal(symlink("/etc/passwd", lab_path(&lab, "outside")), 0);
-        assert_int_equal(symlink("../..", lab_path(&lab, "above")), 0);
-        assert_int_equal(symlink("loop", lab_path(&lab, "loop")), 0);
-        for (unsigned i = 0; i < array_count(cases); i++) {
-                int64_t result = lab_try_open(&lab, cases[i].path, cases[i].flags);
-                if (result >= 0) {
-                        assert_int_equal(fcntl((int)result, F_GETFD), FD_CLOEXEC);
-                        assert_int_equal(fcntl((int)result, F_GETFL) & O_NONBLOCK, 0);
-                        close((int)result);
-                        result = 0;
-                }
-                if (result != cases[i].result)
-                        fail_msg("\"%s\", flags %u: %d instead of %d", cases[i].path, cases[i].flags, (int)result,
-                                 cases[i].result);
-        }
-        lab_close(&lab);
-        berth_workers_destroy(workers);
+        check_openings(openings, array_count(openings), make_nothing);
+}
+
+static void make_links(struct lab *lab)
+{
+        lab_make_fifo(lab_path(lab, "fifo"));
+        lab_make_link("folder/inner", lab_path(lab, "inside"));
+        lab_make_link("/etc/passwd", lab_path(lab, "outside"));
+        lab_make_link("../..", lab_path(lab, "above"));
+        lab_make_link("loop", lab_path(lab, "loop"));
+}
+
+static void no_link_leads_out_of_the_folder(void **state)
+{
+        (void)state;
+        static const struct opening openings[] = {
+                { "inside", 0, 0 },     { "fifo", 0, 0 },      { "outside", 0, -EXDEV },
+                { "above", 0, -EXDEV }, { "loop", 0, -ELOOP }, { "inside", BERTH_OPEN_NO_LINKS, -ELOOP },
+        };
+        lab_needs(LAB_LINKS);
+        check_openings(openings, array_count(openings), make_links);
 }
 
 /* ---- reading and writing ---- */
@@ -371,7 +376,7 @@ static void what_is_written_is_read_back(void **state)
         write_all(&lab, &file, data, 1000, 0);
         assert_int_equal(read_all(&lab, &file, back, BYTES + 100, 0), BYTES);
         assert_memory_equal(back, data, BYTES);
-        assert_int_equal(posix_fadvise(berth_file_descriptor(&file), 0, 0, POSIX_FADV_DONTNEED), 0);
+        lab_make_cold(&file);
         assert_int_equal(read_all(&lab, &file, back, 5000, 12345), 5000);
         assert_memory_equal(back, data + 12345, 5000);
         assert_int_equal(read_all(&lab, &file, back, 10, BYTES), 0);
@@ -382,6 +387,51 @@ static void what_is_written_is_read_back(void **state)
         act_wait(&lab.scratch);
         assert_int_equal(lab.scratch.result, -EBADF);
         lab_close_file(&lab, &file);
+        free(data);
+        free(back);
+        lab_close(&lab);
+        berth_workers_destroy(workers);
+}
+
+/* Those that make it longer among those that do not, in any order; and the close waits for all. */
+static void many_writes_of_one_file_may_be_in_flight(void **state)
+{
+        (void)state;
+        enum { MANY = 48, EACH = 5000 };
+        static struct act writes[MANY];
+        struct lab lab;
+        struct berth_handle file;
+        struct berth_workers *workers;
+        char *data = pattern(0, MANY * EACH), *back = malloc(MANY * EACH + 1);
+        assert_int_equal(berth_workers_create(&workers, 3, MANY), 0);
+        lab_open_bare(&lab, &(struct berth_port_config){ .workers = workers });
+        lab_make_folder(&lab);
+        for (int closing = 0; closing < 2; closing++) {
+                struct act close = { 0 };
+                memset(writes, 0, sizeof(writes));
+                lab_open_file(&lab, &file, closing ? "closed" : "file", BERTH_OPEN_WRITE | BERTH_OPEN_CREATE);
+                for (int i = 0; i < MANY; i++) {
+                        size_t at = (size_t)(i * 7 % MANY) * EACH;
+                        berth_write(lab.port, go(&lab, &writes[i], NULL), &file, data + at, EACH, at);
+                }
+                if (!closing) {
+                        for (int i = 0; i < MANY; i++) {
+                                act_wait(&writes[i]);
+                                assert_in_range(writes[i].result, 1, EACH);
+                                size_t done = (size_t)writes[i].result, at = (size_t)(i * 7 % MANY) * EACH + done;
+                                write_all(&lab, &file, data + at, EACH - done, at);
+                        }
+                        assert_int_equal(read_all(&lab, &file, back, MANY * EACH + 1, 0), MANY * EACH);
+                        assert_memory_equal(back, data, MANY * EACH);
+                }
+                berth_close(lab.port, go(&lab, &close, NULL), &file, 0);
+                act_wait(&close);
+                for (int i = 0; i < MANY; i++) {
+                        assert_int_equal(writes[i].finals, 1);
+                        assert_true(writes[i].order < close.order);
+                        assert_true(writes[i].result > 0 || writes[i].result == -ECANCELED);
+                }
+        }
         free(data);
         free(back);
         lab_close(&lab);
@@ -422,8 +472,10 @@ static void many_reads_of_one_file_may_be_in_flight(void **state)
 
 static const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening_stays_beneath_the_folder),
+        cmocka_unit_test(no_link_leads_out_of_the_folder),
         cmocka_unit_test(what_is_written_is_read_back),
         cmocka_unit_test(many_reads_of_one_file_may_be_in_flight),
+        cmocka_unit_test(many_writes_of_one_file_may_be_in_flight),
         cmocka_unit_test(a_head_and_a_range_of_a_file_are_sent),
         cmocka_unit_test(long_files_go_to_several_at_once),
         cmocka_unit_test(a_file_that_is_not_in_memory_is_read_in_first),

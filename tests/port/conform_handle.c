@@ -1,9 +1,6 @@
 /* max_handles: an exact bound on accepted and connected sockets, at which nothing is lost. */
 #include "lab.h"
 
-#include <arpa/inet.h>
-#include <unistd.h>
-
 static void a_port_tells_how_many_handles_it_may_have(void **state)
 {
         (void)state;
@@ -247,19 +244,14 @@ static void connecting_past_the_bound_is_refused_and_exactly_there(void **state)
         enum { BOUND = 20 };
         static struct end ends[BOUND + 5];
         struct lab lab;
-        int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t bytes = sizeof(any);
+        int listener = -1;
         memset(ends, 0, sizeof(ends));
         lab_open_bare(&lab, &(struct berth_port_config){ .max_handles = BOUND });
         if (lab.sim) {
                 lab_listen(&lab, 64);
         } else {
-                assert_int_equal(bind(listener, (struct sockaddr *)&any, sizeof(any)), 0);
-                assert_int_equal(listen(listener, 64), 0);
-                assert_int_equal(getsockname(listener, (struct sockaddr *)&any, &bytes), 0);
-                memcpy(&lab.address, &any, sizeof(any));
-                lab.address_bytes = sizeof(any);
+                listener = lab_plain_listener(&lab.address, true);
+                lab.address_bytes = sizeof(struct sockaddr_in);
         }
         for (unsigned round = 0; round < 3; round++) {
                 unsigned refused = 0;
@@ -285,8 +277,9 @@ static void connecting_past_the_bound_is_refused_and_exactly_there(void **state)
         for (unsigned i = 0; i < BOUND + 5; i++)
                 if (ends[i].handle.kind)
                         end_close_wait(&lab, &ends[i], 0);
+        if (!lab.sim)
+                lab_plain_close(listener);
         lab_close(&lab);
-        close(listener);
 }
 
 /* Those who connect and those who accept have one bound, also where accepting sets much aside. */
@@ -295,6 +288,7 @@ static void connecting_leaves_what_accepting_does_not_need(void **state)
         (void)state;
         enum { BOUND = 6000, CLIENTS = 2000 };
         struct lab lab;
+        lab_needs(LAB_THOUSANDS);
         struct end *clients = calloc(CLIENTS, sizeof(*clients)), *servers = calloc(CLIENTS, sizeof(*servers));
         lab_open(&lab, &(struct berth_port_config){ .max_handles = BOUND });
         for (unsigned i = 0; i < CLIENTS; i++) {
@@ -332,12 +326,9 @@ static void without_room_for_a_ring_nobody_is_lost(void **state)
         if (strcmp(lab_engine, "sim") == 0)
                 return;
         char *before = slots ? strdup(slots) : NULL;
-        setenv("BERTH_URING_SLOTS", "10", 1);
+        lab_set_environment("BERTH_URING_SLOTS", "10");
         open_two(&servers, &own, 1000, 0);
-        if (before)
-                setenv("BERTH_URING_SLOTS", before, 1);
-        else
-                unsetenv("BERTH_URING_SLOTS");
+        lab_set_environment("BERTH_URING_SLOTS", before);
         memset(ends, 0, sizeof(ends));
         memset(far, 0, sizeof(far));
         if (berth_port_max_handles(servers.port) < 1000 || berth_port_stats(servers.port)->rings == 0 ||

@@ -1,8 +1,6 @@
 /* Sending files while descriptors are few: io_uring needs a plain one for each socket that it sends a file to. */
 #include "lab.h"
 
-#include <sys/resource.h>
-
 enum { READERS = 300, BYTES = 12 << 20, STAY = 20 /* one in so many reads to the end */ };
 
 static struct end clients[READERS], servers[READERS];
@@ -49,6 +47,7 @@ static void many_slow_readers_need_few_descriptors(void **state)
         (void)state;
         struct lab lab;
         struct berth_handle file;
+        lab_needs(LAB_LIMIT);
         if (!open_with_few_descriptors(&lab, &file, READERS))
                 return;
         unsigned before = lab_open_descriptors(), stuck = 0;
@@ -79,14 +78,6 @@ static void many_slow_readers_need_few_descriptors(void **state)
         end_all(&lab, &file, READERS);
 }
 
-static double cpu_seconds(void)
-{
-        struct rusage usage;
-        getrusage(RUSAGE_SELF, &usage);
-        return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
 /* A refusal is no failure: the sending waits, costs next to nothing meanwhile, can be cancelled and closed, and goes
  * on. */
 static void without_a_descriptor_sending_waits(void **state)
@@ -95,6 +86,7 @@ static void without_a_descriptor_sending_waits(void **state)
         enum { FEW = 8 };
         struct lab lab;
         struct berth_handle file;
+        lab_needs(LAB_LIMIT);
         if (!open_with_few_descriptors(&lab, &file, FEW))
                 return;
         lab_settle(&lab);
@@ -103,11 +95,11 @@ static void without_a_descriptor_sending_waits(void **state)
                 end_receive(&lab, &clients[i], true);
                 send_file(&lab, i, &file);
         }
-        double cpu = cpu_seconds();
+        double cpu = lab_cpu_seconds();
         for (uint64_t since = lab_clock_ms(); !lab.sim && lab_clock_ms() - since < 300;)
                 assert_true(berth_port_run(lab.port, 300) >= 0);
         if (!lab.sim) {
-                assert_true(cpu_seconds() - cpu < 0.15);
+                assert_true(lab_cpu_seconds() - cpu < 0.15);
                 for (unsigned i = 0; i < FEW; i++) {
                         assert_true(servers[i].send.in_flight);
                         assert_int_equal(what[i].file_sent, 0);

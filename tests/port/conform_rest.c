@@ -1,10 +1,6 @@
 /* Rest: a connection waits by its handle alone. */
 #include "lab.h"
 
-#include <pthread.h>
-#include <time.h>
-#include <unistd.h>
-
 static void send_and_wait(struct lab *lab, struct end *end, const char *data, size_t size)
 {
         end_send(lab, end, data, size);
@@ -73,31 +69,43 @@ static void a_rest_ends_when_bytes_come(void **state)
         lab_close(&lab);
 }
 
+/* The end comes while it rests, or before. */
+static void rest_to_the_end(bool abort, bool before)
+{
+        struct lab lab;
+        struct end client, server;
+        lab_open(&lab, NULL);
+        lab_pair(&lab, &client, &server);
+        if (!before) {
+                end_rest(&lab, &server);
+                still_rests(&lab, &server);
+        }
+        end_close_wait(&lab, &client, abort ? BERTH_ABORT : 0);
+        if (before)
+                end_rest(&lab, &server);
+        end_rest_wait(&lab, &server);
+        end_receive(&lab, &server, false);
+        act_wait(&server.recv);
+        assert_int_equal(server.recv.result, abort ? -ECONNRESET : 0);
+        end_rest(&lab, &server); /* the end stays the end */
+        end_rest_wait(&lab, &server);
+        end_close_wait(&lab, &server, 0);
+        lab_close(&lab);
+}
+
 static void a_rest_ends_at_the_peers_end_and_at_a_reset(void **state)
 {
         (void)state;
-        for (int how = 0; how < 4; how++) {
-                bool abort = how & 1, before = how & 2;
-                struct lab lab;
-                struct end client, server;
-                lab_open(&lab, NULL);
-                lab_pair(&lab, &client, &server);
-                if (!before) {
-                        end_rest(&lab, &server);
-                        still_rests(&lab, &server);
-                }
-                end_close_wait(&lab, &client, abort ? BERTH_ABORT : 0);
-                if (before)
-                        end_rest(&lab, &server);
-                end_rest_wait(&lab, &server);
-                end_receive(&lab, &server, false);
-                act_wait(&server.recv);
-                assert_int_equal(server.recv.result, abort ? -ECONNRESET : 0);
-                end_rest(&lab, &server); /* the end stays the end */
-                end_rest_wait(&lab, &server);
-                end_close_wait(&lab, &server, 0);
-                lab_close(&lab);
-        }
+        rest_to_the_end(false, false);
+        rest_to_the_end(true, false);
+        rest_to_the_end(false, true);
+}
+
+static void a_rest_after_a_reset_ends_and_the_reset_is_told(void **state)
+{
+        (void)state;
+        lab_needs(LAB_RESETS);
+        rest_to_the_end(true, true);
 }
 
 /* Not yet in the engine, in it, or over already and the event on its way. */
@@ -179,6 +187,7 @@ static void thousands_rest_and_wake_at_once(void **state)
         (void)state;
         enum { MANY = 3000 };
         struct lab lab;
+        lab_needs(LAB_THOUSANDS);
         struct end *clients = calloc(MANY, sizeof(*clients)), *servers = calloc(MANY, sizeof(*servers));
         lab_open(&lab, &(struct berth_port_config){ .max_handles = 2 * MANY });
         for (unsigned i = 0; i < MANY; i++) {
@@ -284,16 +293,6 @@ static void a_rest_past_the_bound_of_ops_ends_at_once(void **state)
         lab_close(&lab);
 }
 
-static int connect_plainly(struct lab *lab)
-{
-        int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        struct linger abort_it = { .l_onoff = 1 };
-        assert_true(descriptor >= 0);
-        assert_int_equal(connect(descriptor, (struct sockaddr *)&lab->address, lab->address_bytes), 0);
-        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &abort_it, sizeof(abort_it));
-        return descriptor;
-}
-
 /* With several rings: how many events come before the one of `end`? */
 static unsigned events_before(struct lab *lab, struct end *end)
 {
@@ -326,21 +325,21 @@ static void a_crowd_that_wakes_holds_up_no_other_ring(void **state)
         }
         memset(servers, 0, sizeof(servers));
         for (unsigned i = 0; i <= crowd; i++) {
-                clients[i] = connect_plainly(&lab);
+                clients[i] = lab_plain_connect(&lab);
                 lab_adopt(&lab, &servers[i]);
                 end_rest(&lab, &servers[i]);
         }
         lab_settle(&lab);
         uint32_t rings = berth_port_stats(lab.port)->rings;
         for (unsigned i = 0; i < crowd; i++)
-                close(clients[i]);
-        assert_int_equal(send(clients[crowd], "x", 1, 0), 1);
+                lab_plain_close(clients[i]);
+        lab_plain_send(clients[crowd], "x", 1);
         unsigned before = events_before(&lab, &servers[crowd]);
         if (rings > 1)
                 assert_in_range(before, 0, rings + 1);
         for (unsigned i = 0; i <= crowd; i++)
                 end_close_wait(&lab, &servers[i], 0);
-        close(clients[crowd]);
+        lab_plain_close(clients[crowd]);
         lab_close(&lab);
 }
 
@@ -353,11 +352,11 @@ struct later {
 static void *do_later(void *argument)
 {
         struct later *later = argument;
-        nanosleep(&(struct timespec){ .tv_nsec = 3000000 }, NULL);
+        lab_sleep_ms(3);
         if (later->post)
                 berth_post(later->port, later->post, 7);
         else
-                assert_int_equal(send(later->descriptor, "x", 1, 0), 1);
+                lab_plain_send(later->descriptor, "x", 1);
         return NULL;
 }
 
@@ -383,7 +382,7 @@ static void thread_whatever_happens_on_any_ring_ends_a_wait_without_end(void **s
         lab_open(&lab, &(struct berth_port_config){ .max_handles = 4 * MANY });
         for (unsigned i = 0; i < MANY && !lab.sim; i++) {
                 memset(&servers[i], 0, sizeof(servers[i]));
-                clients[i] = connect_plainly(&lab);
+                clients[i] = lab_plain_connect(&lab);
                 lab_adopt(&lab, &servers[i]);
         }
         for (unsigned i = 0; i < MANY && !lab.sim; i++) {
@@ -409,7 +408,7 @@ static void thread_whatever_happens_on_any_ring_ends_a_wait_without_end(void **s
         }
         for (unsigned i = 0; i < MANY && !lab.sim; i++) {
                 end_close_wait(&lab, &servers[i], 0);
-                close(clients[i]);
+                lab_plain_close(clients[i]);
         }
         lab_close(&lab);
 }
@@ -417,6 +416,7 @@ static void thread_whatever_happens_on_any_ring_ends_a_wait_without_end(void **s
 static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rest_ends_when_bytes_come),
         cmocka_unit_test(a_rest_ends_at_the_peers_end_and_at_a_reset),
+        cmocka_unit_test(a_rest_after_a_reset_ends_and_the_reset_is_told),
         cmocka_unit_test(a_close_ends_a_rest_without_telling),
         cmocka_unit_test(a_rest_whose_end_is_on_its_way_can_be_closed),
         cmocka_unit_test(thousands_rest_and_wake_at_once),

@@ -1,9 +1,8 @@
 /* What other threads may do: posting, waking, and the worker pool. Run under the thread sanitizer too. */
 #include "lab.h"
 
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 /* ---- posts ---- */
 
@@ -133,7 +132,7 @@ static void *wake_often(void *argument)
 static void *wake_later(void *argument)
 {
         struct lab *lab = argument;
-        usleep(20000);
+        lab_sleep_ms(20);
         berth_port_wake(lab->port);
         return NULL;
 }
@@ -184,7 +183,7 @@ static int64_t pass_gate(struct berth_call *call)
         struct job *job = container_of(call, struct job, call);
         atomic_fetch_add(&running, 1);
         while (!job->lab->sim && !atomic_load(&gate_open))
-                usleep(100);
+                lab_sleep_ms(1);
         return job->number;
 }
 
@@ -256,7 +255,7 @@ static void thread_calls_past_the_queue_are_refused_and_queued_ones_cancelled(vo
         start_job(&lab, &first, pass_gate, 100);
         hand_on(&lab);
         while (!lab.sim && atomic_load(&running) == 0)
-                usleep(100);
+                lab_sleep_ms(1);
         for (int i = 0; i < QUEUE; i++)
                 start_job(&lab, &queued[i], pass_gate, i);
         hand_on(&lab);

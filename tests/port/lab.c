@@ -1,54 +1,13 @@
 /* What the tests of the port share. */
 #include "lab.h"
 
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 const char *lab_engine;
 
 enum { PATIENCE_MS = 60000, TURN_MS = 20 };
 
 /* ---- the port ---- */
-
-uint64_t lab_clock_ms(void)
-{
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-unsigned lab_open_descriptors(void)
-{
-        unsigned count = 0;
-        DIR *folder = opendir("/proc/self/fd");
-        assert_non_null(folder);
-        while (readdir(folder))
-                count++;
-        closedir(folder);
-        return count;
-}
-
-void lab_limit_descriptors(int more)
-{
-        static struct rlimit before;
-        if (before.rlim_cur == 0)
-                assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-        struct rlimit limit = before;
-        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-        if (more != LAB_AS_BEFORE) {
-                int lowest = open("/dev/null", O_RDONLY);
-                assert_true(lowest >= 0);
-                close(lowest);
-                limit.rlim_cur = (rlim_t)(lowest + more);
-        }
-        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
 
 int lab_restore_limit(void **state)
 {
@@ -138,10 +97,8 @@ void lab_close(struct lab *lab)
                 end_close_wait(lab, &end, 0);
         }
         if (*lab->folder) {
-                char command[128];
                 lab_close_file(lab, &lab->root);
-                snprintf(command, sizeof(command), "rm -rf '%s'", lab->folder);
-                assert_int_equal(system(command), 0);
+                lab_remove_folder(lab->folder);
         }
         lab_until(lab, berth_port_in_flight(lab->port) == 0);
         assert_int_equal(berth_port_run(lab->port, 0), 0);
@@ -346,14 +303,9 @@ char *pattern(uint64_t from, size_t size)
 
 /* ---- files ---- */
 
-/* Not on a file system in memory, where nothing is ever cold. */
 void lab_make_folder(struct lab *lab)
 {
-        strcpy(lab->folder, "/var/tmp/berth-test-XXXXXX");
-        assert_non_null(mkdtemp(lab->folder));
-        int descriptor = open(lab->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        assert_true(descriptor >= 0);
-        berth_adopt_file(lab->port, &lab->root, descriptor);
+        berth_adopt_file(lab->port, &lab->root, lab_system_folder(lab->folder, sizeof(lab->folder)));
 }
 
 char *lab_path(struct lab *lab, const char *name)
@@ -365,12 +317,9 @@ char *lab_path(struct lab *lab, const char *name)
 
 void lab_make_file(struct lab *lab, const char *name, uint64_t bytes)
 {
-        int descriptor = open(lab_path(lab, name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        assert_true(descriptor >= 0);
         char *data = pattern(0, bytes);
-        assert_int_equal(write(descriptor, data, bytes), bytes);
+        lab_write_file(lab_path(lab, name), data, bytes);
         free(data);
-        close(descriptor);
 }
 
 int64_t lab_try_open(struct lab *lab, const char *path, unsigned flags)

@@ -18,8 +18,19 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
+
+#ifdef _WIN32
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <afunix.h>
+#undef far /* a word again */
+#else
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#endif
 
 #include <berth/port.h>
 
@@ -104,9 +115,7 @@ void lab_turn_(struct lab *lab, uint64_t since_ms, const char *what, const char 
 void lab_turns(struct lab *lab, unsigned count);
 /* Until nothing happens any more for a little while. */
 void lab_settle(struct lab *lab);
-uint64_t lab_clock_ms(void);
-unsigned lab_open_descriptors(void);
-/* Leaves room for so many more descriptors; LAB_AS_BEFORE ends that. */
+/* Leaves room for so many more descriptors; LAB_AS_BEFORE ends that. Nothing where LAB_LIMIT is lacking. */
 enum { LAB_AS_BEFORE = -1 };
 void lab_limit_descriptors(int more);
 /* As a test's teardown. */
@@ -147,5 +156,61 @@ void lab_make_file(struct lab *lab, const char *name, uint64_t bytes);
 int64_t lab_try_open(struct lab *lab, const char *path, unsigned flags);
 void lab_open_file(struct lab *lab, struct berth_handle *file, const char *path, unsigned flags);
 void lab_close_file(struct lab *lab, struct berth_handle *file);
+
+/* ---- the system (lab_posix.c, lab_win.c) ---- */
+
+uint64_t lab_clock_ms(void);
+double lab_cpu_seconds(void);
+void lab_sleep_ms(unsigned ms);
+/* NULL: unset. */
+void lab_set_environment(const char *name, const char *value);
+/* Sockets, files and the like that the process has. */
+unsigned lab_open_descriptors(void);
+
+/* What a system may lack. A test that needs it is skipped there, with the reason. */
+enum lab_feature {
+        LAB_LIMIT,      /* of the descriptors of a process */
+        LAB_REUSE_PORT, /* several listeners at one address */
+        LAB_SHARED,     /* a listener that two ports wait on */
+        LAB_UNIX_SOCKETS,
+        LAB_LINKS,     /* symbolic ones, and FIFOs */
+        LAB_RESETS,    /* that came before anybody waited for them */
+        LAB_THOUSANDS, /* of connections */
+};
+const char *lab_lacks(enum lab_feature feature);
+#define lab_needs(feature)                                                                                             \
+        do {                                                                                                           \
+                if (lab_lacks(feature)) {                                                                              \
+                        print_message("# %s: skipped, %s\n", __func__, lab_lacks(feature));                            \
+                        skip();                                                                                        \
+                }                                                                                                      \
+        } while (0)
+
+/* Sockets that are not a port's. A listener on loopback, or one that could; the address it got. */
+int lab_plain_listener(struct sockaddr_storage *address, bool listening);
+/* A connection that is reset when it is closed. */
+int lab_plain_connect(const struct lab *lab);
+void lab_plain_send(int descriptor, const char *data, size_t size);
+int lab_plain_duplicate(int descriptor);
+void lab_plain_close(int descriptor);
+
+/* A pipe, and a byte through it. */
+void lab_pipe(int pipes[2]);
+void lab_pipe_write(int descriptor);
+void lab_pipe_read(int descriptor);
+void lab_pipe_close(int descriptor);
+
+/* A new folder: its path, its descriptor. */
+int lab_system_folder(char *path, size_t size);
+void lab_remove_folder(const char *path);
+void lab_make_subfolder(const char *path);
+void lab_make_link(const char *target, const char *path);
+void lab_make_fifo(const char *path);
+void lab_write_file(const char *path, const char *data, size_t size);
+void lab_cut_file(const char *path, uint64_t size);
+/* What berth_open() gave: not for child processes, and blocking as a file does. Then it is closed. */
+void lab_check_opened(int64_t descriptor);
+/* Out of the page cache. True when it is known to be so. */
+bool lab_make_cold(const struct berth_handle *file);
 
 #endif

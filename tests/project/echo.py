@@ -17,9 +17,9 @@ def echoed(connection, data):
     return got
 
 
-def talk(program, environment=None):
+def talk(*program, environment=None):
     """Problems with an echo server, which prints its address first."""
-    server = subprocess.Popen([program, '0'], stdout=subprocess.PIPE, text=True, env=environment)
+    server = subprocess.Popen([*program, '0'], stdout=subprocess.PIPE, text=True, env=environment)
     try:
         port = int(server.stdout.readline().rsplit(':', 1)[1])
         connections = [socket.create_connection(('127.0.0.1', port), timeout=20) for _ in range(20)]
@@ -40,7 +40,8 @@ def talk(program, environment=None):
 
 if __name__ == '__main__':
     for engine in ['uring', 'epoll']:
-        tap.check(f'echo on {engine}', talk(f'{tap.build}/examples/echo', {**os.environ, 'BERTH_ENGINE': engine}))
+        tap.check(f'echo on {engine}', talk(
+            f'{tap.build}/examples/echo', environment={**os.environ, 'BERTH_ENGINE': engine}))
     with open(f'{tap.source}/examples/echo.c', encoding='utf-8') as file:
         lines = len(file.readlines())
     tap.check('echo is under 100 lines', [f'{lines} lines'] if lines >= 100 else [])

@@ -37,7 +37,7 @@ with tempfile.TemporaryDirectory() as top:
 
     example = f'{tap.source}/examples/echo.c'
     tap.output('gcc', '-Wall', '-Wextra', '-Werror', example, '-o', f'{top}/shared', *flags('--cflags', '--libs'))
-    tap.check('echo.c runs with the shared library', echo.talk(f'{top}/shared', environment))
+    tap.check('echo.c runs with the shared library', echo.talk(f'{top}/shared', environment=environment))
 
     os.makedirs(f'{top}/static-only')
     shutil.copy(f'{library}/libberth.a', f'{top}/static-only')
