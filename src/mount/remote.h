@@ -188,7 +188,5 @@ enum { REMOTE_TOKEN_BYTES = 128 };
 int remote_lock(struct remote *remote, const char *path, unsigned seconds, char token[REMOTE_TOKEN_BYTES]);
 int remote_refresh(struct remote *remote, const char *path, const char *token, unsigned seconds);
 int remote_unlock(struct remote *remote, const char *path, const char *token);
-/* The same without waiting, and nobody hears how it went. Takes a copy of what it needs. */
-void remote_unlock_later(struct remote *remote, const char *path, const char *token);
 
 #endif

@@ -149,21 +149,3 @@ int remote_unlock(struct remote *remote, const char *path, const char *token)
         error = exchange_perform(remote, &call);
         return error < 0 && call.error == 0 && call.uncertain ? 0 : error; /* the lost answer was that it is gone */
 }
-
-static void forget(struct call *call)
-{
-        free(call);
-}
-
-void remote_unlock_later(struct remote *remote, const char *path, const char *token)
-{
-        struct call *call = malloc(sizeof(*call));
-
-        if (!call || unlock_call(call, path, token) < 0) {
-                free(call);
-                return; /* it runs out by itself */
-        }
-        call->done = forget;
-        call->given_up = NULL;
-        client_start(remote->client, call);
-}

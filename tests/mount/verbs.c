@@ -487,10 +487,7 @@ static int do_refresh(const struct words *words, struct text *out)
 static int do_unlock(const struct words *words, struct text *out)
 {
         (void)out;
-        if (!number(words, "later"))
-                return remote_unlock(&remote, argument(words, 1), argument(words, 2));
-        remote_unlock_later(&remote, argument(words, 1), argument(words, 2));
-        return 0;
+        return remote_unlock(&remote, argument(words, 1), argument(words, 2));
 }
 
 /* ---- the client itself ---- */
