@@ -78,6 +78,52 @@ mimetype.assign = ( "" => "application/octet-stream" )
     return ['lighttpd', '-D', '-f', str(folder / 'lighttpd.conf')]
 
 
+def rclone_webdav(port, root, folder):
+    (folder / 'rclone.conf').touch()
+    return ['rclone', 'serve', 'webdav', str(root), '--addr', f'127.0.0.1:{port}', '--vfs-cache-mode', 'off',
+            '--no-checksum', '--quiet', '--config', str(folder / 'rclone.conf'), '--cache-dir', str(folder / 'cache')]
+
+
+def apache_webdav(port, root, folder):
+    (folder / 'locks').mkdir()
+    (folder / 'locks').chmod(0o777)
+    modules = ''.join(f'LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n'
+                      for name in ('mpm_event', 'authz_core', 'dav', 'dav_fs'))
+    user = 'User www-data\nGroup www-data' if os.geteuid() == 0 else ''
+    (folder / 'apache.conf').write_text(f"""
+ServerRoot {folder}
+DefaultRuntimeDir {folder}
+PidFile {folder}/pid
+ErrorLog {folder}/errors
+ServerName 127.0.0.1
+Listen 127.0.0.1:{port}
+{modules}
+{user}
+StartServers 1
+ServerLimit 1
+ThreadsPerChild 64
+MaxRequestWorkers 64
+MaxConnectionsPerChild 0
+KeepAlive On
+KeepAliveTimeout 300
+MaxKeepAliveRequests 0
+Timeout 300
+LimitRequestBody 0
+EnableSendfile On
+DavLockDB {folder}/locks/locks
+DocumentRoot {root}
+<Directory />
+    AllowOverride None
+    Options FollowSymLinks
+    Require all granted
+</Directory>
+<Directory {root}>
+    Dav On
+</Directory>
+""")
+    return ['apache2', '-D', 'FOREGROUND', '-f', str(folder / 'apache.conf')]
+
+
 def berth(engine, *more):
     def command(port, root, _):
         return [str(settings.berth), 'serve', '--threads', '1', '--engine', engine, '--quiet', *more,

@@ -31,8 +31,8 @@ import time
 import types
 import xml.etree.ElementTree
 
-from contest import (GIB, KIB, MIB, TICKS, TITLES, Wrong, berth, busy_seconds, cpu_seconds, family, lighttpd, machine,
-                     processes, read_head, server, settings, table)
+from contest import (GIB, KIB, MIB, TICKS, TITLES, Wrong, apache_webdav, berth, busy_seconds, cpu_seconds, family,
+                     lighttpd, machine, processes, rclone_webdav, read_head, server, settings, table)
 
 FILES, FILE_SIZE = 10_000, KIB  # of the folder that is listed, copied and deleted
 PUT_SIZE, PUT_CONNECTIONS, OVERWRITTEN = 4 * KIB, 16, 1000
@@ -41,46 +41,6 @@ PATIENCE_SECONDS = 300
 
 
 # ---- the contestants, set up as a good administrator would for speed; all of them with locks ----
-
-def apache(port, root, folder):
-    (folder / 'locks').mkdir()
-    (folder / 'locks').chmod(0o777)
-    modules = ''.join(f'LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n'
-                      for name in ('mpm_event', 'authz_core', 'dav', 'dav_fs'))
-    (folder / 'apache.conf').write_text(f"""
-ServerRoot {folder}
-DefaultRuntimeDir {folder}
-PidFile {folder}/pid
-ErrorLog {folder}/errors
-ServerName 127.0.0.1
-Listen 127.0.0.1:{port}
-{modules}
-{'User www-data' if os.geteuid() == 0 else ''}
-{'Group www-data' if os.geteuid() == 0 else ''}
-StartServers 1
-ServerLimit 1
-ThreadsPerChild 64
-MaxRequestWorkers 64
-MaxConnectionsPerChild 0
-KeepAlive On
-KeepAliveTimeout 300
-MaxKeepAliveRequests 0
-Timeout 300
-LimitRequestBody 0
-EnableSendfile On
-DavLockDB {folder}/locks/locks
-DocumentRoot {root}
-<Directory />
-    AllowOverride None
-    Options FollowSymLinks
-    Require all granted
-</Directory>
-<Directory {root}>
-    Dav On
-</Directory>
-""")
-    return ['apache2', '-D', 'FOREGROUND', '-f', str(folder / 'apache.conf')]
-
 
 def lighttpd_webdav(port, root, folder):
     command = lighttpd(port, root, folder)
@@ -97,13 +57,7 @@ webdav.sqlite-db-name = "{folder}/webdav.db"
     return command
 
 
-def rclone(port, root, folder):
-    (folder / 'rclone.conf').touch()
-    return ['rclone', 'serve', 'webdav', str(root), '--addr', f'127.0.0.1:{port}', '--vfs-cache-mode', 'off',
-            '--no-checksum', '--quiet', '--config', str(folder / 'rclone.conf'), '--cache-dir', str(folder / 'cache')]
-
-
-PEERS = {'apache': apache, 'lighttpd': lighttpd_webdav, 'rclone': rclone}
+PEERS = {'apache': apache_webdav, 'lighttpd': lighttpd_webdav, 'rclone': rclone_webdav}
 WRITABLE = ('--writable', '--memory', MEMORY)
 ENGINES = {engine: berth(engine, *WRITABLE) for engine in ('uring', 'epoll')}
 DURABLE = {engine: berth(engine, *WRITABLE, '--durable') for engine in ('uring', 'epoll')}

@@ -35,7 +35,8 @@ import tempfile
 import time
 import types
 
-from contest import KIB, MIB, Wrong, busy_seconds, machine, server, settings, table
+from contest import (KIB, MIB, Wrong, apache_webdav, busy_seconds, machine, rclone_webdav, server, settings,
+                     table)
 
 SMALL_WRITES, LARGE = 256 * MIB, 512 * MIB
 FOLDERS, FILES = 10, 1000
@@ -52,52 +53,6 @@ class Late(Wrong):
 
 def berth_serve(port, root, _):
     return [str(settings.berth), 'serve', '--writable', '--hidden', '--quiet', '--listen', f'127.0.0.1:{port}', str(root)]
-
-
-def rclone_serve(port, root, folder):
-    (folder / 'rclone.conf').touch()
-    return ['rclone', 'serve', 'webdav', str(root), '--addr', f'127.0.0.1:{port}', '--vfs-cache-mode', 'off',
-            '--no-checksum', '--quiet', '--config', str(folder / 'rclone.conf'), '--cache-dir', str(folder / 'cache')]
-
-
-def apache(port, root, folder):
-    (folder / 'locks').mkdir()
-    (folder / 'locks').chmod(0o777)
-    modules = ''.join(f'LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n'
-                      for name in ('mpm_event', 'authz_core', 'dav', 'dav_fs'))
-    user = 'User www-data\nGroup www-data' if os.geteuid() == 0 else ''
-    (folder / 'apache.conf').write_text(f"""
-ServerRoot {folder}
-DefaultRuntimeDir {folder}
-PidFile {folder}/pid
-ErrorLog {folder}/errors
-ServerName 127.0.0.1
-Listen 127.0.0.1:{port}
-{modules}
-{user}
-StartServers 1
-ServerLimit 1
-ThreadsPerChild 64
-MaxRequestWorkers 64
-MaxConnectionsPerChild 0
-KeepAlive On
-KeepAliveTimeout 300
-MaxKeepAliveRequests 0
-Timeout 300
-LimitRequestBody 0
-EnableSendfile On
-DavLockDB {folder}/locks/locks
-DocumentRoot {root}
-<Directory />
-    AllowOverride None
-    Options FollowSymLinks
-    Require all granted
-</Directory>
-<Directory {root}>
-    Dav On
-</Directory>
-""")
-    return ['apache2', '-D', 'FOREGROUND', '-f', str(folder / 'apache.conf')]
 
 
 def sshd(port, _, folder):
@@ -152,8 +107,8 @@ def sshfs(port, where, root, _):
 
 Contestant = collections.namedtuple('Contestant', 'title server mount')
 PEERS = {
-    'rclone': Contestant('rclone mount', rclone_serve, rclone_mount),
-    'davfs2': Contestant('davfs2, Apache', apache, davfs2),
+    'rclone': Contestant('rclone mount', rclone_webdav, rclone_mount),
+    'davfs2': Contestant('davfs2, Apache', apache_webdav, davfs2),
     'sshfs': Contestant('sshfs, sshd', sshd, sshfs),
 }
 CONTESTANTS = {'berth': Contestant('berth mount', berth_serve, berth_mount), **PEERS}
