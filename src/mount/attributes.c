@@ -102,8 +102,6 @@ void attributes_getattr(fuse_req_t request, fuse_ino_t number, struct fuse_file_
         int error = writer ? file_conflict(writer) : 0;
         if (!error)
                 error = attributes_look(mount, node_of(mount, number), &view);
-        if (!error)
-                notify_wait(request, node_of(mount, number));
         if (error)
                 fuse_reply_err(request, -error);
         else
@@ -111,20 +109,6 @@ void attributes_getattr(fuse_req_t request, fuse_ino_t number, struct fuse_file_
 }
 
 /* ---- setattr ---- */
-
-/* Our own truncate() (notify.c): it is to learn the size that is known. Where somebody writes, the kernel's is newer. */
-static void answer_cut(fuse_req_t request, struct node *node)
-{
-        struct mount *mount = mount_of(request);
-        struct tree_view view;
-        tree_look(mount->tree, node, &view);
-        if (!notify_is_cutting(mount, node) || !file_is_read_only(mount, node)) {
-                fuse_reply_err(request, EBUSY);
-                return;
-        }
-        reply_attributes(request, &view);
-        notify_answered(mount);
-}
 
 static void take_mode(const struct mount *mount, const struct stat *stat, const struct tree_view *view,
                       struct remote_times_and_mode *with)
@@ -208,10 +192,6 @@ void attributes_setattr(fuse_req_t request, fuse_ino_t number, struct stat *stat
         struct tree_view view;
         (void)info;
         operation_begin(request);
-        if (notify_is_asking(request)) {
-                answer_cut(request, node);
-                return;
-        }
         int error = set(mount, node, stat, to_set);
         if (!error)
                 error = attributes_look(mount, node, &view);

@@ -55,8 +55,7 @@ void exchange_attributes(const struct remote *remote, const struct client_answer
 
 /* Whether these bytes stand in the file at `first`; `whole`: and nothing else. Then 0 and the tag of now, else -ESTALE,
  * or what kept it from being found out. -EAGAIN, and the tag of now: the server was killed while it carried the request
- * out, for what stands there is a beginning of the bytes, followed by the file's end or by zeros; or `locked`, by which
- * nobody else can have written to it. */
+ * out, for what stands there is a beginning of the bytes, followed by the file's end or by zeros, or `locked` by anything. */
 int exchange_verify(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
                     bool whole, bool locked, struct remote_result *result);
 

@@ -512,18 +512,6 @@ ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t
         return n == -EAGAIN ? -ESTALE : n;
 }
 
-bool file_is_read_only(struct mount *mount, struct node *node)
-{
-        struct file *file = file_get(mount, node, false);
-        if (!file)
-                return true;
-        pthread_mutex_lock(&file->lock);
-        bool only = file->writers == 0 && file_clean(file) && file->told;
-        pthread_mutex_unlock(&file->lock);
-        file_put(file);
-        return only;
-}
-
 void file_look(struct mount *mount, struct node *node)
 {
         struct tree_view view;
@@ -602,13 +590,19 @@ static int set_closed(struct file *file, const struct remote_times_and_mode *wit
         struct mount *mount = file->mount;
         struct node *node = file->node;
         char path[REMOTE_PATH_BYTES];
-        struct remote_condition condition = { 0 };
+        struct tree_view view;
         struct remote_result result = { 0 };
         int error = file_path(file, path);
         if (error)
                 return error;
         pthread_mutex_unlock(&file->lock);
+        tree_look(mount->tree, node, &view);
+        struct remote_condition condition = { .tag = view.attributes.tag };
         error = remote_set(&mount->remote, path, false, &condition, with, &result);
+        bool moved = error == -ESTALE; /* another version than the one we know: so its tag is not of our content */
+        condition.tag = NULL;
+        if (moved)
+                error = remote_set(&mount->remote, path, false, &condition, with, &result);
         pthread_mutex_lock(&file->lock);
         if (error || !mount->remote.can.berth) /* its times stay what they are */
                 return error;
@@ -618,12 +612,12 @@ static int set_closed(struct file *file, const struct remote_times_and_mode *wit
                 .has_mtime = with->has_mtime,
                 .mtime_s = with->mtime_s,
                 .mtime_ns = with->mtime_ns,
-                .has_tag = result.tag[0] != '\0',
+                .has_tag = !moved && result.tag[0] != '\0',
                 .tag = result.tag,
                 .same_content = true,
         };
         tree_update(mount->tree, node, &update);
-        if (!result.tag[0] && with->has_mtime)
+        if (moved || (!result.tag[0] && with->has_mtime))
                 tree_distrust(mount->tree, node);
         return 0;
 }

@@ -77,9 +77,6 @@ void file_after_keep(struct file *file, bool replaced); /* NULL is fine */
  * (its time, as a rule) is of no more use. */
 void file_removed(struct mount *mount, struct node *node);
 
-/* Nobody has it open for writing, nor is anything of it to be sent. */
-bool file_is_read_only(struct mount *mount, struct node *node);
-
 /* Takes over what the server was seen to have: of a node whose attributes were just asked for. */
 void file_look(struct mount *mount, struct node *node);
 

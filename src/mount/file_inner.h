@@ -155,6 +155,6 @@ void hidden_remove(struct file *file);
 /* ---- data that could not be sent (unsent.c) ---- */
 
 /* Leaves it in a local folder and says where. */
-void unsent_save(struct file *file);
+int unsent_save(struct file *file);
 
 #endif

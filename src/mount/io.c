@@ -107,11 +107,10 @@ void io_read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, s
 {
         struct mount *mount = mount_of(request);
         struct ahead_view view;
+        (void)number;
         operation_begin(request);
         size = min_of(size, (size_t)MOUNT_MAX_WRITE);
         ssize_t n = file_read(mount, file_of(info), (uint64_t)offset, size, &view);
-        if (n >= 0 && (size_t)n < size) /* the kernel would take it for a gap in what it thinks is there */
-                notify_wait(request, node_of(mount, number));
         if (n < 0) {
                 reply(request, (int)n);
         } else {

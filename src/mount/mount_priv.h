@@ -116,8 +116,6 @@ int session_open(struct mount *mount);
 int session_run(struct mount *mount);
 void session_end(struct mount *mount); /* from a signal's thread */
 void session_close(struct mount *mount);
-/* A file of the mount by its path in it, as who uses the mount would find it: a descriptor of O_PATH, or -errno. */
-int session_find(const char *path);
 /* Whether the kernel agreed to FUSE_DIRECT_IO_ALLOW_MMAP is of no interest to others: it is asked for. */
 
 /* The operations, gathered from names.c, folder.c, attributes.c and io.c. */
@@ -221,17 +219,9 @@ void io_fsync(fuse_req_t request, fuse_ino_t number, int data_only, struct fuse_
  * rest. */
 int notify_start(struct mount *mount);
 void notify_stop(struct mount *mount);
-/* The node's content changed on the server: attributes and pages are to be forgotten; where its size is another, that is
- * told, which the kernel with writeback caching would not take from attributes. Pins the node until it is told. */
+/* The node's content changed on the server: attributes and pages are to be forgotten; where it grew, its size is told,
+ * which the kernel with writeback caching would not take from attributes. Pins the node until it is told. */
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size);
-/* Before the size is told or what is behind the end is read: the kernel knows of it if the file was shortened. A moment
- * at most. */
-void notify_wait(fuse_req_t request, const struct node *node);
-/* Whether that operation is the thread's own, that tells a size: nothing is to be asked or changed for it. */
-bool notify_is_asking(fuse_req_t request);
-/* Whether it tells that of this node; the answer has been given. */
-bool notify_is_cutting(struct mount *mount, const struct node *node);
-void notify_answered(struct mount *mount);
 
 /* Its attributes are to be asked for before the next write: who writes has to hear of a conflict. */
 void notify_attributes(struct mount *mount, struct node *node);

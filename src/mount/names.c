@@ -78,8 +78,6 @@ void names_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
         operation_begin(request);
         int error = names_resolve(mount, node_of(mount, parent), name, true, &view);
         if (!error)
-                notify_wait(request, view.node);
-        if (!error)
                 reply_entry(request, &view);
         else if (error == -ENOENT)
                 reply_absent(request, view.ttl_ms);

@@ -5,16 +5,11 @@
  * does nothing for a store of no bytes). What it would copy could be older than what it has by then; so the byte
  * stands in memory that cannot be read. The copy ends with EFAULT, the size stays, and the page is asked for when
  * somebody wants it.
- *
- * A file that was shortened gets its new size by the one thing that makes it less, a truncate() of its own: this thread
- * calls it, and the SETATTR that comes of it is answered with the size that is known, without a word to the server. Not
- * while somebody writes to it here; and as an ordinary user only where its mode lets him write.
  */
 #include "mount/mount_priv.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -22,13 +17,10 @@
 
 enum { RING = 256 };
 
-static const unsigned WAIT_MS = 200, ANSWERED_MS = 2;
-
 struct change {
         struct node *node;
         uint64_t old_size, new_size;
-        uint64_t largest; /* that the kernel may take for its size */
-        bool content;     /* not the attributes alone */
+        bool content; /* not the attributes alone */
 };
 
 struct notify {
@@ -36,11 +28,6 @@ struct notify {
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t wake;
-        pthread_cond_t cut;
-        struct node *cutting; /* is just told to be shorter */
-        bool answered;        /* ... and the kernel has our answer */
-        atomic_uint cuts;     /* to be told, or being told */
-        _Atomic pid_t number; /* of the thread */
         bool stopping;
         unsigned first, count;
         struct change ring[RING];
@@ -63,67 +50,9 @@ static void tell_size(struct notify *notify, fuse_ino_t number, uint64_t size)
         (void)n; /* EFAULT; ENOENT: the kernel has forgotten the file */
 }
 
-static bool is_cut(const struct change *change)
-{
-        return change->content && change->new_size < change->largest;
-}
-
-static void tell_cut(struct notify *notify, const struct change *change)
-{
-        char path[REMOTE_PATH_BYTES], link[64];
-        int file = tree_path(notify->mount->tree, change->node, NULL, path) == 0 ? session_find(path) : -ENOENT;
-        if (file < 0)
-                return;
-        snprintf(link, sizeof(link), "/proc/self/fd/%d", file);
-        int result = truncate(link, (off_t)change->new_size);
-        (void)result; /* then it keeps its size for who has it open */
-        close(file);
-}
-
-bool notify_is_cutting(struct mount *mount, const struct node *node)
-{
-        struct notify *notify = mount->notify;
-        pthread_mutex_lock(&notify->lock);
-        bool cutting = notify->cutting == node;
-        pthread_mutex_unlock(&notify->lock);
-        return cutting;
-}
-
-bool notify_is_asking(fuse_req_t request)
-{
-        const struct notify *notify = mount_of(request)->notify;
-        return notify && fuse_req_ctx(request)->pid == notify->number;
-}
-
-void notify_answered(struct mount *mount)
-{
-        struct notify *notify = mount->notify;
-        pthread_mutex_lock(&notify->lock);
-        notify->answered = true;
-        pthread_cond_broadcast(&notify->cut);
-        pthread_mutex_unlock(&notify->lock);
-}
-
-static void cut(struct notify *notify, const struct change *change)
-{
-        pthread_mutex_lock(&notify->lock);
-        notify->cutting = change->node;
-        notify->answered = false;
-        pthread_mutex_unlock(&notify->lock);
-        if (notify->mount->writeback)
-                tell_cut(notify, change);
-        pthread_mutex_lock(&notify->lock);
-        notify->cutting = NULL;
-        notify->cuts--;
-        pthread_cond_broadcast(&notify->cut);
-        pthread_mutex_unlock(&notify->lock);
-}
-
 static void tell(struct notify *notify, const struct change *change)
 {
         fuse_ino_t number = number_of(notify->mount, change->node);
-        if (is_cut(change))
-                cut(notify, change);
         /* Pages that are being written stay; the kernel waits for them. */
         fuse_lowlevel_notify_inval_inode(notify->mount->session, number, change->content ? 0 : -1, 0);
         if (change->new_size > change->old_size && notify->mount->writeback)
@@ -134,7 +63,6 @@ static void *notify_thread(void *data)
 {
         struct notify *notify = data;
         pthread_mutex_lock(&notify->lock);
-        notify->number = gettid();
         while (!notify->stopping) {
                 if (notify->count == 0) {
                         pthread_cond_wait(&notify->wake, &notify->lock);
@@ -169,21 +97,14 @@ static struct node *queue(struct notify *notify, struct change change)
         struct node *dropped = NULL;
         struct change *same = find(notify, change.node);
         if (same) {
-                if (same->content) {
+                if (same->content)
                         change.old_size = min_of(same->old_size, change.old_size);
-                        change.largest = max_of(same->largest, change.largest);
-                }
-                if (change.content) {
-                        notify->cuts += is_cut(&change);
-                        notify->cuts -= is_cut(same);
+                if (change.content)
                         *same = change;
-                }
                 return change.node;
         }
-        notify->cuts += is_cut(&change);
         if (notify->count == RING) {
                 dropped = notify->ring[notify->first].node;
-                notify->cuts -= is_cut(&notify->ring[notify->first]);
                 notify->first = (notify->first + 1) % RING;
                 notify->count--;
         }
@@ -207,35 +128,7 @@ static void notify_change(struct mount *mount, struct change change)
 
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size)
 {
-        notify_change(mount, (struct change){ node, old_size, new_size, old_size, true });
-}
-
-static bool is_to_be_cut(struct notify *notify, const struct node *node)
-{
-        const struct change *change = find(notify, node);
-        return notify->cutting == node || (change && is_cut(change));
-}
-
-/* The kernel, when it has our answer, sets the size and then waits for pages that are being read; so who reads waits a
- * moment for the first, and not for the end. Any wait is bounded: the kernel may hold what the truncate() needs. */
-void notify_wait(fuse_req_t request, const struct node *node)
-{
-        struct notify *notify = mount_of(request)->notify;
-        if (!notify || atomic_load(&notify->cuts) == 0 || notify_is_asking(request))
-                return;
-        uint64_t until_ms = clock_ms() + WAIT_MS;
-        pthread_mutex_lock(&notify->lock);
-        while (is_to_be_cut(notify, node) && clock_ms() < until_ms) {
-                if (notify->cutting == node && notify->answered)
-                        until_ms = min_of(until_ms, clock_ms() + ANSWERED_MS);
-                struct timespec at;
-                clock_gettime(CLOCK_REALTIME, &at);
-                at.tv_nsec += 1000000;
-                at.tv_sec += at.tv_nsec / 1000000000;
-                at.tv_nsec %= 1000000000;
-                pthread_cond_timedwait(&notify->cut, &notify->lock, &at);
-        }
-        pthread_mutex_unlock(&notify->lock);
+        notify_change(mount, (struct change){ node, old_size, new_size, true });
 }
 
 void notify_attributes(struct mount *mount, struct node *node)
@@ -252,7 +145,6 @@ int notify_start(struct mount *mount)
         notify->unreadable = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         pthread_mutex_init(&notify->lock, NULL);
         pthread_cond_init(&notify->wake, NULL);
-        pthread_cond_init(&notify->cut, NULL);
         int error = notify->unreadable == MAP_FAILED ? ENOMEM : 0;
         if (!error)
                 error = pthread_create(&notify->thread, NULL, notify_thread, notify);
@@ -277,7 +169,6 @@ void notify_stop(struct mount *mount)
                 tree_unpin(mount->tree, notify->ring[(notify->first + i) % RING].node);
         munmap(notify->unreadable, (size_t)sysconf(_SC_PAGESIZE));
         pthread_cond_destroy(&notify->wake);
-        pthread_cond_destroy(&notify->cut);
         pthread_mutex_destroy(&notify->lock);
         free(notify);
         mount->notify = NULL;

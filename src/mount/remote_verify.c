@@ -3,8 +3,8 @@
  * once more (remote_write.c).
  *
  * A server that was killed while it wrote in place leaves a beginning of the bytes: the file ends there, or, where it
- * went on before, zeros or what stood there before follow. Who holds the file's lock knows that the latter is no other
- * writer's work. */
+ * went on before, zeros or what stood there before follow. Who holds the file's lock takes also the latter for that. Bytes
+ * that are not zero must have arrived: a file of which nothing is ours is somebody else's work. */
 #include "mount/exchange.h"
 
 #include <errno.h>
@@ -16,7 +16,9 @@ struct comparison {
         const struct iovec *body;
         unsigned parts;
         size_t begin, at;       /* in the body: of this piece, of the next byte */
-        bool torn_before, torn; /* before this piece, by now: behind a beginning of the body there are but zeros */
+        bool torn_before, torn; /* before this piece, by now: a beginning of the body ended, and zeros follow */
+        bool begun;             /* bytes that are not zero stood there */
+        bool locked;            /* anything may follow */
 };
 
 static size_t same_start(const char *a, const char *b, size_t size)
@@ -67,9 +69,12 @@ static int compare(struct call *call, const char *data, size_t size)
         if (call->answer.status != 206)
                 return -ESTALE;
         same = comparison->torn ? 0 : same_bytes(comparison, comparison->at, data, size);
-        if (comparison->at + same == 0 || !is_zero(data + same, size - same))
-                return -ESTALE;
-        comparison->torn |= same < size;
+        comparison->begun = comparison->begun || !is_zero(data, same);
+        if (same < size) {
+                if (!comparison->begun || (!comparison->locked && !is_zero(data + same, size - same)))
+                        return -ESTALE;
+                comparison->torn = true;
+        }
         comparison->at += size;
         return 0;
 }
@@ -124,7 +129,7 @@ static int verify_size(struct remote *remote, const char *path, uint64_t first, 
 int exchange_verify(struct remote *remote, const char *path, uint64_t first, const struct iovec *body, unsigned parts,
                     bool whole, bool locked, struct remote_result *result)
 {
-        struct comparison comparison = { .body = body, .parts = parts };
+        struct comparison comparison = { .body = body, .parts = parts, .locked = locked };
         struct remote_result now = { 0 };
         uint64_t size = 0, end, inode;
         int error;
@@ -140,8 +145,6 @@ int exchange_verify(struct remote *remote, const char *path, uint64_t first, con
         now.inode = inode;
         if (error == 0 && (end < first + size || comparison.torn))
                 error = whole ? -ESTALE : -EAGAIN;
-        if (error == -ESTALE && locked && now.tag[0])
-                error = -EAGAIN;
         if ((error == 0 || error == -EAGAIN) && result)
                 *result = now;
         return error;

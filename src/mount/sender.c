@@ -256,13 +256,15 @@ static bool is_refusal(int error)
         return error && error != -EINTR && error != -EIO && error != -ETIMEDOUT && error != -EBUSY && error != -ENOMEM;
 }
 
-/* Others wait for its memory, and it will not be sent as things are. Whoever has it open goes on being told why. */
+/* Others wait for its memory, and it will not be sent as things are. Whoever has it open goes on being told why. What
+ * has no other place, and may be taken yet, stays. */
 static void put_aside(struct file *file)
 {
         if (file->gather.count == 0)
                 return;
         if (!file->hidden[0]) {
-                unsent_save(file);
+                if (unsent_save(file) < 0 && !file->stale)
+                        return;
                 file->mount->counters.lost_writes++;
         }
         file->stale = true; /* what came later would stand beside a gap */
@@ -275,8 +277,9 @@ static void send_in_background(struct file *file, bool pressed)
         enum file_send what;
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
+        bool refused_before = is_refusal(file->error);
         int error = file->told ? 0 : choose_what(file, pressed, &what) ? file_send(file, what) : -ESTALE;
-        if (pressed && (file->stale || is_refusal(error)))
+        if (pressed && (file->stale || (refused_before && is_refusal(error))))
                 put_aside(file);
         bool due = !error && gather_due(&file->gather, false, 0) != NULL;
         bool over = file->opens == 0;

@@ -381,22 +381,6 @@ void session_end(struct mount *mount)
                  left ? "; not all that was written could be sent" : "; all that was written has been sent");
 }
 
-/* The folder may be another by now: then what stands there is none of ours. */
-int session_find(const char *path)
-{
-        char whole[sizeof(hooks.place.path) + REMOTE_PATH_BYTES];
-        struct statx state;
-        snprintf(whole, sizeof(whole), "%s/%s", hooks.place.path, path);
-        int file = open(whole, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        if (file < 0)
-                return -errno;
-        if (statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &state) == 0 && S_ISREG(state.stx_mode) &&
-            state.stx_dev_major == hooks.place.major && state.stx_dev_minor == hooks.place.minor)
-                return file;
-        close(file);
-        return -ESTALE;
-}
-
 void session_close(struct mount *mount)
 {
         struct place place;

@@ -66,11 +66,11 @@ static int create(char *path, size_t size, const char *name)
         return error ? error : -EEXIST;
 }
 
-void unsent_save(struct file *file)
+int unsent_save(struct file *file)
 {
         char path[REMOTE_PATH_BYTES] = "", local[4096] = "";
         if (file->gather.count == 0 && !file->spool_dirty)
-                return;
+                return 0;
         file_path(file, path);
         const char *slash = strrchr(path, '/');
         int descriptor = create(local, sizeof(local), slash ? slash + 1 : *path ? path : "unnamed");
@@ -87,4 +87,5 @@ void unsent_save(struct file *file)
         else
                 complain("%s: could not be sent (%s); what was written is kept in %s", path, strerror(-file->error),
                          local);
+        return error;
 }

@@ -134,7 +134,15 @@ def test_a_write_that_was_cut_short_is_made_again(tree, through, stands, ends):
     assert tree.read('file') == (b'old' + BODY + stands[103:] if ends == 'done' else stands)
 
 
-def test_who_holds_the_lock_makes_it_again_whatever_stands_there(tree, through):
+def test_who_holds_the_lock_does_not_write_over_what_is_not_his_at_all(tree, through):
+    proxy, verbs = through()
+    token, tag = verbs('lock', 'file')[0], verbs.tag('file')
+    with meanwhile(proxy, lambda: (tree.path / 'file').write_bytes(b'o' * 110)):
+        assert verbs.fails('write', 'file', BODY, match=tag, first=3, token=token) == 'ESTALE'
+    assert tree.read('file') == b'o' * 110
+
+
+def test_who_holds_the_lock_makes_it_again_whatever_follows(tree, through):
     proxy, verbs = through()
     tree.file('file', b'o' * 110)
     token = verbs('lock', 'file')[0]
