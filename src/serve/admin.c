@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum {
         MAX_VISITORS = 64,
@@ -356,11 +357,14 @@ static int open_port(struct admin *admin)
                 .buffer_bytes = RECEIVE_BYTES,
         };
         int error = berth_port_create(&admin->port, &config);
+        if (!error && listen(admin->spec.bound, MAX_VISITORS) < 0)
+                error = -errno;
         if (!error)
-                error = berth_listen(admin->port, &admin->listener, (const struct sockaddr *)&admin->spec.address,
-                                     admin->spec.address_bytes, MAX_VISITORS, 0);
+                error = berth_listen_adopt(admin->port, &admin->listener, admin->spec.bound, false);
         if (!error)
                 accept_more(admin);
+        else
+                close(admin->spec.bound);
         return error;
 }
 
@@ -389,7 +393,7 @@ static int find_address(struct admin *admin, const char *text)
                 return -EINVAL;
         }
         int error = listener_parse(&admin->spec, "admin", text);
-        return error ? error : listener_try(&admin->spec);
+        return error ? error : listener_bind(&admin->spec);
 }
 
 /* The barrier outlasts the thread: it may still be on its way out of it when we are. */

@@ -1,5 +1,6 @@
-/* What to listen on. TCP addresses are tried once here, alone, so that one already in use is found before any thread
- * starts; then a socket for each shard is bound to it and the kernel spreads connections (SO_REUSEPORT). A unix socket,
+/* What to listen on. A TCP address is bound alone first, so that one already in use is found before any thread starts;
+ * that socket becomes the first shard's, the others bind beside it, and the kernel spreads connections (SO_REUSEPORT).
+ * At no moment between is the address, or a port that the kernel chose, free for somebody else. A unix socket,
  * or one that systemd passed, is one socket that all shards share. The sockets stay here, the shards have copies: so
  * any shard can accept for another (accept.c).
  */
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 static const char default_address[] = "127.0.0.1:8080";
+static const struct listener_spec nothing_bound = { .descriptor = -1, .bound = -1 };
 
 /* ---- names ---- */
 
@@ -136,7 +138,7 @@ static bool is_unix(const char *text)
 int listener_parse(struct listener_spec *spec, const char *option, const char *text)
 {
         unsigned first = 0, last = 0;
-        *spec = (struct listener_spec){ .descriptor = -1 };
+        *spec = nothing_bound;
         int error = is_unix(text) ? parse_unix(spec, option, text) : parse_tcp(spec, option, text, &first, &last);
         return error ? error : first != last ? malformed(option, text) : 0;
 }
@@ -173,8 +175,8 @@ static bool bind_again(int error, unsigned *tries)
         return true;
 }
 
-/* A bound, listening socket, or -errno. */
-static int bind_tcp_once(const struct listener_spec *spec, bool reuse_port, int backlog)
+/* A bound socket, not listening yet, or -errno. */
+static int bind_tcp_once(const struct listener_spec *spec, bool reuse_port)
 {
         int one = 1, error = 0;
         int descriptor = socket(spec->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -186,8 +188,7 @@ static int bind_tcp_once(const struct listener_spec *spec, bool reuse_port, int 
                 setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
         if (reuse_port && setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
                 error = -errno;
-        else if (bind(descriptor, (const struct sockaddr *)&spec->address, spec->address_bytes) < 0 ||
-                 listen(descriptor, backlog) < 0)
+        else if (bind(descriptor, (const struct sockaddr *)&spec->address, spec->address_bytes) < 0)
                 error = -errno;
         if (!error)
                 return descriptor;
@@ -196,28 +197,30 @@ static int bind_tcp_once(const struct listener_spec *spec, bool reuse_port, int 
 }
 
 /* The same, after a line on stderr where it fails. */
-static int bind_tcp(const struct listener_spec *spec, bool reuse_port, int backlog)
+static int bind_tcp(const struct listener_spec *spec, bool reuse_port)
 {
         unsigned tries = 0;
         int descriptor;
         do
-                descriptor = bind_tcp_once(spec, reuse_port, backlog);
+                descriptor = bind_tcp_once(spec, reuse_port);
         while (bind_again(descriptor, &tries));
         return descriptor < 0 ? cannot_listen(spec, descriptor) : descriptor;
 }
 
-/* Binds alone (without SO_REUSEPORT), learns the port where 0 was asked for, and lets go again. */
-int listener_try(struct listener_spec *spec)
+int listener_bind(struct listener_spec *spec)
 {
         if (spec->address.ss_family == AF_UNIX)
                 return 0;
         socklen_t bytes = spec->address_bytes;
-        int descriptor = bind_tcp(spec, false, 1);
-        if (descriptor < 0)
-                return descriptor;
-        int error = getsockname(descriptor, (struct sockaddr *)&spec->address, &bytes) < 0 ? -errno : 0;
-        close(descriptor);
-        return error ? cannot_listen(spec, error) : 0;
+        spec->bound = bind_tcp(spec, false);
+        if (spec->bound < 0)
+                return spec->bound;
+        if (getsockname(spec->bound, (struct sockaddr *)&spec->address, &bytes) == 0)
+                return 0;
+        int error = cannot_listen(spec, -errno);
+        close(spec->bound);
+        spec->bound = -1;
+        return error;
 }
 
 /* A socket that a dead server left behind refuses connections; it is taken away. A live one, or a file that is no
@@ -284,6 +287,7 @@ static int adopt_passed(struct listener_set *set, unsigned count)
         for (unsigned i = 0; i < count; i++) {
                 struct listener_spec *spec = &set->specs[i];
                 socklen_t bytes = sizeof(spec->address);
+                *spec = nothing_bound;
                 spec->descriptor = FIRST + (int)i;
                 if (getsockname(spec->descriptor, (struct sockaddr *)&spec->address, &bytes) < 0 ||
                     fcntl(spec->descriptor, F_SETFD, FD_CLOEXEC) < 0) {
@@ -312,7 +316,7 @@ static int prepare_unix(struct listener_set *set, const char *text, int backlog)
         if (set->count == MAX_LISTENERS)
                 return too_many(text);
         struct listener_spec *spec = &set->specs[set->count];
-        *spec = (struct listener_spec){ .descriptor = -1 };
+        *spec = nothing_bound;
         int error = parse_unix(spec, "listen", text);
         if (!error)
                 error = listen_unix(spec, backlog);
@@ -323,7 +327,7 @@ static int prepare_unix(struct listener_set *set, const char *text, int backlog)
 
 static int prepare_ports(struct listener_set *set, const char *text)
 {
-        struct listener_spec spec = { .descriptor = -1 };
+        struct listener_spec spec = nothing_bound;
         unsigned first, last;
         int error = parse_tcp(&spec, "listen", text, &first, &last);
         if (!error && last - first >= MAX_LISTENERS - set->count)
@@ -331,7 +335,7 @@ static int prepare_ports(struct listener_set *set, const char *text)
         for (unsigned port = first; !error && port <= last; port++) {
                 set_port(&spec, port);
                 set->specs[set->count] = spec;
-                error = listener_try(&set->specs[set->count]);
+                error = listener_bind(&set->specs[set->count]);
                 if (!error)
                         set->count++;
         }
@@ -360,6 +364,22 @@ int listeners_prepare(struct listener_set *set, const struct serve_options *opti
         return 0;
 }
 
+/* Who is bound alone lets others beside it. */
+static int bind_shards(struct listener_spec *spec, unsigned shards)
+{
+        int one = 1;
+        spec->descriptors[0] = spec->bound;
+        spec->bound = -1;
+        if (shards > 1 && setsockopt(spec->descriptors[0], SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+                return cannot_listen(spec, -errno);
+        for (unsigned i = 1; i < shards; i++) {
+                spec->descriptors[i] = bind_tcp(spec, true);
+                if (spec->descriptors[i] < 0)
+                        return spec->descriptors[i];
+        }
+        return 0;
+}
+
 static int open_spec(struct listener_spec *spec, unsigned shards, int backlog)
 {
         spec->descriptors = malloc(shards * sizeof(*spec->descriptors));
@@ -367,12 +387,11 @@ static int open_spec(struct listener_spec *spec, unsigned shards, int backlog)
                 return cannot_listen(spec, -ENOMEM);
         for (unsigned i = 0; i < shards; i++)
                 spec->descriptors[i] = -1;
-        for (unsigned i = 0; i < shards; i++) {
-                spec->descriptors[i] = bind_tcp(spec, shards > 1, backlog);
-                if (spec->descriptors[i] < 0)
-                        return spec->descriptors[i];
-        }
-        return 0;
+        int error = bind_shards(spec, shards);
+        for (unsigned i = 0; i < shards && !error; i++)
+                if (listen(spec->descriptors[i], backlog) < 0)
+                        error = cannot_listen(spec, -errno);
+        return error;
 }
 
 int listeners_open(struct listener_set *set, unsigned shards, int backlog)
@@ -426,6 +445,8 @@ void listeners_finish(struct listener_set *set)
                         unlink(((const struct sockaddr_un *)&spec->address)->sun_path);
                 if (spec->descriptor >= 0)
                         close(spec->descriptor);
+                if (spec->bound >= 0)
+                        close(spec->bound);
         }
         set->count = 0;
 }

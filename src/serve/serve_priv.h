@@ -92,6 +92,7 @@ struct listener_spec {
         unsigned address_bytes;
         int *descriptors; /* one for each shard; NULL: each shard binds by itself (the simulator) */
         int descriptor;   /* shared by all shards: a unix socket, or one that systemd passed; -1: see above */
+        int bound;        /* a TCP address that is taken and not listened on yet; the first shard's later; or -1 */
         bool remove;      /* a unix socket's path, to be unlinked at the end */
 };
 
@@ -100,7 +101,7 @@ struct listener_set {
         unsigned count, shards;
 };
 
-/* Finds out what to listen on (sockets passed by systemd, else --listen, else 127.0.0.1:8080), and that it is free.
+/* Finds out what to listen on (sockets passed by systemd, else --listen, else 127.0.0.1:8080), and takes it.
  * Port 0 becomes a real one. 0, or -errno after a line on stderr (-EINVAL: the option is malformed). */
 int listeners_prepare(struct listener_set *set, const struct serve_options *options);
 /* Makes each shard's sockets (SO_REUSEPORT), once their number is known. 0, or -errno after a line on stderr. */
@@ -113,8 +114,8 @@ void listeners_finish(struct listener_set *set);
 
 /* ADDR:PORT, [IPv6]:PORT or unix:PATH. 0, or -EINVAL after a line that names the option. */
 int listener_parse(struct listener_spec *spec, const char *option, const char *text);
-/* Binds once to find out that a TCP address is free; port 0 becomes a real one. 0, or -errno after a line on stderr. */
-int listener_try(struct listener_spec *spec);
+/* Takes a TCP address, if it is free: fills in `bound`; port 0 becomes a real one. 0, or -errno after a line on stderr. */
+int listener_bind(struct listener_spec *spec);
 
 /* Shard `owner`'s copy of a listening socket, for any port. 0 or -errno. */
 int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,

@@ -2,7 +2,6 @@
 a stand-in for SabreDAV (sabre.py). Each serves a folder of its own at http://127.0.0.1:PORT/."""
 import os
 import pathlib
-import random
 import shutil
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import tempfile
 import time
 
 import pytest
+from ports import lasting_ports
 
 START_SECONDS = 20
 APACHE_MODULES = pathlib.Path('/usr/lib/apache2/modules')
@@ -87,25 +87,6 @@ NEEDS = {
 }
 
 
-def is_free(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(('127.0.0.1', port))
-            probe.listen()
-        except OSError:
-            return False
-        return True
-
-
-def lasting_port():
-    """None that is given to clients: one of somebody else's might have it before the server does; and one who tries again
-    and again while nobody listens would sooner or later be given the very port, and be connected to itself."""
-    with open('/proc/sys/net/ipv4/ip_local_port_range', encoding='ascii') as file:
-        first = int(file.read().split()[0])
-    return next(port for port in iter(lambda: random.randrange(first // 2, first), None) if is_free(port))
-
-
 class Foreign:
     """A running server. `folder` is what it serves, `kind` its name in KINDS."""
 
@@ -119,7 +100,7 @@ class Foreign:
         self.kind, self.folder = kind, work / 'served'
         self.folder.mkdir()
         self.folder.chmod(0o777)
-        self.port = lasting_port()
+        self.port = lasting_ports()
         with open(work / 'output', 'wb') as output:
             command = [str(word) for word in KINDS[kind](self.port, self.folder, work)]
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

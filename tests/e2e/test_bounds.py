@@ -20,6 +20,7 @@ import time
 import pytest
 from conftest import PROGRAM, eventually
 from patience import in_the_background, patience  # noqa: F401: a fixture
+from ports import lasting_ports
 from test_admin import admin  # noqa: F401: a fixture
 from wire import TIMEOUT, Connection, fetch, request
 
@@ -820,23 +821,9 @@ def test_a_burst_within_the_backlog_is_taken_whole(admin):
 
 # ---- --listen with a range ----
 
-def free_range(count):
-    """The first of so many ports in a row that are free."""
-    for _ in range(200):
-        first = random.randrange(10000, 30000)
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.create_server(('127.0.0.1', port)))
-                return first
-            except OSError:
-                continue
-    return pytest.skip('no free ports in a row')
-
-
 @pytest.mark.parametrize('threads', [1, 2])
 def test_every_port_of_a_range(serve, threads):
-    first = free_range(10)
+    first = lasting_ports(10)
     server = serve(f'--threads={threads}', listen=[f'127.0.0.1:{first}-{first + 9}', '127.0.0.1:0'])
     for port in range(first, first + 10):
         assert fetch(('127.0.0.1', port), '/').status == 200
@@ -844,7 +831,7 @@ def test_every_port_of_a_range(serve, threads):
 
 
 def test_the_bound_holds_over_all_ports(admin):
-    first = free_range(5)
+    first = lasting_ports(5)
     server = admin('--connections=10', '--threads=2', listen=[f'127.0.0.1:{first}-{first + 4}'])
     with contextlib.ExitStack() as stack:
         crowd = [stack.enter_context(Connection(('127.0.0.1', first + number % 5))) for number in range(10)]
@@ -861,7 +848,7 @@ def test_the_bound_holds_over_all_ports(admin):
 
 
 def test_one_port_of_the_range_in_use_ends_with_1(engine):
-    first = free_range(6)
+    first = lasting_ports(6)
     with socket.create_server(('127.0.0.1', first + 4)):
         command = [PROGRAM, 'serve', f'--listen=127.0.0.1:{first}-{first + 5}', f'--engine={engine}', '.']
         result = subprocess.run(command, capture_output=True, text=True, timeout=20)
@@ -870,7 +857,7 @@ def test_one_port_of_the_range_in_use_ends_with_1(engine):
 
 
 def test_as_many_ports_as_there_may_be(serve):
-    first = free_range(256)
+    first = lasting_ports(256)
     server = serve('--threads=2', listen=[f'127.0.0.1:{first}-{first + 255}'])
     for port in [first, first + 100, first + 255]:
         assert fetch(('127.0.0.1', port), '/').status == 200

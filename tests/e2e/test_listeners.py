@@ -1,4 +1,6 @@
 """Where the server listens: IPv6, unix sockets, several addresses, sockets that systemd passes."""
+import concurrent.futures
+import contextlib
 import os
 import socket
 import stat
@@ -8,6 +10,9 @@ import threading
 
 import pytest
 from conftest import PROGRAM
+from mount import Network
+from ports import lasting_ports
+from test_admin import AdminServer
 from wire import Connection, fetch
 
 ACTIVATE = '''
@@ -79,11 +84,22 @@ def test_a_file_that_is_no_socket_stays(serve, tmp_path):
     assert (tmp_path / 'file').read_text() == 'precious'
 
 
+def test_a_port_that_was_chosen_is_not_let_go(tmp_path):
+    """Between the choice and the first connection others choose too: here 20 ports are wanted of 22, by ten at once."""
+    network = Network(22)
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(10) as pool:
+        stack.callback(network.close)
+        def start(_):
+            return AdminServer(tmp_path, '--threads=2', wrapper=network.wrapper)
+        for server in pool.map(start, range(10)):
+            stack.callback(server.close)
+
+
 @pytest.mark.parametrize('kind', ['tcp', 'unix'])
 def test_an_address_that_is_free_in_a_moment_is_waited_for(serve, tmp_path, kind):
     """As that of a server that was killed: the kernel takes its rings apart after its end."""
     path = f'{tmp_path}/socket'
-    held = socket.create_server(('127.0.0.1', 0)) if kind == 'tcp' else socket.socket(socket.AF_UNIX)
+    held = socket.create_server(('127.0.0.1', lasting_ports())) if kind == 'tcp' else socket.socket(socket.AF_UNIX)
     if kind == 'unix':
         held.bind(path)
         held.listen()

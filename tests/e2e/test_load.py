@@ -13,6 +13,7 @@ import time
 
 import pytest
 from conftest import PROGRAM, SANITIZER, Server, eventually, halt
+from ports import lasting_ports
 
 
 class Crowd:
@@ -83,7 +84,7 @@ def target(tmp_path_factory):
 @pytest.fixture
 def mortal(tmp_path):
     """A server of the test's own, which may be stopped and killed."""
-    server = with_file(Server(tmp_path))
+    server = with_file(Server(tmp_path, listen=[f'127.0.0.1:{lasting_ports()}']))
     yield server
     if server.process.poll() is None:
         server.close()
@@ -170,12 +171,10 @@ def test_several_urls_are_all_asked(load, target):
 
 
 def test_a_range_of_ports_is_spread_over(load):
+    first = lasting_ports(2)
     with contextlib.ExitStack() as stack:
-        for first in range(20000, 30000, 7):
-            with contextlib.suppress(OSError):
-                for port in (first, first + 1):
-                    stack.enter_context(socket.create_server(('127.0.0.1', port), backlog=64))
-                break
+        for port in (first, first + 1):
+            stack.enter_context(socket.create_server(('127.0.0.1', port), backlog=64))
         crowd = load('-c', '20', '--requests-per-second', '0', '--hold', '0', '--port-range', f'{first}-{first + 1}',
                      'http://127.0.0.1/')
     assert crowd.figures['addresses']['destinations'] == 2 and crowd.figures['connections']['opened'] == 20

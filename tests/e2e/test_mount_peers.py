@@ -10,7 +10,7 @@ import time
 
 import pytest
 from conftest import ROOT
-from foreign import lasting_port
+from ports import lasting_ports
 from verbs import between, needs_verbs, start_verbs, url_of  # noqa: F401 (fixtures)
 
 sys.path.insert(0, str(ROOT / 'bench'))
@@ -33,7 +33,7 @@ class Peer:
         self.name, self.path = name, folder / 'served'
         self.path.mkdir()
         commands = {'apache': apache, 'lighttpd': lighttpd, 'rclone': rclone}
-        self.address = ('127.0.0.1', lasting_port())
+        self.address = ('127.0.0.1', lasting_ports())
         folder.chmod(0o777)
         self.path.chmod(0o777)
         self.process = subprocess.Popen(commands[name](contest, self.address[1], self.path, folder),

@@ -13,8 +13,8 @@ import time
 
 import pytest
 from conftest import LONG, TOOLS, Server, eventually
-from foreign import is_free, lasting_port
 from mount import BY, ESTABLISHED, TIME_WAIT, Network, Proxy
+from ports import is_free, lasting_ports
 from test_clients import needs
 
 MIB = 1 << 20
@@ -341,7 +341,7 @@ class Mortal(threading.Thread):
 
     def __init__(self, folder):
         super().__init__(daemon=True)
-        self.folder, self.address = folder, ('127.0.0.1', lasting_port())
+        self.folder, self.address = folder, ('127.0.0.1', lasting_ports())
         self.ended, self.deaths, self.problem = threading.Event(), 0, None
         self.server = self.begin()
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from conftest import PROGRAM, Server, eventually
+from ports import lasting_ports
 from wire import request
 
 
@@ -97,9 +98,7 @@ def test_help_and_version():
 
 
 def test_quiet_says_nothing(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+    port = lasting_ports()
     command = [PROGRAM, 'serve', '--quiet', f'--listen=127.0.0.1:{port}', str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 10

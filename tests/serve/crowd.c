@@ -208,7 +208,7 @@ static void start_server(void)
         struct listener_spec *spec = &server.listeners.specs[0];
         memcpy(&spec->address, &loopback, sizeof(loopback));
         spec->address_bytes = sizeof(loopback);
-        spec->descriptor = -1;
+        spec->descriptor = spec->bound = -1;
         server.listeners.count = 1;
         server.log.descriptor = chance(2) ? -1
                                           : open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
