@@ -114,8 +114,10 @@ def repeat(operation):
 # ---- PROPFIND ----
 
 LISTED = ('getcontentlength', 'getlastmodified', 'getetag')
+LIST = '<prop><resourcetype/>' + ''.join(f'<{name}/>' for name in LISTED) + '</prop>'
 ASKED = {
-    'propfind': '<prop><resourcetype/>' + ''.join(f'<{name}/>' for name in LISTED) + '</prop>',
+    'propfind': LIST,
+    'changed': LIST,
     'allprop': '<allprop/>',
 }
 answer = bytearray(64 * MIB)
@@ -179,6 +181,8 @@ def listing(run):
                f'Content-Type: application/xml\r\nContent-Length: {len(asked)}\r\n\r\n{asked}').encode()
     with socket.create_connection(('127.0.0.1', run.port), timeout=PATIENCE_SECONDS) as connection:
         def once():
+            if run.row == 'changed':
+                os.utime(run.listed / file_name(0))
             with Meter(run.pid) as meter:
                 connection.sendall(request)
                 length = receive(connection)
@@ -388,6 +392,7 @@ def delete(run):
 Row = collections.namedtuple('Row', 'title client unit required')
 ROWS = {
     'propfind': Row('PROPFIND of 10,000 files, 4 properties', listing, 'time', 5.0),
+    'changed': Row('the same, a file having changed', listing, 'time', None),
     'allprop': Row('PROPFIND of 10,000 files, allprop', listing, 'time', 5.0),
     'put': Row('PUT of 4 KiB, new names', put, 'requests', 3.0),
     'durable': Row('PUT of 4 KiB, new names, --durable', put, 'requests', None),
@@ -420,7 +425,7 @@ def measure(name, row, root, folder):
     written.chmod(0o777)
     with server(name, root, folder, contestants(row)) as (pid, port):
         run = types.SimpleNamespace(name=name, row=row, pid=pid, port=port, folder=written, path=f'/{written.name}/',
-                                    checked=None, number=0)
+                                    listed=root / 'many', checked=None, number=0)
         samples = ROWS[row].client(run)
         memory = peak_memory(pid)
     disturbed.append(sum(s.others for s in samples) > sum(s.seconds for s in samples) / 10 + 0.05)

@@ -56,7 +56,7 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
                (uint64_t)budget->sends * sizeof(struct download) + (uint64_t)budget->listings * LISTING_BYTES +
                (uint64_t)budget->long_heads * options->limits.head_bytes + (uint64_t)budget->changes * CHANGE_BYTES +
                (uint64_t)budget->blocks * BLOCK_BYTES + open_files(budget) * FILE_BYTES + budget->content_bytes +
-               (uint64_t)budget->rings * RING_BYTES;
+               budget->folder_bytes + (uint64_t)budget->rings * RING_BYTES;
 }
 
 /* Connections that are not at rest: no more than there are, nor more than there can be in each of these states. */
@@ -102,6 +102,7 @@ static bool fit(struct budget *budget, const struct serve_options *options, uint
         bool keep = options->connections || !options->memory;
         uint32_t content_pages = (uint32_t)(budget->content_bytes >> 12);
         struct shrinkable things[] = {
+                { &budget->folder_bytes, 0 },
                 { &content_pages, shards << 6 },
                 { &budget->listings, shards },
                 { &budget->long_heads, 8 * shards },
@@ -202,6 +203,7 @@ int budget_make(struct budget *budget, const struct serve_options *options, cons
                 .blocks = options->writable ? BLOCKS_PER_SHARD * shards : 0,
                 .files = max_of(min_of(files, FILES_PER_SHARD * shards), 16 * shards),
                 .content_bytes = (uint64_t)CONTENT_PER_SHARD * shards,
+                .folder_bytes = STORE_SNAPSHOT_BYTES,
                 .descriptors = limits->descriptors,
                 .direct = !plain,
         };

@@ -188,6 +188,7 @@ struct budget {
         uint32_t rings;       /* of io_uring, over all shards */
         uint32_t active;      /* connections not at rest */
         uint64_t content_bytes;
+        uint32_t folder_bytes;               /* to remember what stands in folders (store_tree_remember()) */
         uint64_t memory_bytes, kernel_bytes; /* what all this comes to */
 };
 

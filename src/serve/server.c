@@ -347,6 +347,7 @@ static int serve(struct server *server)
         error = budget_make(&server->budget, &server->options, &limits, threads);
         if (error)
                 return error;
+        store_tree_remember(server->tree, server->budget.folder_bytes);
         fit_backlog(server, &limits, threads);
         store_load_types();
         error = make_shared(server, threads);

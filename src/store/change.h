@@ -32,6 +32,10 @@ struct store_tree; /* the root with what changing it needs; any thread, at the s
 /* `root` stays the caller's and open. `links`: follow symbolic links that stay beneath the root. `durable`: every
  * change is on disk (fsync of file and folder) when it has returned. Nothing is written before the first change. */
 int store_tree_create(struct store_tree **tree, int root, bool links, bool durable);
+/* Folders that are listed again and again are remembered for a moment (walk.c), in so much memory; STORE_SNAPSHOT_BYTES
+ * unless told, a half of it for one folder. Before the tree is used. */
+enum { STORE_SNAPSHOT_BYTES = 8 << 20 };
+void store_tree_remember(struct store_tree *tree, size_t bytes);
 /* How long who enters a section waits for it, in ms; 10 s unless told. Before the tree is used. */
 void store_tree_patience(struct store_tree *tree, unsigned busy_ms);
 /* Removes what servers that are dead have left: staging folders, and temporary names in them. At start. The number of

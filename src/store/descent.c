@@ -56,8 +56,17 @@ static struct store_level *lowest(struct store_descent *descent)
         return &descent->levels[descent->depth - 1];
 }
 
+/* `whole`: all that is in it has been told. */
+static void close_snapshot(struct store_level *level, bool whole)
+{
+        if (level->snapshot)
+                store_snapshot_close(level->snapshot, whole);
+        level->snapshot = NULL;
+}
+
 static void close_level(struct store_level *level)
 {
+        close_snapshot(level, false);
         if (level->folder >= 0)
                 close(level->folder);
         free(level->dents);
@@ -78,6 +87,15 @@ void store_descent_destroy(struct store_descent *descent)
 
 /* ---- down and up ---- */
 
+static struct store_snapshot *open_snapshot(const struct store_descent *descent, struct store_level *level)
+{
+        struct store_state state;
+
+        if (store_state_of(level->folder, &state) < 0)
+                return NULL;
+        return store_snapshot_open(descent->tree->snapshots, level->folder, &state, &level->known);
+}
+
 static int open_level(struct store_descent *descent, struct store_level *level)
 {
         bool by_start = descent->depth == 0 && descent->start >= 0;
@@ -91,6 +109,10 @@ static int open_level(struct store_descent *descent, struct store_level *level)
                 return -errno;
         level->device = st.st_dev;
         level->inode = st.st_ino;
+        if (descent->remember && descent->depth == 0)
+                level->snapshot = open_snapshot(descent, level);
+        if (level->known)
+                return 0;
         level->dents = malloc(STORE_DENTS_BYTES);
         return level->dents ? 0 : -ENOMEM;
 }
@@ -215,13 +237,10 @@ static bool has_kind(const struct dirent64 *entry, enum store_kind *kind)
         return entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN;
 }
 
-/* Makes it the current member; false when it is gone. */
-static bool take(struct store_descent *descent, struct store_level *level, const struct dirent64 *entry)
+/* Makes it the current member, but for its state. */
+static bool take_name(struct store_descent *descent, struct store_level *level, const char *name)
 {
-        const char *name = entry->d_name;
         size_t size = strlen(name);
-        enum store_kind kind;
-        int error;
 
         if (size > STORE_NAME_BYTES) { /* some file systems count characters, not bytes */
                 level->error = -ENAMETOOLONG;
@@ -234,14 +253,64 @@ static bool take(struct store_descent *descent, struct store_level *level, const
         descent->name = descent->path + descent->path_size;
         descent->path_size += (uint32_t)size;
         descent->folder = level->folder;
+        return true;
+}
+
+/* False when it is gone. */
+static bool look_at_it(struct store_descent *descent, struct store_level *level)
+{
+        int error = store_state_at(level->folder, descent->name, &descent->state);
+
+        if (error)
+                level->error = error;
+        return !error && descent->state.kind != STORE_NOTHING;
+}
+
+/* Makes it the current member; false when it is gone. */
+static bool take(struct store_descent *descent, struct store_level *level, const struct dirent64 *entry)
+{
+        enum store_kind kind;
+
+        if (!take_name(descent, level, entry->d_name))
+                return false;
         if (descent->kinds_only && has_kind(entry, &kind)) {
                 descent->state = (struct store_state){ .kind = kind };
                 return true;
         }
-        error = store_state_at(level->folder, descent->name, &descent->state);
-        if (error)
-                level->error = error;
-        return !error && descent->state.kind != STORE_NOTHING;
+        if (!look_at_it(descent, level))
+                return false;
+        if (level->snapshot)
+                store_snapshot_note(level->snapshot, descent->name, &descent->state);
+        return true;
+}
+
+/* The next of a snapshot; false at its end. */
+static bool take_known(struct store_descent *descent, struct store_level *level)
+{
+        const struct store_state *state;
+        const char *name;
+
+        while ((name = store_snapshot_next(level->snapshot, &level->told, &state))) {
+                if (!take_name(descent, level, name))
+                        continue;
+                if (state)
+                        descent->state = *state;
+                if (state || look_at_it(descent, level))
+                        return true;
+        }
+        return false;
+}
+
+/* The next that is read from the folder; false at its end. */
+static bool take_read(struct store_descent *descent, struct store_level *level)
+{
+        const struct dirent64 *entry;
+
+        while ((entry = next_entry(level)))
+                if (take(descent, level, entry))
+                        return true;
+        close_snapshot(level, !level->error);
+        return false;
 }
 
 static enum store_step tell(struct store_descent *descent)
@@ -252,8 +321,6 @@ static enum store_step tell(struct store_descent *descent)
 
 enum store_step store_descent_next(struct store_descent *descent)
 {
-        const struct dirent64 *entry;
-
         if (!descent->begun) {
                 descent->begun = true;
                 return tell(descent);
@@ -264,11 +331,9 @@ enum store_step store_descent_next(struct store_descent *descent)
         while (descent->depth > 0) {
                 struct store_level *level = lowest(descent);
 
-                entry = next_entry(level);
-                if (!entry)
-                        return go_up(descent);
-                if (take(descent, level, entry))
+                if (level->known ? take_known(descent, level) : take_read(descent, level))
                         return tell(descent);
+                return go_up(descent);
         }
         return STORE_END;
 }

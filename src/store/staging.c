@@ -42,6 +42,11 @@ void store_tree_patience(struct store_tree *tree, unsigned busy_ms)
         tree->busy_ms = busy_ms;
 }
 
+void store_tree_remember(struct store_tree *tree, size_t bytes)
+{
+        store_snapshots_bound(tree->snapshots, bytes);
+}
+
 static void init_mutexes(struct store_tree *tree)
 {
         pthread_mutex_init(&tree->staging, NULL);
@@ -53,9 +58,13 @@ int store_tree_create(struct store_tree **out, int root, bool links, bool durabl
 {
         struct store_tree *tree = calloc(1, sizeof(*tree));
 
-        if (tree)
-                tree->bare = store_bare_create();
-        if (!tree || !tree->bare) {
+        if (!tree)
+                return -ENOMEM;
+        tree->bare = store_bare_create();
+        tree->snapshots = store_snapshots_create();
+        if (!tree->bare || !tree->snapshots) {
+                store_snapshots_destroy(tree->snapshots);
+                free(tree->bare);
                 free(tree);
                 return -ENOMEM;
         }
@@ -91,6 +100,7 @@ void store_tree_destroy(struct store_tree *tree)
         for (unsigned i = 0; i < STORE_MUTEXES; i++)
                 pthread_mutex_destroy(&tree->sections[i]);
         pthread_mutex_destroy(&tree->staging);
+        store_snapshots_destroy(tree->snapshots);
         free(tree->bare);
         free(tree);
 }

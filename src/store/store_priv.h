@@ -39,6 +39,7 @@ struct store_tree {
         unsigned place_count;
         struct store_place places[STORE_PLACES];
         struct store_bare *bare;
+        struct store_snapshots *snapshots;
         pthread_mutex_t sections[STORE_MUTEXES];
 };
 
@@ -154,6 +155,29 @@ bool store_bare_has(struct store_bare *bare, const struct store_state *state);
  * too young to tell later changes from. */
 void store_bare_add(struct store_bare *bare, const struct store_state *state, const struct timespec *looked);
 
+/* ---- snapshot.c: folders that are asked for again and again ---- */
+
+struct store_snapshots; /* of a tree; any thread */
+struct store_snapshot;  /* what stood in a folder; with a reference for who has it open */
+
+/* NULL without memory. */
+struct store_snapshots *store_snapshots_create(void);
+void store_snapshots_bound(struct store_snapshots *all, size_t bytes);
+/* None may be open. */
+void store_snapshots_destroy(struct store_snapshots *all);
+
+/* Of the open folder, whose state was looked up just now: one that is `whole`, to be read; or one to be written, by whoever
+ * reads the folder from its beginning now; or NULL. */
+struct store_snapshot *store_snapshot_open(struct store_snapshots *all, int descriptor,
+                                           const struct store_state *folder, bool *whole);
+/* One more member. */
+void store_snapshot_note(struct store_snapshot *snapshot, const char *name, const struct store_state *state);
+/* The member behind `at` (0 at first), in the order they were noted in, as long as it is open; NULL at the end. `state` is
+ * NULL where the member is to be looked at: a folder, link or hard-linked file may change without the watch seeing it. */
+const char *store_snapshot_next(const struct store_snapshot *snapshot, uint32_t *at, const struct store_state **state);
+/* `whole`: who wrote it has noted all members. Of one that was read it does not matter. */
+void store_snapshot_close(struct store_snapshot *snapshot, bool whole);
+
 /* ---- descent.c: all that is in a folder, without recursion and with few descriptors ---- */
 
 enum { STORE_OPEN_LEVELS = 32, STORE_DENTS_BYTES = 32 << 10 };
@@ -173,7 +197,10 @@ struct store_level {
         ino_t inode;
         char *dents;
         uint32_t at, got;
-        int64_t cookie; /* where the next piece begins */
+        int64_t cookie;                  /* where the next piece begins */
+        struct store_snapshot *snapshot; /* read instead of the folder when `known`, else written; or NULL */
+        bool known;
+        uint32_t told; /* of the snapshot */
         uint32_t path_size;
         bool failed;              /* the user's, about what is in it */
         struct store_state state; /* when it was entered */
@@ -185,6 +212,7 @@ struct store_descent {
         int start;        /* the start itself, when it cannot be opened by its name; else -1 */
         unsigned depth;   /* levels in use: how deep the current member is below the start */
         bool begun, down; /* down: the folder just told is to be entered */
+        bool remember;    /* the user's: what is in the start may come from a snapshot, and go to one */
         bool kinds_only;  /* the user's: below the start `state` of what is no folder tells the kind alone */
         int folder;       /* that holds the current member */
         const char *name; /* the current member's */

@@ -55,6 +55,8 @@ int store_walk_create(struct store_walk **out, struct store_tree *tree, const ch
         walk->above = store_open_above(tree, path, O_PATH, &name);
         error = walk->above < 0 ? walk->above : store_descent_create(&walk->descent, tree, walk->above, path);
         if (!error)
+                walk->descent->remember = options->depth == 1;
+        if (!error)
                 error = follow_start(walk);
         if (error) {
                 store_walk_destroy(walk);
