@@ -230,7 +230,7 @@ static void remove_stale(const struct sockaddr_un *address)
         struct stat state;
         if (lstat(address->sun_path, &state) < 0 || !S_ISSOCK(state.st_mode))
                 return;
-        int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (descriptor < 0)
                 return;
         if (connect(descriptor, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED)
