@@ -88,12 +88,13 @@ static void replace(struct file *file)
 static int open_for_writing(struct file *file, const struct file_open *how)
 {
         char path[REMOTE_PATH_BYTES];
+        bool unchanged = false;
         int error = file_path(file, path);
         if (error || file->hidden[0])
                 return error;
         if (!how->truncate && !how->brief)
-                error = lease_take(file, path);
-        if (error == -EBUSY)
+                error = lease_take(file, path, &unchanged);
+        if (error == -EBUSY || unchanged)
                 return error;
         return refresh(file);
 }

@@ -125,8 +125,9 @@ void file_hurry(struct file *file);
 
 /* ---- locks on the server (lease.c): in its turn ---- */
 
-/* 0 when it has one now; -EBUSY somebody else has. */
-int lease_take(struct file *file, const char *path);
+/* 0 when it has one now; -EBUSY somebody else has. `unchanged` (false before) becomes true when the answer tells that what
+ * is locked is what is known. */
+int lease_take(struct file *file, const char *path, bool *unchanged);
 /* Waits for the server: what is done with the file next must not meet our own lock. */
 void lease_give(struct file *file);
 /* Asks: true when the server does not hold it any more, which is how it is from now on. */

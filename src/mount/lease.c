@@ -5,19 +5,20 @@
 
 #include <errno.h>
 
-int lease_take(struct file *file, const char *path)
+int lease_take(struct file *file, const char *path, bool *unchanged)
 {
         struct mount *mount = file->mount;
         if (file->token[0])
                 return 0;
         if (!mount->remote.can.locks)
                 return -EOPNOTSUPP;
-        char token[REMOTE_TOKEN_BYTES];
+        char token[REMOTE_TOKEN_BYTES], tag[CLIENT_TAG_BYTES];
         pthread_mutex_unlock(&file->lock);
-        int error = remote_lock(&mount->remote, path, FILE_LOCK_SECONDS, token);
+        int error = remote_lock(&mount->remote, path, FILE_LOCK_SECONDS, token, tag);
         pthread_mutex_lock(&file->lock);
         if (error)
                 return error;
+        *unchanged = tag[0] == '"' && strcmp(tag, file->tag) == 0;
         mount->counters.locks++;
         memcpy(file->token, token, sizeof(token));
         sender_add_locked(file);

@@ -184,8 +184,10 @@ ssize_t remote_list_attributes(struct remote *remote, const char *path, char *ou
 /* ---- locks ---- */
 
 enum { REMOTE_TOKEN_BYTES = 128 };
-/* An exclusive write lock of Depth 0 for so many seconds. -EBUSY: somebody else's. */
-int remote_lock(struct remote *remote, const char *path, unsigned seconds, char token[REMOTE_TOKEN_BYTES]);
+/* An exclusive write lock of Depth 0 for so many seconds. -EBUSY: somebody else's. `tag` is that of what is locked, ""
+ * where the server does not tell. */
+int remote_lock(struct remote *remote, const char *path, unsigned seconds, char token[REMOTE_TOKEN_BYTES],
+                char tag[CLIENT_TAG_BYTES]);
 int remote_refresh(struct remote *remote, const char *path, const char *token, unsigned seconds);
 int remote_unlock(struct remote *remote, const char *path, const char *token);
 

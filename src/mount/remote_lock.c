@@ -89,7 +89,8 @@ static int find_own(struct remote *remote, const char *path, char token[REMOTE_T
 
 /* ---- the methods ---- */
 
-int remote_lock(struct remote *remote, const char *path, unsigned seconds, char token[REMOTE_TOKEN_BYTES])
+int remote_lock(struct remote *remote, const char *path, unsigned seconds, char token[REMOTE_TOKEN_BYTES],
+                char tag[CLIENT_TAG_BYTES])
 {
         static pthread_once_t once = PTHREAD_ONCE_INIT;
         char room[512];
@@ -97,6 +98,7 @@ int remote_lock(struct remote *remote, const char *path, unsigned seconds, char 
         struct call call;
         int error = exchange_init(&call, "LOCK", path, false);
 
+        tag[0] = '\0';
         if (error < 0 || !remote->can.locks)
                 return error < 0 ? error : -EOPNOTSUPP;
         pthread_once(&once, choose_owner);
@@ -113,6 +115,7 @@ int remote_lock(struct remote *remote, const char *path, unsigned seconds, char 
         if (error == 0 && !call.answer.lock_token[0])
                 error = -EIO;
         memcpy(token, call.answer.lock_token, REMOTE_TOKEN_BYTES);
+        memcpy(tag, call.answer.tag, CLIENT_TAG_BYTES);
         return error;
 }
 

@@ -85,6 +85,8 @@ static int add_lock(struct change *c, struct store_lock *lock, int good)
         ensure(c->request->path_size < sizeof(lock->path));
         memcpy(lock->path, c->request->path, c->request->path_size + 1u);
         change_field(c, "Lock-Token: <%s>\r\n", lock->token);
+        if (good == 200 && c->section.now.kind == STORE_IS_FILE)
+                change_field(c, "ETag: %.*s\r\n", (int)c->section.now.etag_size, c->section.now.etag);
         return tell_lock(c, lock, good);
 }
 

@@ -46,6 +46,14 @@ def test_an_exclusive_lock(tree):
     assert tree.put('file', b'free').status == 204
 
 
+def test_a_lock_on_a_file_tells_its_tag(tree):
+    """So who locks it to write to it knows whether it is what he has seen."""
+    tree.put('file', b'old')
+    assert tree.lock('file').get('ETag') == tree.ask('HEAD', 'file').get('ETag')
+    tree.ask('MKCOL', 'folder')
+    assert tree.lock('folder').get('ETag') is None and tree.lock('new').get('ETag') is None
+
+
 def test_each_lock_has_a_token_of_its_own(tree):
     tokens = set()
     for number in range(20):

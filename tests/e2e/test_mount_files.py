@@ -871,6 +871,22 @@ def test_attributes_and_names_are_looked_at_again(mount):
 
 
 @only_berth
+def test_what_is_locked_is_looked_at_when_it_changed_only(mount):
+    place = whole(mount('--attr-ttl=100'))
+    path = place.file('file', b'old')
+    assert path.read_bytes() == b'old'
+    looks = place.mounted.stats()['looks']
+    with open(path, 'r+b') as file:
+        file.write(b'n')
+    assert place.mounted.stats()['looks'] == looks and place.served('file') == b'nld'
+    (place.folder / 'file').write_bytes(b'changed')
+    with open(path, 'r+b') as file:
+        assert os.fstat(file.fileno()).st_size == 7
+        file.write(b'N')
+    assert place.mounted.stats()['looks'] == looks + 1 and place.served('file') == b'Nhanged'
+
+
+@only_berth
 def test_what_is_known_is_not_asked_again(mount):
     place = whole(mount('--attr-ttl=100'))
     place.file('file')

@@ -423,7 +423,9 @@ def test_connections_are_reset_at_random(mount, tmp_path, source, every, options
     began = time.monotonic()
     try:
         mounted = mount(*options, url='http://{}:{}/'.format(*proxy.address), folder=folder)
-        results = copy_over_and_over(mounted, source, lambda results: len(results) > 5 and time.monotonic() - began > (60 if LONG else 4))
+        seconds, most = (60, 8) if LONG else (4, 100)  # 1 GiB each
+        results = copy_over_and_over(mounted, source, lambda results: len(results) == most or (
+            len(results) > 5 and time.monotonic() - began > seconds))
         mounted.again()
         for name in [name for name, problem in results.items() if not problem][:3]:
             code, output = mounted.run('cmp', source, name, code=None, seconds=300)

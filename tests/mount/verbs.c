@@ -470,8 +470,8 @@ static int do_listxattr(const struct words *words, struct text *out)
 
 static int do_lock(const struct words *words, struct text *out)
 {
-        char token[REMOTE_TOKEN_BYTES];
-        int result = remote_lock(&remote, argument(words, 1), 60, token);
+        char token[REMOTE_TOKEN_BYTES], tag[CLIENT_TAG_BYTES];
+        int result = remote_lock(&remote, argument(words, 1), 60, token, tag);
 
         if (result == 0)
                 put_encoded(out, span_of(token));

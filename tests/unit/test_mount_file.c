@@ -281,10 +281,12 @@ int remote_remove(struct remote *remote, const char *path, const char *token)
         return stored ? 0 : -ENOENT;
 }
 
-int remote_lock(struct remote *remote, const char *path, unsigned seconds, char token[REMOTE_TOKEN_BYTES])
+int remote_lock(struct remote *remote, const char *path, unsigned seconds, char token[REMOTE_TOKEN_BYTES],
+                char tag[CLIENT_TAG_BYTES])
 {
         (void)remote;
         (void)seconds;
+        tag[0] = '\0';
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         int error = !stored ? -ENOENT : stored->token[0] ? -EBUSY : 0;
