@@ -146,6 +146,7 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
         };
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
+        notify_settle(mount, node);
         if (error)
                 file_put(file);
         else

@@ -223,6 +223,10 @@ void notify_stop(struct mount *mount);
  * which the kernel with writeback caching would not take from attributes. Pins the node until it is told. */
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size);
 
+/* Waits until what was queued of the node has been told, some tens of milliseconds at most: who opens a file is to see it
+ * as it is. Nothing may be held that an operation could wait for. */
+void notify_settle(struct mount *mount, const struct node *node);
+
 /* Its attributes are to be asked for before the next write: who writes has to hear of a conflict. */
 void notify_attributes(struct mount *mount, struct node *node);
 

@@ -15,7 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { RING = 256 };
+enum { RING = 256, SETTLE_MS = 50 };
 
 struct change {
         struct node *node;
@@ -27,8 +27,9 @@ struct notify {
         struct mount *mount;
         pthread_t thread;
         pthread_mutex_t lock;
-        pthread_cond_t wake;
+        pthread_cond_t wake, told;
         bool stopping;
+        const struct node *telling; /* what is being told just now */
         unsigned first, count;
         struct change ring[RING];
         void *unreadable; /* a page */
@@ -71,10 +72,13 @@ static void *notify_thread(void *data)
                 struct change change = notify->ring[notify->first];
                 notify->first = (notify->first + 1) % RING;
                 notify->count--;
+                notify->telling = change.node;
                 pthread_mutex_unlock(&notify->lock);
                 tell(notify, &change);
                 tree_unpin(notify->mount->tree, change.node);
                 pthread_mutex_lock(&notify->lock);
+                notify->telling = NULL;
+                pthread_cond_broadcast(&notify->told);
         }
         pthread_mutex_unlock(&notify->lock);
         return NULL;
@@ -136,6 +140,19 @@ void notify_attributes(struct mount *mount, struct node *node)
         notify_change(mount, (struct change){ .node = node });
 }
 
+void notify_settle(struct mount *mount, const struct node *node)
+{
+        struct notify *notify = mount->notify;
+        if (!notify)
+                return;
+        struct timespec until = clock_after_ms(SETTLE_MS);
+        int error = 0;
+        pthread_mutex_lock(&notify->lock);
+        while (!error && (notify->telling == node || find(notify, node)))
+                error = pthread_cond_timedwait(&notify->told, &notify->lock, &until);
+        pthread_mutex_unlock(&notify->lock);
+}
+
 int notify_start(struct mount *mount)
 {
         struct notify *notify = calloc(1, sizeof(*notify));
@@ -145,6 +162,11 @@ int notify_start(struct mount *mount)
         notify->unreadable = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         pthread_mutex_init(&notify->lock, NULL);
         pthread_cond_init(&notify->wake, NULL);
+        pthread_condattr_t monotonic;
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&notify->told, &monotonic);
+        pthread_condattr_destroy(&monotonic);
         int error = notify->unreadable == MAP_FAILED ? ENOMEM : 0;
         if (!error)
                 error = pthread_create(&notify->thread, NULL, notify_thread, notify);
@@ -169,6 +191,7 @@ void notify_stop(struct mount *mount)
                 tree_unpin(mount->tree, notify->ring[(notify->first + i) % RING].node);
         munmap(notify->unreadable, (size_t)sysconf(_SC_PAGESIZE));
         pthread_cond_destroy(&notify->wake);
+        pthread_cond_destroy(&notify->told);
         pthread_mutex_destroy(&notify->lock);
         free(notify);
         mount->notify = NULL;

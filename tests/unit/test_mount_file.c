@@ -411,6 +411,12 @@ void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, u
         notified++;
 }
 
+void notify_settle(struct mount *mount, const struct node *node)
+{
+        (void)mount;
+        (void)node;
+}
+
 void notify_attributes(struct mount *mount, struct node *node)
 {
         (void)mount;
