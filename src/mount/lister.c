@@ -1,9 +1,9 @@
 /* Asking for listings: one request for all that want the same, and folders listed ahead of who walks a tree.
  *
  * find, du, git and the like read one folder after the other, in depth, and would wait a round trip for each. Somebody
- * walks when he reads a folder whose parent was read within the last second, and that twice in a row; then the folders
- * that come next in that order are listed by threads of the lister, twice as many with each step, up to 64. Reading
- * one of them goes on from there, and joins its listing when that is under way.
+ * walks when he reads a folder whose parent was read within the last second; then the folders that come next in that
+ * order are listed by threads of the lister, beside the one he waits for: 16, then 32, then 64. Reading one of them goes
+ * on from there, and joins its listing when that is under way.
  *
  * Locks: the lister's is outside the tree's; neither is held over a request. */
 #include "mount/mount_priv.h"
@@ -14,6 +14,7 @@
 
 enum {
         AHEAD_FOLDERS = 64,
+        FIRST_AHEAD = 16, /* then twice as many with each step */
         MAX_LISTERS = 8,
         WALK_MS = 1000,
         LOOK_MS = 100, /* how soon who waits sees that he is being killed */
@@ -42,7 +43,8 @@ struct lister {
         unsigned instead;
         uint64_t instead_ms;
         pthread_t threads[MAX_LISTERS];
-        unsigned thread_count;
+        unsigned thread_count, working; /* of them those who list ahead just now */
+        unsigned waiting;               /* operations that wait for a listing of somebody else's */
         atomic_bool ending;
 };
 
@@ -137,11 +139,14 @@ static int wait_for(struct lister *lister, struct job *job, int *error)
 {
         const atomic_bool *given_up = remote_given_up();
         job->references++;
+        lister->waiting++;
+        pthread_cond_signal(&lister->wanted);
         while (!job->done && !(given_up && atomic_load(given_up))) {
                 struct timespec until = clock_after_ms(LOOK_MS);
                 pthread_cond_timedwait(&lister->done, &lister->lock, &until);
         }
         bool done = job->done;
+        lister->waiting--;
         *error = job->error;
         leave_job(job);
         return done ? 0 : -EINTR;
@@ -252,7 +257,7 @@ void folder_walk(struct mount *mount, struct node *folder)
                 lister->steps = 0;
         lister->walked_ms = now;
         lister->steps++;
-        lister->window = lister->steps < 2 ? 0 : min_of(2u << min_of(lister->steps - 1, 8u), (unsigned)AHEAD_FOLDERS);
+        lister->window = min_of((unsigned)FIRST_AHEAD << min_of(lister->steps - 1, 2u), (unsigned)AHEAD_FOLDERS);
         move_to(lister, folder);
         look_ahead(lister);
         pthread_mutex_unlock(&lister->lock);
@@ -266,19 +271,29 @@ static struct node *take(struct lister *lister)
         return folder;
 }
 
+/* One connection is left to who comes; but while somebody waits for what others list, that is his. */
+static bool may_list(const struct lister *lister)
+{
+        unsigned most = lister->thread_count - (lister->waiting == 0 && lister->thread_count > 1);
+        return lister->queued > 0 && lister->working < most;
+}
+
 static void *list_ahead(void *context)
 {
         struct lister *lister = context;
         remote_give_up_on(&lister->ending);
         pthread_mutex_lock(&lister->lock);
         while (!lister->ending) {
-                if (lister->queued == 0) {
+                if (!may_list(lister)) {
                         pthread_cond_wait(&lister->wanted, &lister->lock);
                         continue;
                 }
                 struct node *folder = take(lister);
+                lister->working++;
                 if (!find_job(lister, folder) && !tree_listed(lister->mount->tree, folder))
                         do_job(lister, folder, TREE_SHORT_LISTING);
+                lister->working--;
+                pthread_cond_signal(&lister->wanted); /* for who found no place a moment ago */
                 tree_unpin(lister->mount->tree, folder);
         }
         pthread_mutex_unlock(&lister->lock);
@@ -302,8 +317,7 @@ int folder_start(struct mount *mount)
         pthread_cond_init(&lister->done, &monotonic);
         pthread_cond_init(&lister->wanted, NULL);
         pthread_condattr_destroy(&monotonic);
-        /* One connection is left to who waits. */
-        unsigned wanted = min_of(max_of(mount->options.client.connections, 2u) - 1, (unsigned)MAX_LISTERS);
+        unsigned wanted = min_of(mount->options.client.connections, (unsigned)MAX_LISTERS);
         if (mount->options.ttl_ms < LEAST_TTL_MS)
                 wanted = 0;
         while (lister->thread_count < wanted &&
