@@ -417,7 +417,10 @@ static ssize_t read_remote(struct file *file, uint64_t first, size_t size, struc
         memcpy(tag, file->tag, sizeof(tag));
         uint64_t file_size = file->server_size;
         pthread_mutex_unlock(&file->lock);
-        ssize_t n = ahead_view(mount->ahead, file->stream, path, tag, file_size, first, size, view);
+        bool small = first == 0 && size >= file_size && file_size > 0 && file_size <= SMALL_FILE_BYTES;
+        ssize_t n = small ? small_read(mount, file->node, tag, (size_t)file_size, view) : 0;
+        if (n == 0)
+                n = ahead_view(mount->ahead, file->stream, path, tag, file_size, first, size, view);
         pthread_mutex_lock(&file->lock);
         return n;
 }

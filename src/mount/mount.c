@@ -230,7 +230,7 @@ static int start_parts(struct mount *mount, const struct remote_attributes *root
                 .folder_mode = mount->remote.folder_mode,
         };
         struct ahead_options ahead = {
-                .limit_bytes = options->read_ahead_bytes,
+                .limit_bytes = options->read_ahead_bytes - small_share(options->read_ahead_bytes),
                 .piece_bytes = PIECE_BYTES,
                 .connections = options->client.connections,
                 .remote = &mount->remote,
@@ -238,6 +238,8 @@ static int start_parts(struct mount *mount, const struct remote_attributes *root
         int error = tree_create(&mount->tree, &tree, root);
         if (!error)
                 error = ahead_create(&mount->ahead, &ahead);
+        if (!error)
+                error = small_start(mount);
         if (!error)
                 error = file_start(mount);
         if (!error)
@@ -255,6 +257,7 @@ static void stop_parts(struct mount *mount)
                 file_stop(mount);
         notify_stop(mount);
         session_close(mount);
+        small_stop(mount);
         if (mount->ahead)
                 ahead_destroy(mount->ahead);
         if (mount->tree)

@@ -31,6 +31,7 @@
 #include "mount/gather.h"
 #include "mount/mount.h"
 #include "mount/remote.h"
+#include "mount/small.h"
 #include "mount/tree.h"
 
 #include <fuse3/fuse_lowlevel.h>
@@ -100,6 +101,7 @@ struct mount {
         struct ahead *ahead;
         struct sender *sender;
         struct lister *lister;
+        struct smalls *smalls;
         struct fuse_session *session;
         struct notify *notify;
         struct mount_counters counters;

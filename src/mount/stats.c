@@ -61,13 +61,16 @@ static void put_reading(struct text *text, struct mount *mount)
 {
         const struct mount_counters *counters = &mount->counters;
         const struct ahead_counters *ahead = ahead_counters(mount->ahead);
+        const struct small_counters *small = small_counters(mount);
         line(text, "reads", counters->kernel_reads);
         line(text, "bytes-read", counters->kernel_read_bytes);
         line(text, "reads-ahead", ahead->reads);
         line(text, "read-hits", ahead->hits);
         line(text, "read-requests", ahead->requests);
         line(text, "bytes-asked", ahead->bytes_asked);
-        line(text, "bytes-dropped", ahead->bytes_dropped);
+        line(text, "bytes-dropped", ahead->bytes_dropped + small->dropped_bytes);
+        line(text, "files-ahead", small->asked);
+        line(text, "files-ahead-used", small->used);
 }
 
 static void put_tree(struct text *text, struct mount *mount)

@@ -129,6 +129,22 @@ bool tree_next(struct tree *tree, struct node *folder, uint64_t cookie, bool loo
  * reader pins its folder, so that no name is dropped from memory and comes back with another cookie. */
 uint64_t tree_last_cookie(struct tree *tree, struct node *folder);
 
+/* ---- who goes from file to file ---- */
+
+/* Files one behind the other in their folder, by the first of their names. */
+enum tree_order { TREE_AS_LISTED, TREE_BY_NAME, TREE_ORDERS };
+struct tree_sibling {
+        struct node *node; /* pinned */
+        uint64_t size;     /* bytes */
+        char tag[CLIENT_TAG_BYTES];
+};
+/* Whether `node` stands in the folder of `before` and behind it. */
+bool tree_follows(struct tree *tree, const struct node *before, const struct node *node, enum tree_order order);
+/* Files next behind `node`, in their order, of 1 to `most_bytes` bytes and a strong tag, that nobody has open here. At
+ * most `room`, and 32; how many. */
+size_t tree_siblings(struct tree *tree, struct node *node, enum tree_order order, uint64_t most_bytes,
+                     struct tree_sibling *out, size_t room);
+
 /* ---- who walks from folder to folder ---- */
 
 /* Somebody begins to read a folder. True when its parent was read just now, too: it walks. */

@@ -1,6 +1,6 @@
 /* tree_inner: the tree from within; for tree.c (asking, pins, paths), tree_node.c (nodes, names, memory),
- * tree_members.c (what is in a folder), tree_note.c (answers of the server), tree_listing.c and tree_change.c (changes
- * made here). All but the functions of tree.h are called with the mutex held.
+ * tree_members.c (what is in a folder), tree_note.c (answers of the server), tree_listing.c, tree_siblings.c (files one
+ * behind the other) and tree_change.c (changes made here). All but the functions of tree.h are called with the mutex held.
  *
  * There is one count of changes for all. A name and a node remember where it stood when this mount last changed them;
  * an answer is older than that when it was asked for at a lower count. So an answer is refused for the very name or
