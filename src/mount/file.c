@@ -140,10 +140,13 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
                 lease_give(file); /* it was taken for this open */
         }
         bool ours = file->token[0] || file->start != FILE_ON_SERVER || file->born_here;
+        bool changed = tree_take_changed(mount->tree, node);
         *opened = (struct file_opened){
                 .direct = how->write && !ours && mount->writeback,
-                .keep_cache = !how->truncate && !tree_take_changed(mount->tree, node),
+                .keep_cache = !how->truncate && !changed,
         };
+        if (changed) /* while somebody had it open, who closed it before it could be told */
+                notify_changed(mount, node, 0, file->size);
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
         notify_settle(mount, node);

@@ -204,9 +204,7 @@ struct file *tree_file(struct tree *tree, struct node *node)
 void tree_set_file(struct tree *tree, struct node *node, struct file *file)
 {
         tree_enter(tree);
-        node->file = file;
-        if (!file)
-                node->moved = false;
+        node->file = file; /* `moved` stays: who had it open may not have told the kernel */
         node_settle(tree, node);
         tree_leave(tree);
 }
