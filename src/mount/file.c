@@ -353,16 +353,20 @@ static int write_part(struct file *file, uint64_t first, const char *data, size_
 }
 
 /* By blocks, so that none needs more room than there is. */
-int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached)
+ssize_t file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached)
 {
         size_t block = mount->options.extent_bytes;
+        size_t done = 0;
         int error = 0;
-        for (size_t done = 0, part; done < size && !error; done += part) {
-                part = min_of(size - done, block - (size_t)((first + done) % block));
+        while (done < size && !error) {
+                size_t part = min_of(size - done, block - (size_t)((first + done) % block));
                 error = write_part(file, first + done, data + done, part, cached);
+                done += error ? 0 : part;
         }
+        if (!error || (done > 0 && !cached))
+                return (ssize_t)done;
         /* Of a page the kernel would tell the program EIO, whatever is said here; fsync and close tell better. */
-        return error == -ESTALE && cached ? 0 : error;
+        return error == -ESTALE && cached ? (ssize_t)size : error;
 }
 
 /* ---- reading ---- */

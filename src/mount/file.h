@@ -36,9 +36,10 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
 /* The last use of that open. What is not sent yet goes on being sent. */
 void file_close(struct mount *mount, struct file *file, bool write);
 
-/* Takes a copy. Waits while the mount's write buffer is full. -EFBIG, -ENOSPC, -ESTALE, ...: an earlier failure too. */
-/* `cached`: from the kernel's page cache, which tells the time of the write by itself. */
-int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached);
+/* Takes a copy. Waits while the mount's write buffer is full. Bytes taken, fewer than size where the rest failed; or
+ * -EFBIG, -ENOSPC, -ESTALE, ...: an earlier failure too. `cached`: from the kernel's page cache, which tells the time of
+ * the write by itself, and wants all of it taken or none. */
+ssize_t file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached);
 /* Bytes read, fewer than size only at the end of the file; the view tells where they lie. ahead_release() is due however
  * it went. */
 ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, struct ahead_view *view);
