@@ -42,7 +42,9 @@ void file_count_unsent(struct file *file, bool unsent)
 
 int file_failed(struct file *file, int error)
 {
-        file->doubtful |= error == -EINTR || error == -EIO || error == -ETIMEDOUT;
+        /* Refused for good it may be, too: when the content had arrived before, and what comes along with it is not
+         * allowed. */
+        file->doubtful |= error != -ESTALE && error != -EEXIST;
         if (error == -EINTR) /* who waited was killed: others may send it */
                 return error;
         if (error == -ESTALE || error == -EEXIST) {
