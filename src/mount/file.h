@@ -47,7 +47,8 @@ ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t
 /* -ESTALE once somebody else has changed what was to be written. */
 int file_conflict(struct file *file);
 
-/* close(2): everything has been accepted by the server, or the error. */
+/* close(2): everything has been accepted by the server, or the error; with --close later only an error that there was
+ * already. */
 int file_flush(struct mount *mount, struct file *file);
 /* fsync(2): everything is durable there. */
 int file_sync(struct mount *mount, struct file *file);
@@ -80,6 +81,10 @@ void file_removed(struct mount *mount, struct node *node);
 
 /* Takes over what the server was seen to have: of a node whose attributes were just asked for. */
 void file_look(struct mount *mount, struct node *node);
+
+/* fsync(2) of a folder: what was closed below it and is not sent yet is, or the error; also one of before that nobody has
+ * been told. */
+int file_send_below(struct mount *mount, struct node *folder);
 
 /* Sends everything of all files, within --retry: for sync, unmount. Returns files that could not be sent. */
 unsigned file_send_all(struct mount *mount);

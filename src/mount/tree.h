@@ -189,6 +189,12 @@ void tree_update(struct tree *tree, struct node *node, const struct tree_update 
 /* Whether the node's attributes changed on the server while it was open, since this was last asked. */
 bool tree_take_changed(struct tree *tree, struct node *node);
 
+/* What was written to it could not be sent, and the kernel has it in its memory: with the server's next answer the node is
+ * another. `error` (0: it has been told) is for who comes next, once, also to that one; and for who asks for the folder. */
+void tree_lost(struct tree *tree, struct node *node, int error);
+/* 0: there was none. */
+int tree_take_failure(struct tree *tree, struct node *node);
+
 struct tree_counters {
         uint64_t names, nodes, bytes; /* at present */
         uint64_t hits, misses;        /* of tree_find() and tree_look() */

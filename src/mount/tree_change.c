@@ -294,3 +294,22 @@ bool tree_take_changed(struct tree *tree, struct node *node)
         tree_leave(tree);
         return moved;
 }
+
+void tree_lost(struct tree *tree, struct node *node, int error)
+{
+        tree_enter(tree);
+        node->moved = true;
+        node->failure = error;
+        for (struct name *name = node->names; error && name; name = name->sibling)
+                name->folder->failure = error;
+        tree_leave(tree);
+}
+
+int tree_take_failure(struct tree *tree, struct node *node)
+{
+        tree_enter(tree);
+        int error = node->failure;
+        node->failure = 0;
+        tree_leave(tree);
+        return error;
+}

@@ -440,6 +440,15 @@ int attributes_look(struct mount *mount, struct node *node, struct tree_view *vi
         return error ? error : tree_note_node(mount->tree, node, &attributes, changes, view);
 }
 
+int attributes_set_other(struct mount *mount, struct node *node, bool link, const struct remote_times_and_mode *with)
+{
+        struct remote_condition condition = { 0 };
+        struct remote_result result;
+        char path[REMOTE_PATH_BYTES];
+        int error = tree_path(mount->tree, node, NULL, path);
+        return error ? error : remote_set(&mount->remote, path, link, &condition, with, &result);
+}
+
 /* ---- the bench ---- */
 
 static struct mount mount;
