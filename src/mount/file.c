@@ -315,6 +315,7 @@ static void wrote(struct file *file, uint64_t end, bool cached)
                 update.has_size = true;
                 update.size = end;
         }
+        later_end(file); /* it is open; its next close begins anew */
         file_mark(file);
         tree_update(file->mount->tree, file->node, &update);
 }

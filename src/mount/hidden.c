@@ -1,6 +1,7 @@
 /* Files that are removed or replaced while somebody has them open: they stay on the server under a name that no folder
  * shows (TREE_HIDDEN), as NFS clients do, and are removed when the last one closes them. */
 #include "mount/file_inner.h"
+#include "mount/later.h"
 
 #include <errno.h>
 #include <sys/random.h>
@@ -44,11 +45,12 @@ static int unname(struct file *file, bool move)
                 hidden_name(file);
         else
                 error = hide(file, move);
-        if (!error)
-                file_own(file); /* no path of a folder tells its attributes */
-        if (!error)
-                file_count_unsent(file, false);
-        return error;
+        if (error)
+                return error;
+        file_own(file); /* no path of a folder tells its attributes */
+        file_count_unsent(file, false);
+        later_end(file); /* it is not to be sent */
+        return 0;
 }
 
 /* Nothing of it is to be sent any more. In its turn. */

@@ -17,7 +17,7 @@ void later_stop(struct mount *mount);
 /* Its close need not wait: from now on it is pending, until it is unmarked. False: there are too many, or it waits. With
  * the file's mutex. */
 bool later_put_off(struct file *file);
-/* All of it is sent, or is not to be. With the mutex. */
+/* All of it is sent, or is not to be; or it is written to again. With the mutex. */
 void later_end(struct file *file);
 
 /* Mode and time of a folder: true when they are set later. */

@@ -136,6 +136,19 @@ def test_mode_and_time_of_a_folder_wait_for_the_files_in_it(later):
         assert stat.S_IMODE((place.folder / name).stat().st_mode) == 0o555
 
 
+def test_what_is_removed_while_open_is_not_pending(later):
+    place = later()
+    with opened(place.path / 'file', os.O_CREAT | os.O_RDWR) as file:
+        os.write(file, b'content')
+        os.close(os.dup(file))
+        assert pending(place) == 1
+        (place.path / 'file').unlink()
+        assert pending(place) == 0
+        assert os.pread(file, 100, 0) == b'content'
+    place.mounted.unmount()
+    assert os.listdir(place.folder) == []
+
+
 # ---- who asks for it waits ----
 
 def sync(path):
