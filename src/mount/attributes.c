@@ -138,16 +138,9 @@ int attributes_set_other(struct mount *mount, struct node *node, bool link, cons
                 error = remote_set(&mount->remote, path, link, &condition, with, &result);
         if (error)
                 return error;
-        struct tree_update update = {
-                .has_mode = with->has_mode,
-                .mode = with->mode,
-                .has_mtime = with->has_mtime,
-                .mtime_s = with->mtime_s,
-                .mtime_ns = with->mtime_ns,
-                .has_tag = true,
-                .tag = result.tag,
-                .same_content = true,
-        };
+        struct tree_update update = tree_update_of(with);
+        update.has_tag = update.same_content = true;
+        update.tag = result.tag;
         if (mount->remote.can.berth)
                 tree_update(mount->tree, node, &update);
         return 0;

@@ -650,16 +650,10 @@ static int set_closed(struct file *file, const struct remote_times_and_mode *wit
         pthread_mutex_lock(&file->lock);
         if (error || !mount->remote.can.berth) /* its times stay what they are */
                 return error;
-        struct tree_update update = {
-                .has_mode = with->has_mode,
-                .mode = with->mode,
-                .has_mtime = with->has_mtime,
-                .mtime_s = with->mtime_s,
-                .mtime_ns = with->mtime_ns,
-                .has_tag = !moved && result.tag[0] != '\0',
-                .tag = result.tag,
-                .same_content = true,
-        };
+        struct tree_update update = tree_update_of(with);
+        update.has_tag = !moved && result.tag[0] != '\0';
+        update.tag = result.tag;
+        update.same_content = true;
         tree_update(mount->tree, node, &update);
         if (moved || (!result.tag[0] && with->has_mtime))
                 tree_distrust(mount->tree, node);
@@ -670,18 +664,12 @@ static int set_closed(struct file *file, const struct remote_times_and_mode *wit
 static void set_later(struct file *file, const struct remote_times_and_mode *with)
 {
         struct remote_times_and_mode kept = *with;
-        bool has_mode = kept.has_mode = with->has_mode && file->mount->remote.can.berth;
-        if (has_mode)
-                file->mode = with->mode;
+        kept.has_mode &= file->mount->remote.can.berth;
+        if (kept.has_mode)
+                file->mode = kept.mode;
         file_join_with(&file->with, &kept);
         file_mark(file);
-        struct tree_update update = {
-                .has_mode = has_mode,
-                .mode = with->mode,
-                .has_mtime = with->has_mtime,
-                .mtime_s = with->mtime_s,
-                .mtime_ns = with->mtime_ns,
-        };
+        struct tree_update update = tree_update_of(&kept);
         tree_update(file->mount->tree, file->node, &update);
 }
 

@@ -82,13 +82,7 @@ static void take(struct mount *mount, unsigned i, struct node *node, const struc
                 tree_own(mount->tree, node);
         }
         file_join_with(&later->folders[i].with, with);
-        struct tree_update update = {
-                .has_mode = with->has_mode,
-                .mode = with->mode,
-                .has_mtime = with->has_mtime,
-                .mtime_s = with->mtime_s,
-                .mtime_ns = with->mtime_ns,
-        };
+        struct tree_update update = tree_update_of(with);
         tree_update(mount->tree, node, &update);
 }
 
