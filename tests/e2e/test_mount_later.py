@@ -105,11 +105,12 @@ def test_unmounting_waits_for_everything(later):
         assert place.served(f'folder/{i}') == b'%d' % i * 5000
 
 
-def test_a_write_is_as_old_as_it_is_and_not_as_its_sending(later):
+@pytest.mark.parametrize('content', [b'', b'content'])
+def test_a_file_is_as_old_as_its_last_write_and_not_as_its_sending(later, content):
     place = later()
     os.listdir(place.path)
     with stopped(place):
-        seen = place.file('file').stat().st_mtime_ns
+        seen = place.file('file', content).stat().st_mtime_ns
         time.sleep(1.5)
     place.mounted.unmount()
     assert (place.folder / 'file').stat().st_mtime_ns == seen
@@ -163,8 +164,12 @@ def test_fsync_waits(later, what):
     (place.path / 'folder').mkdir()
     with contextlib.ExitStack() as stack:
         with stopped(place):
+            for i in range(0 if what == 'folder/file' else 1000):
+                place.file(f'folder/{i}', b'content')
             place.file('folder/file', b'content')
             stack.enter_context(waits(sync, place.path / what))
+        stack.close()
+        assert len(os.listdir(place.folder / 'folder')) == (1 if what == 'folder/file' else 1001)
     assert place.served('folder/file') == b'content'
 
 
