@@ -14,6 +14,9 @@ which is looked for in the server's folder from outside; davfs2 is unmounted mea
 much shorter than the second, the answer promised nothing about the server.
 
 In the last rows a proxy adds 20 ms to each round trip (tests/tools/proxy.c).
+
+rclone's and davfs2's close does not wait for the server. Berth's does, but for the rows "close later", where it is mounted
+with --close later: there like is compared with like.
 """
 import argparse
 import collections
@@ -76,6 +79,10 @@ Subsystem sftp internal-sftp
 
 def berth_mount(port, where, *_):
     return [str(settings.berth), 'mount', '--foreground', f'http://127.0.0.1:{port}/', str(where)]
+
+
+def berth_close_later(port, where, *_):
+    return [*berth_mount(port, where), '--close=later']
 
 
 def rclone_mount(port, where, _, folder):
@@ -195,7 +202,8 @@ def mounted(run):
     run.where = folder / 'here'
     run.where.mkdir()
     with open(folder / 'output', 'wb') as output:
-        process = subprocess.Popen(CONTESTANTS[run.name].mount(run.port, run.where, run.root, folder),
+        mount = berth_close_later if run.later and run.name == 'berth' else CONTESTANTS[run.name].mount
+        process = subprocess.Popen(mount(run.port, run.where, run.root, folder),
                                    stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + 20
@@ -419,8 +427,11 @@ ROWS = {
     'overwrite': Row('overwrite 4 KiB in 512 MiB, fsync', overwrite, large_file, 0, 1.0),
     'rm': Row('rm -r of the 1,000', remove, small_files, 0, 4.0),
     'untar20': Row(f'untar, {DELAY_MS} ms more round trip', untar, nothing, DELAY_MS, 3.0),
+    'untarlater': Row('untar, close later', untar, nothing, 0, 4.0),
+    'untarlater20': Row(f'untar over {DELAY_MS} ms, close later', untar, nothing, DELAY_MS, 3.0),
     'find20': Row(f'find, cold, {DELAY_MS} ms more round trip', find, small_files, DELAY_MS, 3.0),
 }
+CLOSE_LATER = ('untarlater', 'untarlater20')
 Result = collections.namedtuple('Result', 'answered there')
 
 
@@ -449,7 +460,7 @@ def measure(name, row, folder):
     ROWS[row].fill(root)
     drop_page_cache(root)
     disturbed.append(is_disturbed())
-    run = types.SimpleNamespace(name=name, root=root, folder=folder)
+    run = types.SimpleNamespace(name=name, root=root, folder=folder, later=row in CLOSE_LATER)
     try:
         with server(name, root, folder, SERVERS) as (_, port), link(port, ROWS[row].delay_ms, folder) as run.port, mounted(run):
             return Result(*ROWS[row].work(run))
@@ -473,7 +484,7 @@ def one_round(row, turn, results, folder):
             continue
         results[row][name].append(got)
         there = f', at the server {amount(got.there)}' if got.there else ''
-        print(f'{row:9} round {turn + 1}  {name:7} {amount(got.answered):>8}{there}{"  disturbed" * disturbed[-1]}', file=sys.stderr, flush=True)
+        print(f'{row:12} round {turn + 1}  {name:7} {amount(got.answered):>8}{there}{"  disturbed" * disturbed[-1]}', file=sys.stderr, flush=True)
 
 
 # ---- what is printed ----

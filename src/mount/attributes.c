@@ -2,7 +2,7 @@
  *
  * All files belong to who mounted (or -o uid, gid). Times of access are not kept: setting one is accepted and does
  * nothing (as with noatime), and what is shown is the time of the last change. */
-#include "mount/mount_priv.h"
+#include "mount/later.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -128,8 +128,7 @@ static void take_time(const struct stat *stat, bool now, struct remote_times_and
         with->mtime_ns = (uint32_t)time.tv_nsec;
 }
 
-/* Of a folder or a symbolic link; files have file_set(). */
-static int set_other(struct mount *mount, struct node *node, bool link, const struct remote_times_and_mode *with)
+int attributes_set_other(struct mount *mount, struct node *node, bool link, const struct remote_times_and_mode *with)
 {
         struct remote_condition condition = { 0 };
         struct remote_result result = { 0 };
@@ -139,16 +138,9 @@ static int set_other(struct mount *mount, struct node *node, bool link, const st
                 error = remote_set(&mount->remote, path, link, &condition, with, &result);
         if (error)
                 return error;
-        struct tree_update update = {
-                .has_mode = with->has_mode,
-                .mode = with->mode,
-                .has_mtime = with->has_mtime,
-                .mtime_s = with->mtime_s,
-                .mtime_ns = with->mtime_ns,
-                .has_tag = true,
-                .tag = result.tag,
-                .same_content = true,
-        };
+        struct tree_update update = tree_update_of(with);
+        update.has_tag = update.same_content = true;
+        update.tag = result.tag;
         if (mount->remote.can.berth)
                 tree_update(mount->tree, node, &update);
         return 0;
@@ -167,7 +159,11 @@ static int set_mode_and_time(struct mount *mount, struct node *node, const struc
                 return -EOPNOTSUPP;
         if (!with.has_mode && !with.has_mtime)
                 return 0;
-        return kind == REMOTE_FILE ? file_set(mount, node, &with) : set_other(mount, node, kind == REMOTE_LINK, &with);
+        if (kind == REMOTE_FILE)
+                return file_set(mount, node, &with);
+        if (kind == REMOTE_FOLDER && later_set(mount, node, &with))
+                return 0;
+        return attributes_set_other(mount, node, kind == REMOTE_LINK, &with);
 }
 
 static int set(struct mount *mount, struct node *node, const struct stat *stat, int to_set)

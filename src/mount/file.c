@@ -1,5 +1,6 @@
 /* Open files: opening, writing, reading, closing; see file.h and file_inner.h. Sending is in send.c. */
 #include "mount/file_inner.h"
+#include "mount/later.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -99,12 +100,23 @@ static int open_for_writing(struct file *file, const struct file_open *how)
         return refresh(file);
 }
 
-static int open_in_turn(struct file *file, const struct file_open *how, bool first, const struct tree_view *view)
+/* Closed before all of it was sent, and now it is to be written to in parts: under a lock, which is taken of what the
+ * server has. Without data there it stays ours. */
+static int send_before_opening(struct file *file, const struct file_open *how)
 {
-        int error = 0;
-        if (first && file_clean(file))
-                adopt(file, &view->attributes);
-        if (how->write && file->writers == 0 && file_clean(file) && !file->stale)
+        bool parts = how->write && !how->truncate && file->start == FILE_ON_SERVER && !file->token[0];
+        return parts && file->pending && file->writers == 0 ? file_send(file, FILE_SEND_ALL) : 0;
+}
+
+static int open_in_turn(struct file *file, const struct file_open *how)
+{
+        struct tree_view view;
+        if (file->opens == 0 && file_clean(file) && file->told) {
+                tree_look(file->mount->tree, file->node, &view);
+                adopt(file, &view.attributes);
+        }
+        int error = send_before_opening(file, how);
+        if (!error && how->write && file->writers == 0 && file_clean(file) && !file->stale && !file->pending)
                 error = open_for_writing(file, how);
         if (error)
                 return error;
@@ -124,15 +136,22 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
               struct file_opened *opened)
 {
         struct tree_view view;
-        int error = attributes_look(mount, node, &view);
+        int error = tree_take_failure(mount->tree, node);
+        if (!error)
+                error = attributes_look(mount, node, &view);
         if (error)
                 return error;
         struct file *file = file_get(mount, node, true);
         if (!file)
                 return -ENOMEM;
         pthread_mutex_lock(&file->lock);
-        file_take_turn(file);
-        error = open_in_turn(file, how, file->opens == 0, &view);
+        bool alone = how->write || !file->pending; /* who only reads what is pending does not wait for the server */
+        if (alone) {
+                file_take_turn(file);
+                error = tree_take_failure(mount->tree, node);
+                if (!error)
+                        error = open_in_turn(file, how);
+        }
         if (!error) {
                 file->opens++;
                 file->writers += how->write;
@@ -140,11 +159,15 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
                 lease_give(file); /* it was taken for this open */
         }
         bool ours = file->token[0] || file->start != FILE_ON_SERVER || file->born_here;
+        bool changed = tree_take_changed(mount->tree, node);
         *opened = (struct file_opened){
                 .direct = how->write && !ours && mount->writeback,
-                .keep_cache = !how->truncate && !tree_take_changed(mount->tree, node),
+                .keep_cache = !how->truncate && !changed,
         };
-        file_give_turn(file);
+        if (changed) /* while somebody had it open, who closed it before it could be told */
+                notify_changed(mount, node, 0, file->size);
+        if (alone)
+                file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
         notify_settle(mount, node);
         if (error)
@@ -194,16 +217,6 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
 
 /* ---- closing ---- */
 
-/* The server's number of a new file is shown once nobody can have seen another one in between. */
-static void show_inode(struct file *file)
-{
-        if (!file->inode)
-                return;
-        struct tree_update update = { .has_inode = true, .inode = file->inode };
-        tree_update(file->mount->tree, file->node, &update);
-        file->inode = 0;
-}
-
 void file_close(struct mount *mount, struct file *file, bool write)
 {
         pthread_mutex_lock(&file->lock);
@@ -211,11 +224,12 @@ void file_close(struct mount *mount, struct file *file, bool write)
         ensure(file->opens > 0 && file->writers >= write);
         file->opens--;
         file->writers -= write;
-        if (file->writers == 0)
+        bool pending = file->pending && !file->hidden[0] && !file->stale && !file->error;
+        if (file->writers == 0 && !pending) /* else when it is sent */
                 lease_give(file);
         bool last = file->opens == 0;
         if (last) {
-                show_inode(file);
+                file_show_inode(file);
                 file->born_here = false;
         }
         bool hidden = last && file->hidden[0];
@@ -235,15 +249,38 @@ void file_close(struct mount *mount, struct file *file, bool write)
         (void)mount;
 }
 
-int file_flush(struct mount *mount, struct file *file)
+/* Its time is that of the last write, not that of the sending. */
+static void keep_time(struct file *file)
 {
-        (void)mount;
-        pthread_mutex_lock(&file->lock);
-        file_take_turn(file);
+        struct tree_view view;
+        if (file->with.has_mtime || file->told)
+                return;
+        tree_look(file->mount->tree, file->node, &view);
+        file->with.has_mtime = true;
+        file->with.mtime_s = view.attributes.mtime_s;
+        file->with.mtime_ns = view.attributes.mtime_ns;
+}
+
+static int flush_in_turn(struct file *file)
+{
         int error = file->hidden[0] ? 0 : file->error ? file->error : file_send(file, FILE_SEND_ALL);
         if (!error && file->opens == 1)
-                show_inode(file);
-        file_give_turn(file);
+                file_show_inode(file);
+        return error;
+}
+
+int file_flush(struct mount *mount, struct file *file)
+{
+        int error = 0;
+        (void)mount;
+        pthread_mutex_lock(&file->lock);
+        if (!file->hidden[0] && !file->stale && !file->error && later_put_off(file)) {
+                keep_time(file);
+        } else {
+                file_take_turn(file);
+                error = flush_in_turn(file);
+                file_give_turn(file);
+        }
         pthread_mutex_unlock(&file->lock);
         return error;
 }
@@ -278,6 +315,7 @@ static void wrote(struct file *file, uint64_t end, bool cached)
                 update.has_size = true;
                 update.size = end;
         }
+        later_end(file); /* it is open; its next close begins anew */
         file_mark(file);
         tree_update(file->mount->tree, file->node, &update);
 }
@@ -350,16 +388,20 @@ static int write_part(struct file *file, uint64_t first, const char *data, size_
 }
 
 /* By blocks, so that none needs more room than there is. */
-int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached)
+ssize_t file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached)
 {
         size_t block = mount->options.extent_bytes;
+        size_t done = 0;
         int error = 0;
-        for (size_t done = 0, part; done < size && !error; done += part) {
-                part = min_of(size - done, block - (size_t)((first + done) % block));
+        while (done < size && !error) {
+                size_t part = min_of(size - done, block - (size_t)((first + done) % block));
                 error = write_part(file, first + done, data + done, part, cached);
+                done += error ? 0 : part;
         }
+        if (!error || (done > 0 && !cached))
+                return (ssize_t)done;
         /* Of a page the kernel would tell the program EIO, whatever is said here; fsync and close tell better. */
-        return error == -ESTALE && cached ? 0 : error;
+        return error == -ESTALE && cached ? (ssize_t)size : error;
 }
 
 /* ---- reading ---- */
@@ -611,16 +653,10 @@ static int set_closed(struct file *file, const struct remote_times_and_mode *wit
         pthread_mutex_lock(&file->lock);
         if (error || !mount->remote.can.berth) /* its times stay what they are */
                 return error;
-        struct tree_update update = {
-                .has_mode = with->has_mode,
-                .mode = with->mode,
-                .has_mtime = with->has_mtime,
-                .mtime_s = with->mtime_s,
-                .mtime_ns = with->mtime_ns,
-                .has_tag = !moved && result.tag[0] != '\0',
-                .tag = result.tag,
-                .same_content = true,
-        };
+        struct tree_update update = tree_update_of(with);
+        update.has_tag = !moved && result.tag[0] != '\0';
+        update.tag = result.tag;
+        update.same_content = true;
         tree_update(mount->tree, node, &update);
         if (moved || (!result.tag[0] && with->has_mtime))
                 tree_distrust(mount->tree, node);
@@ -630,53 +666,67 @@ static int set_closed(struct file *file, const struct remote_times_and_mode *wit
 /* A mode that the server cannot keep is passed over, so that cp -p and tar, which are writing it, do not complain. */
 static void set_later(struct file *file, const struct remote_times_and_mode *with)
 {
-        bool has_mode = with->has_mode && file->mount->remote.can.berth;
-        if (has_mode) {
-                file->with.has_mode = true;
-                file->mode = file->with.mode = with->mode;
-        }
-        if (with->has_mtime) {
-                file->with.has_mtime = true;
-                file->with.mtime_s = with->mtime_s;
-                file->with.mtime_ns = with->mtime_ns;
-        }
+        struct remote_times_and_mode kept = *with;
+        kept.has_mode &= file->mount->remote.can.berth;
+        if (kept.has_mode)
+                file->mode = kept.mode;
+        file_join_with(&file->with, &kept);
         file_mark(file);
-        struct tree_update update = {
-                .has_mode = has_mode,
-                .mode = with->mode,
-                .has_mtime = with->has_mtime,
-                .mtime_s = with->mtime_s,
-                .mtime_ns = with->mtime_ns,
-        };
+        struct tree_update update = tree_update_of(&kept);
         tree_update(file->mount->tree, file->node, &update);
+}
+
+static int set_with_data(struct file *file, const struct remote_times_and_mode *with)
+{
+        bool berth = file->mount->remote.can.berth;
+        if (with->has_mode && file->writers == 0 && !berth)
+                return -EOPNOTSUPP;
+        if (with->has_mode && berth && (with->mode & SET_ID & ~file->mode))
+                return -EPERM;
+        set_later(file, with);
+        return 0;
 }
 
 static int set_in_turn(struct file *file, const struct remote_times_and_mode *with)
 {
-        bool berth = file->mount->remote.can.berth;
         /* The kernel may tell a time when all have closed it, and even when it was removed by that. */
         bool gone = file->hidden[0] && file->opens == 0;
         if (file->stale || gone)
                 return -ESTALE;
         if (file->opens == 0 && file_clean(file) && file->told)
                 return set_closed(file, with);
-        if (with->has_mode && file->writers == 0 && !berth)
-                return -EOPNOTSUPP;
-        if (with->has_mode && berth && (with->mode & SET_ID & ~file->mode))
-                return -EPERM;
-        set_later(file, with);
+        int error = set_with_data(file, with);
         /* A program that writes will close it, and what is told then goes with the data. */
-        return file->writers == 0 ? file_send(file, FILE_SEND_ALL) : 0;
+        return !error && file->writers == 0 ? file_send(file, FILE_SEND_ALL) : error;
+}
+
+/* Of what is pending: it goes with the data, or after what is on its way. */
+static bool set_pending(struct file *file, const struct remote_times_and_mode *with, int *error)
+{
+        if (!file->pending || file->hidden[0] || file->stale || file->error)
+                return false;
+        *error = set_with_data(file, with);
+        if (file->opens == 0)
+                file_hurry(file);
+        return true;
 }
 
 int file_set(struct mount *mount, struct node *node, const struct remote_times_and_mode *with)
 {
+        int error = tree_take_failure(mount->tree, node);
+        if (error)
+                return error;
         struct file *file = file_get(mount, node, true);
         if (!file)
                 return -ENOMEM;
         pthread_mutex_lock(&file->lock);
+        if (set_pending(file, with, &error)) {
+                pthread_mutex_unlock(&file->lock);
+                file_put(file);
+                return error;
+        }
         file_take_turn(file);
-        int error = set_in_turn(file, with);
+        error = set_in_turn(file, with);
         bool over = file->opens == 0;
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);

@@ -36,9 +36,10 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
 /* The last use of that open. What is not sent yet goes on being sent. */
 void file_close(struct mount *mount, struct file *file, bool write);
 
-/* Takes a copy. Waits while the mount's write buffer is full. -EFBIG, -ENOSPC, -ESTALE, ...: an earlier failure too. */
-/* `cached`: from the kernel's page cache, which tells the time of the write by itself. */
-int file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached);
+/* Takes a copy. Waits while the mount's write buffer is full. Bytes taken, fewer than size where the rest failed; or
+ * -EFBIG, -ENOSPC, -ESTALE, ...: an earlier failure too. `cached`: from the kernel's page cache, which tells the time of
+ * the write by itself, and wants all of it taken or none. */
+ssize_t file_write(struct mount *mount, struct file *file, uint64_t first, const char *data, size_t size, bool cached);
 /* Bytes read, fewer than size only at the end of the file; the view tells where they lie. ahead_release() is due however
  * it went. */
 ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, struct ahead_view *view);
@@ -46,7 +47,8 @@ ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t
 /* -ESTALE once somebody else has changed what was to be written. */
 int file_conflict(struct file *file);
 
-/* close(2): everything has been accepted by the server, or the error. */
+/* close(2): everything has been accepted by the server, or the error; with --close later only an error that there was
+ * already. */
 int file_flush(struct mount *mount, struct file *file);
 /* fsync(2): everything is durable there. */
 int file_sync(struct mount *mount, struct file *file);
@@ -79,6 +81,10 @@ void file_removed(struct mount *mount, struct node *node);
 
 /* Takes over what the server was seen to have: of a node whose attributes were just asked for. */
 void file_look(struct mount *mount, struct node *node);
+
+/* fsync(2) of a folder: what was closed below it and is not sent yet is, or the error; also one of before that nobody has
+ * been told. */
+int file_send_below(struct mount *mount, struct node *folder);
 
 /* Sends everything of all files, within --retry: for sync, unmount. Returns files that could not be sent. */
 unsigned file_send_all(struct mount *mount);

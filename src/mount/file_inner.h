@@ -1,5 +1,5 @@
 /* file_inner: an open file from within; for file.c (opening, reading, attributes), send.c (turns, sending), sender.c
- * (all files, their memory, threads), lease.c (locks), spool.c (whole files), hidden.c (removed or replaced while
+ * (all files, their memory, threads), later.c (closed before they are sent), lease.c (locks), spool.c (whole files), hidden.c (removed or replaced while
  * open) and unsent.c.
  *
  * The turn: whoever talks to the server about the file's content, name or lock has it, one at a time; it may be held
@@ -50,6 +50,7 @@ struct file {
         bool told;     /* the tree has this file's size and tag: nothing is to be sent */
         bool doubtful; /* the last write failed, and may have been carried out all the same */
         int error;     /* of sending, not made good yet */
+        bool pending;  /* later_put_off(): closed, or about to be, and something is to be sent */
         bool unsent;   /* counted among the mount's unsent_files */
         char tag[CLIENT_TAG_BYTES];
         char token[REMOTE_TOKEN_BYTES]; /* of our lock, or "" */
@@ -94,6 +95,13 @@ enum file_send {
 };
 /* In its turn, with the mutex held (let go while a request runs). 0, or the error, which stays in file->error. */
 int file_send(struct file *file, enum file_send what);
+
+/* Joins what is still to be told with what is set now; takes off what was told. */
+void file_join_with(struct remote_times_and_mode *with, const struct remote_times_and_mode *now);
+void file_drop_with(struct remote_times_and_mode *with, const struct remote_times_and_mode *told);
+
+/* The server's number of a new file is shown once nobody can have seen another one in between. */
+void file_show_inode(struct file *file);
 
 /* Says the size to the server where it differs. */
 int file_send_size(struct file *file);

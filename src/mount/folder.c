@@ -69,7 +69,9 @@ void folder_sync(fuse_req_t request, fuse_ino_t number, int data_only, struct fu
         (void)data_only;
         (void)info;
         operation_begin(request);
-        int error = tree_path(mount->tree, node_of(mount, number), NULL, path);
+        int error = file_send_below(mount, node_of(mount, number));
+        if (!error)
+                error = tree_path(mount->tree, node_of(mount, number), NULL, path);
         if (!error && mount->remote.can.berth && mount->remote.can.writable)
                 error = remote_sync(&mount->remote, path, &condition);
         fuse_reply_err(request, -error);

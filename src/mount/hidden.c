@@ -1,6 +1,7 @@
 /* Files that are removed or replaced while somebody has them open: they stay on the server under a name that no folder
  * shows (TREE_HIDDEN), as NFS clients do, and are removed when the last one closes them. */
 #include "mount/file_inner.h"
+#include "mount/later.h"
 
 #include <errno.h>
 #include <sys/random.h>
@@ -44,10 +45,42 @@ static int unname(struct file *file, bool move)
                 hidden_name(file);
         else
                 error = hide(file, move);
-        if (!error)
-                file_own(file); /* no path of a folder tells its attributes */
-        if (!error)
-                file_count_unsent(file, false);
+        if (error)
+                return error;
+        file_own(file); /* no path of a folder tells its attributes */
+        file_count_unsent(file, false);
+        later_end(file); /* it is not to be sent */
+        return 0;
+}
+
+/* Nothing of it is to be sent any more. In its turn. */
+static void discard(struct file *file)
+{
+        buffer_cut(file, 0);
+        file->with = (struct remote_times_and_mode){ 0 };
+        file->spool_dirty = false;
+        file_count_unsent(file, false);
+        file_unmark(file);
+}
+
+/* Closed, and something is to be sent: not while the name goes, or it would be missed on the server. In its turn. */
+static int remove_pending(struct file *file, struct node *folder, const char *name)
+{
+        struct mount *mount = file->mount;
+        char path[REMOTE_PATH_BYTES];
+        int error = tree_path(mount->tree, folder, name, path);
+        if (error)
+                return error;
+        pthread_mutex_unlock(&file->lock);
+        error = remote_remove(&mount->remote, path, NULL);
+        pthread_mutex_lock(&file->lock);
+        if (error && error != -ENOENT) {
+                tree_distrust(mount->tree, folder);
+                return error;
+        }
+        tree_removed(mount->tree, folder, name);
+        if (file_path(file, path) == -ESTALE)
+                discard(file);
         return error;
 }
 
@@ -63,11 +96,14 @@ int file_unlink(struct mount *mount, struct node *folder, const char *name, stru
         int error = 1;
         if (view.attributes.links <= 1 && !file->hidden[0] && (file->opens > 0 || file->start == FILE_NEW))
                 error = unname(file, true);
-        if (error == 1)
+        bool named = error == 1;
+        if (named)
                 lease_give(file);
+        if (named && file->pending)
+                error = remove_pending(file, folder, name);
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
-        if (error == 0)
+        if (error == 0 && !named)
                 tree_removed(mount->tree, folder, name);
         if (error == 0 && file->hidden[0])
                 file_abandon(file); /* closed before it was ever sent: nobody wants it any more */
@@ -107,25 +143,18 @@ static void unkeep(struct file *file)
 
 void file_after_keep(struct file *file, bool replaced)
 {
+        char path[REMOTE_PATH_BYTES];
         if (!file)
                 return;
         pthread_mutex_lock(&file->lock);
         if (file->kept && !replaced)
                 unkeep(file);
+        else if (replaced && file->opens == 0 && !file->kept && file_path(file, path) == -ESTALE)
+                discard(file);
         file->kept = false;
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
         file_put(file);
-}
-
-/* Nothing of it is to be sent any more. In its turn. */
-static void discard(struct file *file)
-{
-        buffer_cut(file, 0);
-        file->with = (struct remote_times_and_mode){ 0 };
-        file->spool_dirty = false;
-        file_count_unsent(file, false);
-        file_unmark(file);
 }
 
 void file_removed(struct mount *mount, struct node *node)

@@ -127,12 +127,12 @@ void io_write(fuse_req_t request, fuse_ino_t number, const char *data, size_t si
         struct mount *mount = mount_of(request);
         (void)number;
         operation_begin(request);
-        int error = file_write(mount, file_of(info), (uint64_t)offset, data, size, info->writepage);
-        if (error) {
-                reply(request, error);
+        ssize_t n = file_write(mount, file_of(info), (uint64_t)offset, data, size, info->writepage);
+        if (n < 0) {
+                reply(request, (int)n);
                 return;
         }
         mount->counters.kernel_writes++;
-        mount->counters.kernel_write_bytes += size;
-        fuse_reply_write(request, size);
+        mount->counters.kernel_write_bytes += (uint64_t)n;
+        fuse_reply_write(request, (size_t)n);
 }

@@ -6,7 +6,7 @@
  *   names.c, replace.c, folder.c, lister.c    FUSE operations on names and folders
  *   attributes.c, extended.c, io.c            ... on attributes, user.*, open files
  *   tree*.c      what is known of files (tree.h)
- *   file.c, send.c, sender.c, lease.c, hidden.c, spool.c, unsent.c    open files (file.h, file_inner.h)
+ *   file.c, send.c, sender.c, later.c, lease.c, hidden.c, spool.c, unsent.c    open files (file.h, later.h, file_inner.h)
  *   gather.c, block.c    written bytes and their memory (gather.h)
  *   ahead*.c, window.c   reading (ahead.h, pieces.h)
  *   client*.c    HTTP (client.h, transfer.h)
@@ -50,6 +50,7 @@ struct mount_options {
         struct client_options client;
         uint64_t write_buffer_bytes, extent_bytes, read_ahead_bytes, cache_bytes;
         unsigned flush_after_ms, ttl_ms;
+        bool close_later; /* --close later */
         bool read_only, foreground, help, stats, quiet;
         bool helper, sloppy, fake; /* as mount.berth: called by mount(8), with its -s and -f */
         bool nonempty;             /* -o nonempty: whatever is in the folder */
@@ -86,11 +87,13 @@ struct mount_counters { /* beside those of client, ahead and tree */
         _Atomic uint64_t operations, kernel_reads, kernel_read_bytes, kernel_writes, kernel_write_bytes;
         _Atomic uint64_t puts, range_writes, sent_bytes, syncs, conflicts, lost_writes, buffer_waits;
         _Atomic uint64_t listings, looks, locks;
-        _Atomic uint64_t unsent_files; /* given up, or failed and not made good yet: each once */
+        _Atomic uint64_t pending_files; /* closed, and not all of it sent yet: --close later */
+        _Atomic uint64_t unsent_files;  /* given up, or failed and not made good yet: each once */
         _Atomic uint64_t buffered_bytes, buffered_peak_bytes;
 };
 
-struct sender; /* send.c */
+struct sender; /* sender.c */
+struct later;  /* later.c */
 struct lister; /* lister.c */
 
 struct mount {
@@ -100,6 +103,7 @@ struct mount {
         struct tree *tree;
         struct ahead *ahead;
         struct sender *sender;
+        struct later *later; /* NULL: close(2) waits */
         struct lister *lister;
         struct smalls *smalls;
         struct fuse_session *session;
@@ -179,6 +183,9 @@ static inline void attributes_told(struct mount *mount, struct node *node)
         if (tree_file(mount->tree, node))
                 file_look(mount, node);
 }
+
+/* Mode and time of a folder or a symbolic link; files have file_set(). */
+int attributes_set_other(struct mount *mount, struct node *node, bool link, const struct remote_times_and_mode *with);
 
 /* Attributes of a node that hold now: known, or asked for. 0, -ESTALE, -ENOENT, ... */
 int attributes_look(struct mount *mount, struct node *node, struct tree_view *view);

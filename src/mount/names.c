@@ -204,6 +204,8 @@ void names_link(fuse_req_t request, fuse_ino_t number, fuse_ino_t parent, const 
         int error;
         struct file *file = file_before_rename(mount, node, &error); /* it must be there, and not locked */
         if (!error)
+                error = tree_take_failure(mount->tree, node);
+        if (!error)
                 error = link_file(mount, node, folder, name, &view);
         file_after_rename(file);
         if (!error) {

@@ -36,6 +36,8 @@ static const char help[] =
         "      --connections N          open at a time, at most; default 8\n"
         "      --write-buffer SIZE      memory for what is written and not yet sent; default 64M\n"
         "      --extent SIZE            what is sent at a time, 64K to 64M; default 4M\n"
+        "      --close wait|later       close() waits until the server has the data, or it is sent afterwards;\n"
+        "                               default wait\n"
         "      --flush-after TIME       written data is sent when nothing was added for so long; default 5s\n"
         "      --read-ahead SIZE        memory for what is read ahead of programs; default 32M\n"
         "      --attr-ttl SECONDS       how long names and attributes are believed without asking; default 5\n"
@@ -72,6 +74,7 @@ enum {
         OPTION_ATTR_TTL,
         OPTION_CACHE_SIZE,
         OPTION_RETRY,
+        OPTION_CLOSE,
         OPTION_READ_ONLY,
         OPTION_FOREGROUND,
         OPTION_STATS,
@@ -96,6 +99,7 @@ static const struct option table[] = {
         { "attr-ttl", required_argument, NULL, OPTION_ATTR_TTL },
         { "cache-size", required_argument, NULL, OPTION_CACHE_SIZE },
         { "retry", required_argument, NULL, OPTION_RETRY },
+        { "close", required_argument, NULL, OPTION_CLOSE },
         { "read-only", no_argument, NULL, OPTION_READ_ONLY },
         { "foreground", no_argument, NULL, OPTION_FOREGROUND },
         { "log-file", required_argument, NULL, OPTION_LOG_FILE },
@@ -148,6 +152,15 @@ static int parse_size(const char *option, const char *text, uint64_t least, uint
         if (error || *out <= most)
                 return error;
         complain("--%s %s: expected at most %s", option, text, figure_size(most).text);
+        return -EINVAL;
+}
+
+static int take_close(struct mount_options *options, const char *text)
+{
+        options->close_later = strcmp(text, "later") == 0;
+        if (options->close_later || strcmp(text, "wait") == 0)
+                return 0;
+        complain("--close %s: expected wait or later", text);
         return -EINVAL;
 }
 
@@ -209,6 +222,8 @@ static int take(struct parse *parse, int option, const char *text)
 {
         struct mount_options *options = parse->options;
         switch (option) {
+        case OPTION_CLOSE:
+                return take_close(options, text);
         case OPTION_READ_ONLY:
                 options->read_only = true;
                 return 0;

@@ -177,6 +177,8 @@ static int rename_in_turn(struct rename *r)
         r->files = calloc(r->open_count + 1, sizeof(*r->files));
         if (r->files) {
                 error = take_turns(r);
+                if (!error && !r->is_folder)
+                        error = tree_take_failure(tree, r->source);
                 if (!error)
                         error = move(r);
                 give_turns(r);

@@ -42,7 +42,9 @@ void file_count_unsent(struct file *file, bool unsent)
 
 int file_failed(struct file *file, int error)
 {
-        file->doubtful |= error == -EINTR || error == -EIO || error == -ETIMEDOUT;
+        /* Refused for good it may be, too: when the content had arrived before, and what comes along with it is not
+         * allowed. */
+        file->doubtful |= error != -ESTALE && error != -EEXIST;
         if (error == -EINTR) /* who waited was killed: others may send it */
                 return error;
         if (error == -ESTALE || error == -EEXIST) {
@@ -135,12 +137,25 @@ static int prepare(struct file *file, struct sending *sending)
 }
 
 /* What was told with the last data needs not be told again, unless it was changed meanwhile. */
-static void with_is_told(struct file *file, const struct sending *sending)
+void file_drop_with(struct remote_times_and_mode *with, const struct remote_times_and_mode *told)
 {
-        if (file->with.mode == sending->with.mode)
-                file->with.has_mode = false;
-        if (file->with.mtime_s == sending->with.mtime_s && file->with.mtime_ns == sending->with.mtime_ns)
-                file->with.has_mtime = false;
+        if (with->mode == told->mode)
+                with->has_mode = false;
+        if (with->mtime_s == told->mtime_s && with->mtime_ns == told->mtime_ns)
+                with->has_mtime = false;
+}
+
+void file_join_with(struct remote_times_and_mode *with, const struct remote_times_and_mode *now)
+{
+        if (now->has_mode) {
+                with->has_mode = true;
+                with->mode = now->mode;
+        }
+        if (now->has_mtime) {
+                with->has_mtime = true;
+                with->mtime_s = now->mtime_s;
+                with->mtime_ns = now->mtime_ns;
+        }
 }
 
 /* There is no memory to put it back into the gather. Nobody is to be told later that all has been accepted. */
@@ -222,7 +237,7 @@ static int send_spool(struct file *file, struct sending *sending)
         file->mount->counters.sent_bytes += size;
         file->start = FILE_ON_SERVER;
         file->server_size = size;
-        with_is_told(file, sending);
+        file_drop_with(&file->with, &sending->with);
         tell_time(file, &sending->with);
         return 0;
 }
@@ -290,7 +305,7 @@ static int send_attributes(struct file *file, struct sending *sending)
         if (error)
                 return error;
         file->undurable = undurable;
-        with_is_told(file, sending);
+        file_drop_with(&file->with, &sending->with);
         return 0;
 }
 
@@ -340,8 +355,17 @@ static int send_extents(struct file *file, enum file_send what, struct sending *
                 if (sending->durable)
                         file->mount->counters.syncs++;
                 if (sending->last)
-                        with_is_told(file, sending);
+                        file_drop_with(&file->with, &sending->with);
         }
+}
+
+void file_show_inode(struct file *file)
+{
+        if (!file->inode)
+                return;
+        struct tree_update update = { .has_inode = true, .inode = file->inode };
+        tree_update(file->mount->tree, file->node, &update);
+        file->inode = 0;
 }
 
 /* The server has all of it. */
@@ -354,6 +378,10 @@ static void settle(struct file *file)
         };
         tree_update(file->mount->tree, file->node, &update);
         file_unmark(file);
+        if (file->opens == 0)
+                file_show_inode(file);
+        if (file->writers == 0) /* closed before */
+                lease_give(file);
 }
 
 static int send_what(struct file *file, enum file_send what)

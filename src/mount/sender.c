@@ -6,6 +6,7 @@
  * thread of the program that waits for it, which saves two hand-overs. */
 #include "mount/block.h"
 #include "mount/file_inner.h"
+#include "mount/later.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -209,6 +210,7 @@ void file_unmark(struct file *file)
                 file->told = true;
                 tree_disown(file->mount->tree, file->node);
         }
+        later_end(file);
         pthread_mutex_lock(&sender->lock);
         if (file->dirty) {
                 file->dirty = file->due = false;
@@ -318,6 +320,8 @@ void file_abandon(struct file *file)
                         mount->counters.lost_writes += !file->stale || file->gather.count > 0 || file->spool_dirty;
                         file_count_unsent(file, true);
                         unsent_save(file);
+                        int error = file->error ? file->error : -ESTALE;
+                        tree_lost(mount->tree, file->node, file->pending ? error : 0);
                 }
                 lease_give(file);
                 file_unmark(file);
@@ -354,6 +358,18 @@ static void tick(struct sender *sender)
                 return;
         sender->trim_ms = now_ms + TRIM_MS;
         block_trim();
+}
+
+/* No file is to be sent now. */
+static void wait_for_work(struct sender *sender)
+{
+        if (!later_is_due(sender->mount)) {
+                tick(sender);
+                return;
+        }
+        pthread_mutex_unlock(&sender->lock);
+        later_send(sender->mount, NULL);
+        pthread_mutex_lock(&sender->lock);
 }
 
 /* ---- locks that are held ---- */
@@ -404,7 +420,7 @@ static void *sender_thread(void *context)
                 }
                 file = choose(sender);
                 if (!file) {
-                        tick(sender);
+                        wait_for_work(sender);
                         continue;
                 }
                 file->claimed = true;
@@ -477,7 +493,44 @@ unsigned file_send_all(struct mount *mount)
                 pthread_mutex_unlock(&file->lock);
                 file_put(file);
         }
-        return failed;
+        return failed + later_send(mount, NULL);
+}
+
+static int send_pending(struct mount *mount, struct node *node)
+{
+        struct file *file = file_get(mount, node, false);
+        int error = 0;
+        if (!file)
+                return 0;
+        pthread_mutex_lock(&file->lock);
+        if (file->pending) {
+                file_take_turn(file);
+                error = file->pending ? file_send(file, FILE_SEND_ALL) : 0;
+                file_give_turn(file);
+        }
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+        return error;
+}
+
+int file_send_below(struct mount *mount, struct node *folder)
+{
+        struct node **nodes;
+        size_t count;
+        if (!mount->later)
+                return 0;
+        int result = tree_pin_open(mount->tree, folder, &nodes, &count);
+        if (result)
+                return result;
+        for (size_t i = 0; i < count; i++) {
+                int error = send_pending(mount, nodes[i]);
+                result = result ? result : error;
+                tree_unpin(mount->tree, nodes[i]);
+        }
+        free(nodes);
+        later_send(mount, folder);
+        int failed = tree_take_failure(mount->tree, folder);
+        return result ? result : failed;
 }
 
 int file_start(struct mount *mount)
@@ -497,14 +550,15 @@ int file_start(struct mount *mount)
         list_init(&sender->locked);
         list_init(&sender->writers);
         mount->sender = sender;
+        int error = later_start(mount);
         unsigned wanted = min_of(mount->options.client.connections, (unsigned)MAX_SENDERS);
-        while (sender->thread_count < wanted &&
+        while (!error && sender->thread_count < wanted &&
                pthread_create(&sender->threads[sender->thread_count], NULL, sender_thread, sender) == 0)
                 sender->thread_count++;
         if (sender->thread_count > 0)
                 return 0;
         file_stop(mount);
-        return -EAGAIN;
+        return error ? error : -EAGAIN;
 }
 
 /* What could not be sent is left in a local folder. */
@@ -530,6 +584,7 @@ void file_stop(struct mount *mount)
         for (unsigned i = 0; i < sender->thread_count; i++)
                 pthread_join(sender->threads[i], NULL);
         abandon_all(mount);
+        later_stop(mount);
         pthread_mutex_destroy(&sender->lock);
         pthread_cond_destroy(&sender->work);
         pthread_cond_destroy(&sender->room);

@@ -54,6 +54,7 @@ static void put_writing(struct text *text, struct mount *mount)
         line(text, "buffered-bytes", counters->buffered_bytes);
         line(text, "buffered-bytes-peak", counters->buffered_peak_bytes);
         line(text, "buffer-waits", counters->buffer_waits);
+        line(text, "pending-files", counters->pending_files);
         line(text, "lost-writes", counters->lost_writes);
 }
 

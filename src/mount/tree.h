@@ -201,9 +201,25 @@ struct tree_update { /* what is to be taken over */
         bool same_content; /* the tag moved by what this mount wrote: `version` stays */
 };
 void tree_update(struct tree *tree, struct node *node, const struct tree_update *update);
+static inline struct tree_update tree_update_of(const struct remote_times_and_mode *with)
+{
+        return (struct tree_update){
+                .has_mode = with->has_mode,
+                .mode = with->mode,
+                .has_mtime = with->has_mtime,
+                .mtime_s = with->mtime_s,
+                .mtime_ns = with->mtime_ns,
+        };
+}
 
 /* Whether the node's attributes changed on the server while it was open, since this was last asked. */
 bool tree_take_changed(struct tree *tree, struct node *node);
+
+/* What was written to it could not be sent, and the kernel has it in its memory: with the server's next answer the node is
+ * another. `error` (0: it has been told) is for who comes next, once, also to that one; and for who asks for the folder. */
+void tree_lost(struct tree *tree, struct node *node, int error);
+/* 0: there was none. */
+int tree_take_failure(struct tree *tree, struct node *node);
 
 struct tree_counters {
         uint64_t names, nodes, bytes; /* at present */

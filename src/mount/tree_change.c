@@ -204,9 +204,7 @@ struct file *tree_file(struct tree *tree, struct node *node)
 void tree_set_file(struct tree *tree, struct node *node, struct file *file)
 {
         tree_enter(tree);
-        node->file = file;
-        if (!file)
-                node->moved = false;
+        node->file = file; /* `moved` stays: who had it open may not have told the kernel */
         node_settle(tree, node);
         tree_leave(tree);
 }
@@ -295,4 +293,23 @@ bool tree_take_changed(struct tree *tree, struct node *node)
         node->moved = false;
         tree_leave(tree);
         return moved;
+}
+
+void tree_lost(struct tree *tree, struct node *node, int error)
+{
+        tree_enter(tree);
+        node->moved = true;
+        node->failure = error;
+        for (struct name *name = node->names; error && name; name = name->sibling)
+                name->folder->failure = error;
+        tree_leave(tree);
+}
+
+int tree_take_failure(struct tree *tree, struct node *node)
+{
+        tree_enter(tree);
+        int error = node->failure;
+        node->failure = 0;
+        tree_leave(tree);
+        return error;
 }

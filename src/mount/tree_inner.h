@@ -69,6 +69,7 @@ struct node {
         uint32_t mtime_ns;
         uint32_t links;
         uint32_t pins;
+        int failure; /* tree_take_failure() */
         uint16_t mode;
         uint8_t kind;
         bool has_mode : 1;

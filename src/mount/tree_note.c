@@ -64,6 +64,10 @@ static int replace(struct tree *tree, struct name *name, const struct answer *an
                 return -ENOMEM;
         /* The old one gives up its number first, so that a file that only changed keeps what programs see of it. */
         struct node *old = name->node;
+        if (old) {
+                node->failure = old->failure;
+                old->failure = 0;
+        }
         if (!answer->attributes->inode && old && !old->told && old->kind == node->kind) {
                 uint64_t inode = old->inode;
                 node_set_number(tree, old, node_made_number(tree), false);

@@ -60,6 +60,18 @@ static void test_long_options_may_stand_anywhere(void **state)
         assert_string_equal(options.folder, "/mnt");
 }
 
+static void test_close_waits_or_sends_later(void **state)
+{
+        (void)state;
+        assert_int_equal(parse("http://h/ /mnt"), 0);
+        assert_false(options.close_later);
+        assert_int_equal(parse("-o close=later http://h/ /mnt"), 0);
+        assert_true(options.close_later);
+        assert_int_equal(parse("--close later --close wait http://h/ /mnt"), 0);
+        assert_false(options.close_later);
+        assert_int_equal(parse("--close soon http://h/ /mnt"), -EINVAL);
+}
+
 static void test_times_have_units(void **state)
 {
         static const struct {
@@ -231,6 +243,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_what_holds_without_options),
                 cmocka_unit_test(test_long_options_may_stand_anywhere),
+                cmocka_unit_test(test_close_waits_or_sends_later),
                 cmocka_unit_test(test_times_have_units),
                 cmocka_unit_test(test_options_of_fstab),
                 cmocka_unit_test(test_a_comma_behind_a_backslash_is_part_of_the_value),

@@ -131,6 +131,24 @@ static void test_an_open_file_takes_over_what_changed(void **state)
         tree_destroy(tree);
 }
 
+static void test_a_change_that_the_kernel_did_not_hear_of_makes_another_file_once_it_is_closed(void **state)
+{
+        (void)state;
+        struct tree *tree = make_tree(LONG_MS, PLENTY, 2);
+        struct node *root = tree_root(tree);
+        struct remote_attributes first = file_of(7, 5, "\"x\""), second = file_of(7, 6, "\"y\"");
+        struct tree_view view, other;
+        assert_int_equal(tree_note(tree, root, "a", &first, tree_changes(tree, root), true, &view), 0);
+        tree_set_file(tree, view.node, (struct file *)&view);
+        note(tree, root, "a", second, &other);
+        assert_ptr_equal(view.node, other.node);
+        tree_set_file(tree, view.node, NULL);
+        note(tree, root, "a", second, &other);
+        assert_ptr_not_equal(view.node, other.node);
+        tree_forget(tree, view.node, 1);
+        tree_destroy(tree);
+}
+
 static void test_a_file_being_written_is_this_mounts(void **state)
 {
         (void)state;
@@ -397,6 +415,7 @@ int main(void)
                 cmocka_unit_test(test_changed_content_is_another_node_where_the_kernel_keeps_the_old_size),
                 cmocka_unit_test(test_without_tags_size_and_time_tell_of_changes),
                 cmocka_unit_test(test_an_open_file_takes_over_what_changed),
+                cmocka_unit_test(test_a_change_that_the_kernel_did_not_hear_of_makes_another_file_once_it_is_closed),
                 cmocka_unit_test(test_a_file_being_written_is_this_mounts),
                 cmocka_unit_test(test_answers_that_are_older_than_a_change_are_not_kept),
                 cmocka_unit_test(test_what_is_distrusted_is_asked_for_anew),
