@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-__attribute__((format(printf, 2, 3))) static void now_is(struct doctor_finding *finding, const char *format, ...)
+printf_like(2, 3) static void now_is(struct doctor_finding *finding, const char *format, ...)
 {
         va_list arguments;
         va_start(arguments, format);
