@@ -33,6 +33,10 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'alone: wants the machine for itself; ./dev test runs it when the others are through')
 
 
+def pytest_ignore_collect(collection_path):
+    return True if WINDOWS and collection_path.suffix == '.py' and not windows.applies(collection_path.stem) else None
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         reason = windows.why_not(item.nodeid) if WINDOWS else None
@@ -72,7 +76,10 @@ def has_io_uring():
     return descriptor < 0 and ctypes.get_errno() in (14, 22)
 
 
-ENGINES = ['iocp'] if WINDOWS else [pytest.param('uring', marks=pytest.mark.skipif(not has_io_uring(), reason='no io_uring here')), 'epoll']
+if WINDOWS:
+    ENGINES = ['iocp']
+else:
+    ENGINES = [pytest.param('uring', marks=pytest.mark.skipif(not has_io_uring(), reason='no io_uring here')), 'epoll']
 
 
 def eventually(holds, seconds=20):
