@@ -6,15 +6,18 @@ import fnmatch
 # limits; other servers; crowds, of which Wine is too slow to show anything.
 FILES = ['messages', 'fields', 'ranges', 'conditions', 'folders', 'paths', 'transfers', 'bad_input', 'auth', 'dav_put',
          'dav_ranges', 'dav_tree', 'dav_props', 'dav_locks', 'dav_expect', 'dav_refusals', 'dav_rights', 'dav_hidden',
-         'dav_clients']
+         'dav_clients', 'process', 'log', 'windows']
 
 # The file, a pattern of the test's name (as pytest has it), and why it is not run.
 NOT = [
 ]
 
 
-def applies(stem):
-    return not stem.startswith('test_') or stem.removeprefix('test_') in FILES
+def applies(stem, there):
+    """Whether a file of tests is for Windows, or where that is not `there` for elsewhere."""
+    if not stem.startswith('test_'):
+        return True
+    return stem.removeprefix('test_') in FILES if there else stem != 'test_windows'
 
 
 def why_not(nodeid):
