@@ -213,7 +213,7 @@ bool flow_is_enough(const struct change *c)
 void flow_to_write(struct change *c)
 {
         ensure(c->vec_count == 0 && !c->writing_block && c->filled > 0);
-        c->vecs[c->vec_count++] = (struct iovec){ data_of(&c->shard->blocks, c->filling_block), c->filled };
+        c->vecs[c->vec_count++] = (struct berth_vec){ data_of(&c->shard->blocks, c->filling_block), c->filled };
         c->writing_block = c->filling_block;
         c->filling_block = 0;
         c->filled = 0;
@@ -238,13 +238,13 @@ void flow_hold(struct change *c, struct span bytes)
         }
 }
 
-int flow_held(const struct change *c, struct iovec vecs[HELD_BLOCKS])
+int flow_held(const struct change *c, struct berth_vec vecs[HELD_BLOCKS])
 {
         uint64_t left = c->received;
         int count = 0;
         for (; left > 0; count++) {
                 size_t size = (size_t)min_of(left, (uint64_t)BLOCK_BYTES);
-                vecs[count] = (struct iovec){ data_of(&c->shard->blocks, c->held[count]), size };
+                vecs[count] = (struct berth_vec){ data_of(&c->shard->blocks, c->held[count]), size };
                 left -= size;
         }
         return count;

@@ -22,7 +22,6 @@
 #include "store/store.h"
 
 #include <sys/types.h>
-#include <sys/uio.h>
 #include <time.h>
 
 /* ---- the root and its staging folder (staging.c) ---- */
@@ -74,6 +73,7 @@ struct store_section {
         int folder;       /* descriptor of what holds it */
         unsigned mutex;
         bool locked;
+        int guard;              /* once it is locked */
         struct store_state now; /* what stands there (as store_look() tells it), looked up after the lock was taken */
 };
 
@@ -101,7 +101,7 @@ struct store_upload;
 int store_upload_create(struct store_upload **upload, struct store_tree *tree, const char *path,
                         uint64_t expected_bytes);
 /* Appends. All or an error. */
-int store_upload_write(struct store_upload *upload, const struct iovec *vecs, int count);
+int store_upload_write(struct store_upload *upload, const struct berth_vec *vecs, int count);
 uint64_t store_upload_size(const struct store_upload *upload);
 
 /* What a change sets beside the content, before what is new appears and before its state is told. Zeroed: nothing. */
@@ -134,7 +134,7 @@ void store_upload_destroy(struct store_upload *upload);
 /* The short forms, for bytes that are in memory: commit with an upload of these bytes; apply. */
 int store_put(struct store_section *section, const void *data, size_t size, const struct store_commit *commit,
               struct store_state *state);
-int store_write(struct store_section *section, const struct iovec *vecs, int count, uint64_t offset,
+int store_write(struct store_section *section, const struct berth_vec *vecs, int count, uint64_t offset,
                 const struct store_commit *commit, struct store_state *state);
 /* Sets the size of the file that stands there (created when nothing does). */
 int store_truncate(struct store_section *section, uint64_t size, const struct store_commit *commit,

@@ -1,0 +1,52 @@
+/* inotify(7) on files that are open. */
+#include "store/store_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+int store_watch_create(void)
+{
+        int watches = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+        return watches < 0 ? -errno : watches;
+}
+
+int store_watch_add(int watches, int file)
+{
+        char link[32];
+        int watch;
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", file);
+        watch = inotify_add_watch(watches, link, IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF);
+        return watch < 0 ? -errno : watch;
+}
+
+void store_watch_remove(int watches, int watch)
+{
+        inotify_rm_watch(watches, watch);
+}
+
+void store_watch_read(int watches, void (*told)(void *context, int watch), void *context)
+{
+        char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+        ssize_t n;
+
+        while ((n = read(watches, events, sizeof(events))) > 0) {
+                for (char *at = events; at < events + n;) {
+                        const struct inotify_event *event = (const struct inotify_event *)(void *)at;
+
+                        if (event->mask & IN_Q_OVERFLOW)
+                                told(context, -1);
+                        else if (!(event->mask & IN_IGNORED))
+                                told(context, event->wd);
+                        at += sizeof(*event) + event->len;
+                }
+        }
+}
+
+bool store_open_hinders(void)
+{
+        return false;
+}
