@@ -61,7 +61,7 @@ static void put_assumptions(FILE *out, const struct doctor_plan *plan)
         put_number(out, false, "ends", 1);
         put_known(out, "memory_bytes", plan->memory_from != DOCTOR_MEMORY_UNKNOWN, plan->memory_bytes);
         put_text(out, false, "memory_from", doctor_memory_word(plan->memory_from));
-        put_text(out, false, "engine", plan->uring_error ? "epoll" : "io_uring");
+        put_text(out, false, "engine", plan->engine);
         put_bool(out, false, "descriptor_each", doctor_needs_descriptors(plan));
         put_number(out, false, "processors", plan->processors);
         put_number(out, false, "page_bytes", plan->page_bytes);

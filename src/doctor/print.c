@@ -40,8 +40,7 @@ static void print_plan(FILE *out, const struct doctor_plan *plan)
         else
                 fprintf(out, "Memory: %s (%s).", figure_size(plan->memory_bytes).text,
                         doctor_memory_word(plan->memory_from));
-        fprintf(out, " Processors: %s. Engine: %s.\n\n", figure_count(plan->processors).text,
-                plan->uring_error ? "epoll" : "io_uring");
+        fprintf(out, " Processors: %s. Engine: %s.\n\n", figure_count(plan->processors).text, plan->engine);
 }
 
 /* A failing row says whether it has to change. */
