@@ -109,7 +109,17 @@ bool auth_scheme(struct span authorization, struct span scheme, struct span *cre
 bool auth_basic_decode(struct auth_basic *basic, struct span credentials);
 /* Hashes the password with the setting of `hash` and compares. */
 bool auth_password_fits(struct span password, const char *hash);
-/* Whether crypt(3) can check against this hash: 0, -EINVAL or -ENOMEM. */
+/* Whether this system can check against this hash: 0, -EINVAL or -ENOMEM. */
 int auth_password_works(const char *hash);
+
+/* ---- hashing a password (hashing.c) ---- */
+
+enum { AUTH_HASH_BYTES = 384 };
+
+/* How to make a hash that can be checked here. */
+extern const char *const auth_hash_advice;
+/* Hashes as `setting` (a hash, or its beginning) tells; all of `out` is written. 0, -EINVAL when this system cannot
+ * hash so, -ENOMEM. */
+int auth_hash_password(const char *password, const char *setting, char out[AUTH_HASH_BYTES]);
 
 #endif

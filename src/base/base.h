@@ -142,6 +142,8 @@ void *memory_map(size_t bytes); /* NULL: there is none */
 /* A power of two, aligned to itself. */
 void *memory_map_aligned(size_t bytes);
 void memory_unmap(void *memory, size_t bytes);
+/* The system may have the pages back until they are written to again; what stands in them is lost. */
+void memory_forget(void *memory, size_t bytes);
 
 /* ---- slab: objects of one size in segments that never move, with a hard cap ---- */
 
@@ -264,12 +266,52 @@ uint64_t clock_us(void);
 struct timespec clock_after_ms(unsigned ms); /* on CLOCK_MONOTONIC: how long a wait may take */
 int64_t clock_unix_seconds(void);            /* wall clock */
 
+/* ---- the machine (machine.c) ---- */
+
+unsigned machine_cores(void);             /* that this process may use */
+uint32_t machine_raise_descriptors(void); /* raises the limit as far as it goes, and says it */
+uint64_t machine_files(void);             /* that the system lets be opened more; UINT64_MAX: nobody knows */
+uint64_t machine_backlog(void);           /* connections that it lets a listener keep; UINT64_MAX: any number */
+void machine_sleep_ms(unsigned ms);
+
+/* ---- what people tell the process (signals.c) ---- */
+
+enum told { TOLD_NOTHING, TOLD_END, TOLD_RELOAD };
+
+/* Once, before there are threads: from now on signals_wait() alone hears of SIGINT and SIGTERM, on Windows Ctrl-C and
+ * the like (TOLD_END), and of SIGHUP if `reload`. */
+void signals_take(bool reload);
+/* -1: for as long as it takes. TOLD_NOTHING: the time is up, or signals_wake() was called. */
+enum told signals_wait(int timeout_ms);
+void signals_wake(void); /* from any thread */
+
+/* ---- files of the program itself (plain.c); paths are UTF-8 on Windows ---- */
+
+enum plain_use { PLAIN_READ, PLAIN_APPEND };
+
+/* A descriptor of the C library's, for read(), fstat() and close(), or -errno. Nobody waits for a FIFO's other end. */
+int plain_open(const char *path, enum plain_use use);
+int plain_standard_output(void); /* a copy, or -errno */
+/* What stands behind `descriptor` becomes that behind `fresh`, which is closed. 0 or -errno. */
+int plain_put_in_place(int fresh, int descriptor);
+bool plain_is_public(int descriptor); /* everybody on this machine may read it */
+/* All of it; what cannot be written is lost. */
+void plain_write_all(int descriptor, const char *data, size_t size);
+
+/* A folder's descriptor as libberth has them, or -errno. */
+int plain_open_folder(const char *path);
+void plain_close_folder(int descriptor);
+enum { FOLDER_NAME_BYTES = 4096 };
+/* Its whole name, for people. */
+void plain_folder_name(const char *path, char *out, size_t size);
+
 /* ---- one-line messages for people, on stderr, prefixed "berth: "; thread-safe ----
  * For programs only: libberth never calls them. */
 
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void say_quiet(bool quiet); /* true: say() prints nothing; complain() still does */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+const char *error_text(int error); /* of <errno.h>, in words (errors.c) */
 
 /* ---- values of command-line options (option.c) ---- */
 

@@ -188,7 +188,7 @@ int access_take(struct shard *shard)
                 return 0;
         int error = auth_cache_create(&cache, access->auth);
         if (error) {
-                complain("passwords, tokens and rules stay as they were: %s", strerror(-error));
+                complain("passwords, tokens and rules stay as they were: %s", error_text(-error));
                 access_drop(access);
                 return error;
         }

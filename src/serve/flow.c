@@ -17,7 +17,6 @@
 #include "serve/transport.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
 enum {
         FLOW_FROM_BYTES = 256 << 10, /* an upload's length */
@@ -34,9 +33,8 @@ int blocks_init(struct blocks *blocks, unsigned count)
                 blocks->free[blocks->free_count++] = (uint8_t)(blocks->count - i);
         if (blocks->count == 0)
                 return 0;
-        blocks->memory = mmap(NULL, (size_t)blocks->count * BLOCK_BYTES, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (blocks->memory != MAP_FAILED)
+        blocks->memory = memory_map((size_t)blocks->count * BLOCK_BYTES);
+        if (blocks->memory)
                 return 0;
         *blocks = (struct blocks){ 0 };
         return -ENOMEM;
@@ -46,13 +44,13 @@ void blocks_finish(struct blocks *blocks)
 {
         ensure(blocks->free_count == blocks->count);
         if (blocks->memory)
-                munmap(blocks->memory, (size_t)blocks->count * BLOCK_BYTES);
+                memory_unmap(blocks->memory, (size_t)blocks->count * BLOCK_BYTES);
 }
 
 void blocks_trim(struct blocks *blocks)
 {
         if (blocks->touched && !blocks->used && blocks->free_count == blocks->count) {
-                madvise(blocks->memory, (size_t)blocks->count * BLOCK_BYTES, MADV_DONTNEED);
+                memory_forget(blocks->memory, (size_t)blocks->count * BLOCK_BYTES);
                 blocks->touched = false;
         }
         blocks->used = false;
