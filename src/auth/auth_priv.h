@@ -80,8 +80,7 @@ char *auth_lines_string(struct span part);
 /* Wipes the text and frees it. */
 void auth_lines_close(struct auth_lines *lines);
 /* A line on stderr that begins with file and line; -EINVAL. */
-int auth_lines_refuse(const struct auth_lines *lines, unsigned line, const char *format, ...)
-        __attribute__((format(printf, 3, 4)));
+int auth_lines_refuse(const struct auth_lines *lines, unsigned line, const char *format, ...) printf_like(3, 4);
 
 /* ---- kinds of hashes (kinds.c) ---- */
 

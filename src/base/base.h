@@ -6,11 +6,24 @@
 #ifndef BASE_BASE_H
 #define BASE_BASE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
+
+/* A function's format and arguments are checked; mingw knows two kinds of formats, of which this is C's. */
+#ifdef __MINGW32__
+#define printf_like(format_at, first) __attribute__((format(gnu_printf, format_at, first)))
+#else
+#define printf_like(format_at, first) __attribute__((format(printf, format_at, first)))
+#endif
+
+/* An error that not every <errno.h> has. */
+#ifndef EDQUOT
+#define EDQUOT 10069
+#endif
 
 /* ---- assertions: always on, in release builds too ---- */
 
@@ -53,6 +66,9 @@ struct span span_trim(struct span s);
  * With no separator left, returns all of *rest and leaves it {NULL, 0}. */
 struct span span_cut(struct span *rest, char separator);
 
+/* Where `what`, which is not empty, stands in s first; NULL: it does not. */
+const char *span_find(struct span s, struct span what);
+
 /* ---- text: a bounded writer; what does not fit is dropped and remembered ---- */
 
 struct text {
@@ -70,7 +86,7 @@ static inline struct text text_in(void *data, size_t size)
 void text_put(struct text *t, struct span s);
 void text_char(struct text *t, char c);
 void text_decimal(struct text *t, uint64_t value);
-void text_format(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_format(struct text *t, const char *format, ...) printf_like(2, 3);
 
 /* What stands for an ASCII character, or {NULL, 0}: itself. `room` may be written to. */
 typedef struct span text_escape_fn(char c, char room[6]);
@@ -265,6 +281,8 @@ uint64_t clock_ms(void); /* monotonic, since some start */
 uint64_t clock_us(void);
 struct timespec clock_after_ms(unsigned ms); /* on CLOCK_MONOTONIC: how long a wait may take */
 int64_t clock_unix_seconds(void);            /* wall clock */
+/* Minutes by which the local time of `at` (of which `local` is the local form) is ahead of UTC. */
+int clock_zone_minutes(time_t at, const struct tm *local);
 
 /* ---- the machine (machine.c) ---- */
 
@@ -308,10 +326,11 @@ void plain_folder_name(const char *path, char *out, size_t size);
 /* ---- one-line messages for people, on stderr, prefixed "berth: "; thread-safe ----
  * For programs only: libberth never calls them. */
 
-void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void say(const char *format, ...) printf_like(1, 2);
 void say_quiet(bool quiet); /* true: say() prints nothing; complain() still does */
-void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void complain(const char *format, ...) printf_like(1, 2);
 const char *error_text(int error); /* of <errno.h>, in words (errors.c) */
+const char *error_name(int error); /* "ENOENT"; NULL: it has none */
 
 /* ---- values of command-line options (option.c) ---- */
 

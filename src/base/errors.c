@@ -5,3 +5,8 @@ const char *error_text(int error)
 {
         return strerror(error);
 }
+
+const char *error_name(int error)
+{
+        return strerrorname_np(error);
+}

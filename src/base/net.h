@@ -7,6 +7,8 @@
 
 #include <afunix.h>
 #include <ws2tcpip.h>
+
+#define IN_LOOPBACKNET 127
 #else
 #include <arpa/inet.h>
 #include <netdb.h>

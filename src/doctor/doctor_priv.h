@@ -108,7 +108,7 @@ int doctor_parse_ports(struct doctor_windows *windows, struct span text);
 
 /* The path beneath the plan's root, in `room`. */
 const char *doctor_path(const struct doctor_plan *plan, char room[DOCTOR_PATH_BYTES], const char *format, ...)
-        __attribute__((format(printf, 3, 4)));
+        printf_like(3, 4);
 
 /* The same for a sysctl: net.core.somaxconn is /proc/sys/net/core/somaxconn. */
 void doctor_sysctl_path(const struct doctor_plan *plan, char room[DOCTOR_PATH_BYTES], const char *name);

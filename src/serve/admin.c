@@ -2,7 +2,7 @@
  * shards are full. Whoever asks is a visitor:
  *
  *        accept        head whole           all sent           the end, or some seconds
- *      ---------> HEAD ----------> ANSWER ----------> LINGER ----------> CLOSING --> FREE
+ *      ---------> HEAD ----------> ANSWER ----------> LINGERING ----------> CLOSING --> FREE
  *                   `-- too late, or the connection broke: from any of them --^
  *
  * One request a connection, then our end (Connection: close): no state to get wrong, and scrapers come every few
@@ -28,7 +28,7 @@ enum {
 
 static const struct http_limits limits = { .line_bytes = HEAD_BYTES / 2, .head_bytes = HEAD_BYTES };
 
-enum stage { FREE, HEAD, ANSWER, LINGER, CLOSING };
+enum stage { FREE, HEAD, ANSWER, LINGERING, CLOSING };
 
 struct visitor {
         struct admin *admin;
@@ -120,7 +120,7 @@ static void sent(struct berth_op *op)
                 leave(visitor, 0);
                 return;
         }
-        patience(visitor, LINGER, ADMIN_LINGER_SECONDS);
+        patience(visitor, LINGERING, ADMIN_LINGER_SECONDS);
         op->done = ended;
         berth_shutdown(visitor->admin->port, op, &visitor->socket);
 }
@@ -268,7 +268,7 @@ static void make_room(struct admin *admin)
         struct visitor *first = NULL;
         for (unsigned i = 0; i < MAX_VISITORS; i++) {
                 struct visitor *visitor = &admin->visitors[i];
-                bool waits = visitor->stage == HEAD || visitor->stage == LINGER;
+                bool waits = visitor->stage == HEAD || visitor->stage == LINGERING;
                 if (waits && (!first || visitor->deadline_ms < first->deadline_ms))
                         first = visitor;
         }

@@ -140,7 +140,7 @@ static inline int change_entered(struct change *c, int error)
 }
 
 /* One more field of the answer. */
-void change_field(struct change *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void change_field(struct change *c, const char *format, ...) printf_like(2, 3);
 
 /* Room of `size` bytes for the answer's page, with the declaration of XML written already; .data is NULL without
  * memory. change_page_done() keeps what was written: `status`, or 500 when it did not fit. */

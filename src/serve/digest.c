@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
         MAX_DIGESTS = 8,
@@ -287,9 +286,8 @@ static int64_t hash_file(struct berth_call *call)
         struct digests *digests = r->digests;
         char *room = malloc(HASH_BYTES);
         uint64_t at = 0;
-        ssize_t n = 0;
-        while (room && at < r->file->size &&
-               (n = pread(berth_file_descriptor(&r->file->handle), room, HASH_BYTES, (off_t)at)) > 0) {
+        int64_t n = 0;
+        while (room && at < r->file->size && (n = store_file_read(r->file, room, HASH_BYTES, at)) > 0) {
                 digests_take(digests, room, (size_t)n);
                 at += (uint64_t)n;
         }

@@ -108,11 +108,12 @@ static void put_common(struct text *out, const struct log_line *line, bool combi
         char peer[INET6_ADDRSTRLEN], date[64];
         time_t now = (time_t)clock_unix_seconds();
         struct tm tm;
-        strftime(date, sizeof(date), "%d/%b/%Y:%H:%M:%S %z", localtime_r(&now, &tm));
+        strftime(date, sizeof(date), "%d/%b/%Y:%H:%M:%S", localtime_r(&now, &tm));
+        int zone = clock_zone_minutes(now, &tm);
         text_put(out, peer_name(line->peer, peer));
         text_put(out, SPAN(" - "));
         put_user(out, line->user);
-        text_format(out, " [%s] \"", date);
+        text_format(out, " [%s %c%02d%02d] \"", date, zone < 0 ? '-' : '+', abs(zone) / 60, abs(zone) % 60);
         put_request_line(out, line);
         text_format(out, "\" %d ", line->status);
         if (line->body_bytes)

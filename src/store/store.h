@@ -76,6 +76,9 @@ void store_open(struct store *store, struct store_opening *opening);
  * use. Cheaper and surer than to tell which paths are meant: a folder may have been renamed. */
 void store_distrust(struct store *store);
 
+/* Bytes of an open file: up to `size`, 0 at its end, or -errno. Blocks: for a worker thread. */
+int64_t store_file_read(const struct store_file *file, void *data, size_t size, uint64_t offset);
+
 /* Gives a reference back. NULL is fine. */
 void store_release(struct store *store, struct store_file *file);
 
