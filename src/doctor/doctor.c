@@ -8,7 +8,7 @@ static int finish_output(int status)
 {
         if (fflush(stdout) == 0 && !ferror(stdout))
                 return status;
-        complain("standard output: %s", strerror(errno));
+        complain("standard output: %s", error_text(errno));
         return DOCTOR_CANNOT_TELL;
 }
 

@@ -100,12 +100,6 @@ void doctor_plan_make(struct doctor_plan *plan, const struct doctor_options *opt
 /* How many to plan for, when the memory is known; given: 0 for none. */
 void doctor_plan_connections(struct doctor_plan *plan, uint64_t given);
 
-/* Asks netsh for the dynamic range (readers_win.c). 0 or -errno. */
-int doctor_ask_ports(struct doctor_windows *windows);
-/* Takes it from what netsh says (ports_win.c). 0, -ENODATA when it does not stand there, -EINVAL when it is none. No
- * I/O. */
-int doctor_parse_ports(struct doctor_windows *windows, struct span text);
-
 /* The path beneath the plan's root, in `room`. */
 const char *doctor_path(const struct doctor_plan *plan, char room[DOCTOR_PATH_BYTES], const char *format, ...)
         printf_like(3, 4);
@@ -231,7 +225,7 @@ uint64_t doctor_need_none(const struct doctor_plan *plan, const struct doctor_fi
 void doctor_want_bytes(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size);
 /* Descriptors for connections, and what berth needs beside them. */
 uint64_t doctor_with_spare(const struct doctor_plan *plan, uint64_t descriptors);
-void doctor_now_is(struct doctor_finding *finding, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void doctor_now_is(struct doctor_finding *finding, const char *format, ...) printf_like(2, 3);
 
 /* Reads the setting that the row is named after: a sysctl, a value of the registry (readers.c). 0 or -errno. */
 int doctor_read_setting(const struct doctor_plan *plan, struct doctor_finding *finding);

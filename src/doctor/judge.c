@@ -83,7 +83,7 @@ static void tell_why(const struct doctor_plan *plan, struct doctor_finding *find
         const struct doctor_row *row = finding->row;
         struct text why = text_in(finding->why, sizeof(finding->why));
         if (finding->verdict == DOCTOR_UNKNOWN)
-                text_format(&why, "Cannot be read: %s%s. ", strerror(-finding->error),
+                text_format(&why, "Cannot be read: %s%s. ", error_text(-finding->error),
                             finding->error == -ENOENT && strncmp(row->name, "net.", 4) == 0
                                     ? " (inside a container some of net.* is hidden)"
                                     : "");

@@ -282,7 +282,7 @@ static void explain_uring(const struct doctor_plan *plan, const struct doctor_fi
                 text_format(out,
                             "io_uring is refused (%s)%s, so berth takes epoll, where each connection needs a "
                             "descriptor.",
-                            strerror(plan->uring_error),
+                            error_text(plan->uring_error),
                             plan->filtered ? "; this process has a seccomp filter, such as Docker's, which forbids it"
                                            : "");
 }

@@ -43,7 +43,7 @@ static void look_at_memory(struct doctor_windows *windows)
 static void plan_ports(struct doctor_plan *plan)
 {
         struct doctor_windows *windows = &plan->windows;
-        windows->port_count.error = doctor_ask_ports(windows);
+        windows->port_count.error = machine_ports(&windows->first_port, &windows->port_count.value);
         plan->ports = windows->port_count.error ? DEFAULT_PORTS : windows->port_count.value;
         plan->lowest_port = DOCTOR_WINDOWS_LOWEST_PORT;
 }

@@ -134,7 +134,7 @@ static void print_bounds(FILE *out, const struct doctor_report *report)
 static void print_symptom(FILE *out, const struct doctor_symptom *symptom)
 {
         if (symptom->error) {
-                fprintf(out, "  unknown  %s: %s\n", symptom->name, strerror(-symptom->error));
+                fprintf(out, "  unknown  %s: %s\n", symptom->name, error_text(-symptom->error));
                 return;
         }
         fprintf(out, "  %-8s %s: %s", symptom->bad ? "look" : "ok", symptom->name, figure_count(symptom->value).text);

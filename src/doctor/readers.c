@@ -94,8 +94,7 @@ int doctor_read_uring(const struct doctor_plan *plan, struct doctor_finding *fin
 {
         finding->value[0] = (uint64_t)plan->uring_error;
         if (plan->uring_error)
-                doctor_now_is(finding, "%s%s",
-                              strerrorname_np(plan->uring_error) ? strerrorname_np(plan->uring_error) : "error",
+                doctor_now_is(finding, "%s%s", error_name(plan->uring_error) ? error_name(plan->uring_error) : "error",
                               plan->filtered ? ", filtered" : "");
         else
                 doctor_now_is(finding, "works");

@@ -263,11 +263,13 @@ static void an_old_bound_of_ports_is_looked_at(void **state)
         assert_int_equal(judged(&plan, "MaxUserPort")->verdict, DOCTOR_OK);
 }
 
-static int parse(struct doctor_windows *windows, const char *text)
+static uint64_t first_port, port_count;
+
+static int parse(const char *text)
 {
         char *copy = exact_copy(text, strlen(text));
-        *windows = (struct doctor_windows){ 0 };
-        int error = doctor_parse_ports(windows, (struct span){ copy, strlen(text) });
+        first_port = port_count = 0;
+        int error = netsh_parse_ports((struct span){ copy, strlen(text) }, &first_port, &port_count);
         free(copy);
         return error;
 }
@@ -275,30 +277,27 @@ static int parse(struct doctor_windows *windows, const char *text)
 static void the_range_is_read_in_any_language(void **state)
 {
         (void)state;
-        struct doctor_windows windows;
-        assert_int_equal(parse(&windows, "\r\nProtocol tcp Dynamic Port Range\r\n---------------------------------\r\n"
-                                         "Start Port      : 49152\r\nNumber of Ports : 16384\r\n\r\n"),
+        assert_int_equal(parse("\r\nProtocol tcp Dynamic Port Range\r\n---------------------------------\r\n"
+                               "Start Port      : 49152\r\nNumber of Ports : 16384\r\n\r\n"),
                          0);
-        assert_int_equal(windows.first_port, 49152);
-        assert_int_equal(windows.port_count.value, 16384);
-        assert_int_equal(parse(&windows,
-                               "Dynamischer Portbereich des Protokolls \"tcp\":\r\n\r\nStartport     : 1025\r\n"
+        assert_int_equal(first_port, 49152);
+        assert_int_equal(port_count, 16384);
+        assert_int_equal(parse("Dynamischer Portbereich des Protokolls \"tcp\":\r\n\r\nStartport     : 1025\r\n"
                                "Anzahl von Ports : 64511"),
                          0);
-        assert_int_equal(windows.first_port, 1025);
-        assert_int_equal(windows.port_count.value, 64511);
+        assert_int_equal(first_port, 1025);
+        assert_int_equal(port_count, 64511);
 }
 
 static void what_is_no_range_is_refused(void **state)
 {
         (void)state;
-        struct doctor_windows windows;
-        assert_int_equal(parse(&windows, ""), -ENODATA);
-        assert_int_equal(parse(&windows, "The following command was not found: int ipv4 show.\r\n"), -ENODATA);
-        assert_int_equal(parse(&windows, "Start Port : 49152\r\nNumber of Ports : many\r\n"), -ENODATA);
-        assert_int_equal(parse(&windows, "Start Port : 49152\r\nNumber of Ports : 16385\r\n"), -EINVAL);
-        assert_int_equal(parse(&windows, "a : 1\nb : 99999999999999999999999"), -EINVAL);
-        assert_int_equal(windows.port_count.value, 0);
+        assert_int_equal(parse(""), -ENODATA);
+        assert_int_equal(parse("The following command was not found: int ipv4 show.\r\n"), -ENODATA);
+        assert_int_equal(parse("Start Port : 49152\r\nNumber of Ports : many\r\n"), -ENODATA);
+        assert_int_equal(parse("Start Port : 49152\r\nNumber of Ports : 16385\r\n"), -EINVAL);
+        assert_int_equal(parse("a : 1\nb : 99999999999999999999999"), -EINVAL);
+        assert_int_equal(port_count, 0);
 }
 
 /* ---- what to do ---- */
