@@ -118,8 +118,9 @@ static int parse_ports(struct load_options *options, const char *text)
 
 static int parse_engine(struct load_options *options, const char *text)
 {
+        int word = option_word("engine", text, load_engines, load_engine_count);
         options->engine = text;
-        return min_of(option_word("engine", text, load_engines, load_engine_count), 0);
+        return min_of(word, 0);
 }
 
 /* A header goes out as it stands, so that it must not bring lines of its own. */

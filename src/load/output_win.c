@@ -20,7 +20,7 @@ int load_check_output(const char *path)
 {
         if (!path || strcmp(path, "-") == 0)
                 return 0;
-        FILE *out = open_as(path, L"a");
+        FILE *out = open_as(path, L"ab");
         if (!out) {
                 int error = -errno;
                 complain("%s: %s", path, error_text(-error));
@@ -32,7 +32,7 @@ int load_check_output(const char *path)
 
 FILE *load_open_output(const char *path)
 {
-        return open_as(path, L"w");
+        return open_as(path, L"wb");
 }
 
 /* A console that knows the sequence which clears the rest of a line. */
