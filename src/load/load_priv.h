@@ -156,10 +156,6 @@ bool load_is_loopback(const union load_address *address);
 
 /* ---- what the system has room for (room.c) ---- */
 
-/* What --engine may be. */
-extern const char *const load_engines[];
-extern const unsigned load_engine_count;
-
 /* What the user may widen for more ports. */
 extern const char load_range_name[];
 

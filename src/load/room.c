@@ -9,9 +9,6 @@
 
 enum { RESERVED_DESCRIPTORS = 64 };
 
-const char *const load_engines[] = { "auto", "uring", "epoll" };
-const unsigned load_engine_count = array_count(load_engines);
-
 const char load_range_name[] = "net.ipv4.ip_local_port_range";
 
 int load_ports(uint64_t *count)

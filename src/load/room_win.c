@@ -8,9 +8,6 @@
 
 enum { DEFAULT_PORTS = 16384 }; /* from 49152 on */
 
-const char *const load_engines[] = { "auto", "iocp" };
-const unsigned load_engine_count = array_count(load_engines);
-
 const char load_range_name[] = "the dynamic port range";
 
 int load_ports(uint64_t *count)
