@@ -98,7 +98,7 @@ int store_open_beneath(int root, const char *path, enum store_open how, bool lin
                 [STORE_OPEN_FOLDER] = { .access = FOLDER_ACCESS, .disposition = FILE_OPEN,
                                         .options = SYNCHRONOUS | FILE_DIRECTORY_FILE },
         };
-        HANDLE file;
+        HANDLE file = NULL;
         int error = open_beneath_as(store_handle(root), path, links ? 0 : BERTH_OPEN_NO_LINKS, &all[how], &file);
 
         return number_of(error, file);
@@ -107,10 +107,12 @@ int store_open_beneath(int root, const char *path, enum store_open how, bool lin
 static int open_no_link_at(int folder, const char *name, const struct open_how *how)
 {
         WCHAR wide[OPEN_NAME_UNITS];
-        HANDLE file;
+        HANDLE file = NULL;
         int n = how->disposition == FILE_CREATE ? wide_to_make(name, wide) : store_wide(name, wide);
 
-        return number_of(n < 0 ? n : open_no_link(store_handle(folder), wide, (size_t)n, how, &file), file);
+        if (n >= 0)
+                n = open_no_link(store_handle(folder), wide, (size_t)n, how, &file);
+        return number_of(n, file);
 }
 
 int store_open_folder(int folder, const char *name)
