@@ -61,7 +61,7 @@ NTSTATUS store_set_information(HANDLE file, const void *data, size_t size, unsig
 {
         IO_STATUS_BLOCK block;
 
-        return NtSetInformationFile(file, &block, (void *)(uintptr_t)data, (ULONG)size, (FILE_INFORMATION_CLASS)class);
+        return NtSetInformationFile(file, &block, (void *)(uintptr_t)data, (ULONG)size, (FILE_INFORMATION_CLASS) class);
 }
 
 bool store_not_known(NTSTATUS status)
@@ -91,11 +91,14 @@ static int error_of(NTSTATUS status)
 int store_open_beneath(int root, const char *path, enum store_open how, bool links)
 {
         static const struct open_how all[] = {
-                [STORE_OPEN_ANY] = { .access = FILE_READ_ATTRIBUTES | SYNCHRONIZE, .disposition = FILE_OPEN,
+                [STORE_OPEN_ANY] = { .access = FILE_READ_ATTRIBUTES | SYNCHRONIZE,
+                                     .disposition = FILE_OPEN,
                                      .options = SYNCHRONOUS },
                 [STORE_OPEN_WAY] = { .access = FILE_TRAVERSE | FILE_READ_ATTRIBUTES | SYNCHRONIZE,
-                                     .disposition = FILE_OPEN, .options = SYNCHRONOUS | FILE_DIRECTORY_FILE },
-                [STORE_OPEN_FOLDER] = { .access = FOLDER_ACCESS, .disposition = FILE_OPEN,
+                                     .disposition = FILE_OPEN,
+                                     .options = SYNCHRONOUS | FILE_DIRECTORY_FILE },
+                [STORE_OPEN_FOLDER] = { .access = FOLDER_ACCESS,
+                                        .disposition = FILE_OPEN,
                                         .options = SYNCHRONOUS | FILE_DIRECTORY_FILE },
         };
         HANDLE file = NULL;
