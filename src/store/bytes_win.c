@@ -1,4 +1,5 @@
-/* What is in files, by handles whose calls return when they are done. */
+/* What is in files. Our own handles are synchronous; those of a port's files are not, and their packets must not come for
+ * reads of ours. */
 #include "store/system_win.h"
 
 enum { MOST_BYTES = 1 << 30 };
@@ -8,14 +9,22 @@ static OVERLAPPED place_of(uint64_t offset)
         return (OVERLAPPED){ .Offset = (DWORD)offset, .OffsetHigh = (DWORD)(offset >> 32) };
 }
 
+/* The lowest bit of the event keeps the packet away (GetQueuedCompletionStatus, lpOverlapped). */
 ssize_t store_read_at(int file, void *data, size_t size, uint64_t offset)
 {
+        HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
         OVERLAPPED place = place_of(offset);
-        DWORD n = 0;
+        DWORD n = 0, code = 0;
 
-        if (!ReadFile(store_handle(file), data, (DWORD)min_of(size, (size_t)MOST_BYTES), &n, &place))
-                return iocp_error(GetLastError()); /* 0 at the end */
-        return (ssize_t)n;
+        if (!event)
+                return -ENOMEM;
+        place.hEvent = (HANDLE)((uintptr_t)event | 1);
+        if (!ReadFile(store_handle(file), data, (DWORD)min_of(size, (size_t)MOST_BYTES), NULL, &place))
+                code = GetLastError();
+        if (code == 0 || code == ERROR_IO_PENDING)
+                code = GetOverlappedResult(store_handle(file), &place, &n, TRUE) ? 0 : GetLastError();
+        CloseHandle(event);
+        return code ? iocp_error(code) : (ssize_t)n; /* 0 at the end */
 }
 
 ssize_t store_write_at(int file, const void *data, size_t size, uint64_t offset)

@@ -407,6 +407,12 @@ static bool is_one_file(const struct job *job)
         return job->source.inode == job->target.inode && job->source.device == job->target.device;
 }
 
+/* One name in other letters, where the file system takes no account of their case. */
+static bool is_one_name(const struct job *job)
+{
+        return is_one_file(job) && (job->source.kind == STORE_IS_FOLDER || job->source.links == 1);
+}
+
 static int begin(struct job *job, bool replace, bool *created)
 {
         int error = look_at_both(job, true, created);
@@ -465,14 +471,15 @@ static int move_by_rename(struct job *job)
         struct store_section *from = job->from;
 
         /* Two names of one file: rename(2) would leave both. */
-        if (is_one_file(job))
+        if (is_one_file(job) && !is_one_name(job))
                 return store_unlink(from->tree, from->folder, from->name);
         if (job->target.kind != STORE_NOTHING) {
                 job->staging = store_staging(job->to->tree, job->to->folder);
                 if (job->staging < 0)
                         return job->staging;
         }
-        return install(job, from->folder, from->name);
+        return is_one_name(job) ? store_rename_at(from->folder, from->name, job->to->folder, job->to->name)
+                                : install(job, from->folder, from->name);
 }
 
 /* A lock does not come along; it would be in force again when the file came back. */
@@ -504,7 +511,7 @@ int store_move(struct store_section *from, struct store_section *to, bool replac
                 error = store_ask(from, watch);
         if (!error)
                 error = move_by_rename(&job);
-        if (error == -EXDEV)
+        if (error == -EXDEV && !is_one_file(&job)) /* else a mount shows it at both places */
                 error = move_by_copy(&job);
         return error ? error : arrived(&job);
 }
@@ -523,13 +530,14 @@ int store_rename(struct store_section *from, struct store_section *to, bool repl
 
         if (error)
                 return error;
-        if (is_one_file(&job))
+        if (is_one_file(&job) && !is_one_name(&job))
                 return 0;
         error = store_ask(from, watch);
         if (!error)
                 error = *created && !replace ? store_rename_new(from->folder, from->name, to->folder, to->name)
                                              : rename_over(&job);
-        if (error == -EXDEV && job.target.kind != STORE_IS_FOLDER && !lies_in(to->path, from->path))
+        if (error == -EXDEV && job.target.kind != STORE_IS_FOLDER && !is_one_file(&job) &&
+            !lies_in(to->path, from->path))
                 error = job.source.kind == STORE_IS_FOLDER && !*created ? -ENOTDIR : move_by_copy(&job);
         return error ? error : arrived(&job);
 }

@@ -43,6 +43,7 @@ static int stat_handle(HANDLE file, struct store_state *state)
         BY_HANDLE_FILE_INFORMATION info;
         FILE_BASIC_INFO basic;
 
+        *state = (struct store_state){ .kind = STORE_NOTHING };
         if (!GetFileInformationByHandle(file, &info) ||
             !GetFileInformationByHandleEx(file, FileBasicInfo, &basic, sizeof(basic)))
                 return iocp_error(GetLastError());
@@ -136,7 +137,7 @@ int store_set_mode_of(int descriptor, uint32_t mode)
         struct store_state state;
         int error = store_stat_of(descriptor, &state);
 
-        return error || state.mode == mode ? error : -EPERM;
+        return error ? error : state.mode == mode ? 0 : -EPERM;
 }
 
 int store_set_mode_at(int folder, const char *name, uint32_t mode)
@@ -144,7 +145,7 @@ int store_set_mode_at(int folder, const char *name, uint32_t mode)
         struct store_state state;
         int error = store_stat_at(folder, name, &state);
 
-        return error || state.mode == mode ? error : -EPERM;
+        return error ? error : state.mode == mode ? 0 : -EPERM;
 }
 
 /* A new file has the access list that its folder wants. */

@@ -61,7 +61,7 @@ NTSTATUS store_set_information(HANDLE file, const void *data, size_t size, unsig
 {
         IO_STATUS_BLOCK block;
 
-        return NtSetInformationFile(file, &block, (void *)(uintptr_t)data, (ULONG)size, (FILE_INFORMATION_CLASS)class);
+        return NtSetInformationFile(file, &block, (void *)(uintptr_t)data, (ULONG)size, (FILE_INFORMATION_CLASS) class);
 }
 
 bool store_not_known(NTSTATUS status)
@@ -91,14 +91,17 @@ static int error_of(NTSTATUS status)
 int store_open_beneath(int root, const char *path, enum store_open how, bool links)
 {
         static const struct open_how all[] = {
-                [STORE_OPEN_ANY] = { .access = FILE_READ_ATTRIBUTES | SYNCHRONIZE, .disposition = FILE_OPEN,
+                [STORE_OPEN_ANY] = { .access = FILE_READ_ATTRIBUTES | SYNCHRONIZE,
+                                     .disposition = FILE_OPEN,
                                      .options = SYNCHRONOUS },
                 [STORE_OPEN_WAY] = { .access = FILE_TRAVERSE | FILE_READ_ATTRIBUTES | SYNCHRONIZE,
-                                     .disposition = FILE_OPEN, .options = SYNCHRONOUS | FILE_DIRECTORY_FILE },
-                [STORE_OPEN_FOLDER] = { .access = FOLDER_ACCESS, .disposition = FILE_OPEN,
+                                     .disposition = FILE_OPEN,
+                                     .options = SYNCHRONOUS | FILE_DIRECTORY_FILE },
+                [STORE_OPEN_FOLDER] = { .access = FOLDER_ACCESS,
+                                        .disposition = FILE_OPEN,
                                         .options = SYNCHRONOUS | FILE_DIRECTORY_FILE },
         };
-        HANDLE file;
+        HANDLE file = NULL;
         int error = open_beneath_as(store_handle(root), path, links ? 0 : BERTH_OPEN_NO_LINKS, &all[how], &file);
 
         return number_of(error, file);
@@ -107,10 +110,12 @@ int store_open_beneath(int root, const char *path, enum store_open how, bool lin
 static int open_no_link_at(int folder, const char *name, const struct open_how *how)
 {
         WCHAR wide[OPEN_NAME_UNITS];
-        HANDLE file;
+        HANDLE file = NULL;
         int n = how->disposition == FILE_CREATE ? wide_to_make(name, wide) : store_wide(name, wide);
 
-        return number_of(n < 0 ? n : open_no_link(store_handle(folder), wide, (size_t)n, how, &file), file);
+        if (n >= 0)
+                n = open_no_link(store_handle(folder), wide, (size_t)n, how, &file);
+        return number_of(n, file);
 }
 
 int store_open_folder(int folder, const char *name)

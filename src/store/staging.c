@@ -62,45 +62,6 @@ int store_tree_create(struct store_tree **out, int root, bool links, bool durabl
         return 0;
 }
 
-static unsigned empty_staging(int folder);
-static void remove_top(int above, int top);
-
-/* Where it cannot go as long as it is open, it goes then. */
-static bool remove_claimed(int top, const char *name, int folder)
-{
-        bool gone = store_rmdir_at(top, name) == 0;
-
-        store_close(folder);
-        return gone || store_rmdir_at(top, name) == 0;
-}
-
-static void give_up_place(struct store_place *place)
-{
-        int guard, error;
-
-        empty_staging(place->folder);
-        remove_claimed(place->top, place->name, place->folder);
-        error = store_guard(place->top, STORE_BUSY_MS, &guard);
-        remove_top(place->above, place->top);
-        if (!error)
-                store_unguard(guard);
-        store_close(place->top);
-        store_close(place->above);
-}
-
-void store_tree_destroy(struct store_tree *tree)
-{
-        if (!tree)
-                return;
-        for (unsigned i = 0; i < tree->place_count; i++)
-                give_up_place(&tree->places[i]);
-        for (unsigned i = 0; i < STORE_MUTEXES; i++)
-                pthread_mutex_destroy(&tree->sections[i]);
-        pthread_mutex_destroy(&tree->staging);
-        free(tree->bare);
-        free(tree);
-}
-
 /* ---- making a place ---- */
 
 static bool still_named(int above, int top)
@@ -109,14 +70,6 @@ static bool still_named(int above, int top)
 
         return store_stat_at(above, STORE_STAGING, &named) == 0 && store_stat_of(top, &held) == 0 &&
                named.inode == held.inode && named.device == held.device;
-}
-
-/* Fails while others have theirs in it. `top` is locked: nobody is about to make one. But it may have been removed
- * before, and what has its name now is another one, of others. */
-static void remove_top(int above, int top)
-{
-        if (still_named(above, top))
-                store_rmdir_at(above, STORE_STAGING);
 }
 
 struct lock {
@@ -137,6 +90,24 @@ static void unlock(struct lock *lock)
         if (lock->held)
                 store_unguard(lock->guard);
         lock->held = false;
+}
+
+/* Fails while others have theirs in it. `top` is locked: nobody is about to make one. But it may have been removed
+ * before, and what has its name now is another one, of others. */
+static int remove_top(int above, int top)
+{
+        return still_named(above, top) ? store_rmdir_at(above, STORE_STAGING) : 0;
+}
+
+/* Unlocks it, and removes it if it is empty. -EBUSY: it cannot go as long as somebody has it open, which may be us. */
+static void leave_top(int above, int top, struct lock *lock)
+{
+        int error = remove_top(above, top);
+
+        unlock(lock);
+        store_close(top);
+        if (error == -EBUSY)
+                store_rmdir_at(above, STORE_STAGING);
 }
 
 /* Opens and locks the staging folder of that mount; -ENOENT with `make` false when there is none. Where there is no
@@ -417,9 +388,44 @@ static unsigned empty_staging(int folder)
         return total;
 }
 
+/* ---- ending ---- */
+
+/* Where it cannot go as long as it is open, it goes then. */
+static bool remove_claimed(int top, const char *name, int folder)
+{
+        bool gone = store_rmdir_at(top, name) == 0;
+
+        store_close(folder);
+        return gone || store_rmdir_at(top, name) == 0;
+}
+
+static void give_up_place(struct store_place *place)
+{
+        struct lock lock;
+
+        empty_staging(place->folder);
+        remove_claimed(place->top, place->name, place->folder);
+        lock_folder(&lock, place->top);
+        leave_top(place->above, place->top, &lock);
+        store_close(place->above);
+}
+
+void store_tree_destroy(struct store_tree *tree)
+{
+        if (!tree)
+                return;
+        for (unsigned i = 0; i < tree->place_count; i++)
+                give_up_place(&tree->places[i]);
+        for (unsigned i = 0; i < STORE_MUTEXES; i++)
+                pthread_mutex_destroy(&tree->sections[i]);
+        pthread_mutex_destroy(&tree->staging);
+        free(tree->bare);
+        free(tree);
+}
+
 /* ---- cleaning up after dead servers ---- */
 
-static unsigned clean_top(int above, int top, struct lock *lock)
+static unsigned clean_top(int top, struct lock *lock)
 {
         struct reading *reading = read_folder(top, "");
         struct store_dent entry;
@@ -436,7 +442,6 @@ static unsigned clean_top(int above, int top, struct lock *lock)
                 removed += remove_claimed(top, entry.name, folder);
         }
         end_reading(reading);
-        remove_top(above, top);
         return removed;
 }
 
@@ -448,9 +453,8 @@ static int clean_mount(int above)
 
         if (top < 0)
                 return top == -ENOENT ? 0 : top;
-        removed = clean_top(above, top, &lock);
-        unlock(&lock);
-        store_close(top);
+        removed = clean_top(top, &lock);
+        leave_top(above, top, &lock);
         return (int)removed;
 }
 

@@ -156,8 +156,9 @@ static int write_stream(HANDLE stream, const void *value, size_t size)
 
 static int set_on(HANDLE base, const char *attribute, const void *value, size_t size, enum store_put put)
 {
-        static const ULONG dispositions[] = { [STORE_PUT] = FILE_OPEN_IF, [STORE_PUT_NEW] = FILE_CREATE,
-                                              [STORE_PUT_OLD] = FILE_OPEN };
+        static const ULONG dispositions[] = {
+                [STORE_PUT] = FILE_OPEN_IF, [STORE_PUT_NEW] = FILE_CREATE, [STORE_PUT_OLD] = FILE_OPEN
+        };
         struct open_how how = { .access = FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES | SYNCHRONIZE | DELETE,
                                 .disposition = dispositions[put],
                                 .options = FILE_SYNCHRONOUS_IO_NONALERT,
