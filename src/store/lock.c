@@ -87,7 +87,9 @@ static bool take_record(struct span *from, struct record *record)
 
 static struct store_digest digest_of(const char *path)
 {
-        return store_digest((struct span){ "", 0 }, span_of(path));
+        char room[PATH_FOLD_BYTES];
+        struct span folded = path_fold(span_of(path), room, sizeof(room));
+        return store_digest((struct span){ "", 0 }, folded.data ? folded : span_of(path));
 }
 
 static void parse(struct table *table, size_t size, const char *path)
