@@ -19,6 +19,7 @@ static char *utf8_of(const wchar_t *wide)
 /* They last as long as the process. */
 char **start_process(int *argc, char **argv)
 {
+        static char name[] = "berth";
         WSADATA data;
         int count = 0;
         wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), &count);
@@ -27,6 +28,7 @@ char **start_process(int *argc, char **argv)
                 if (!(list[i] = utf8_of(wide[i])))
                         return NULL;
         SetConsoleOutputCP(CP_UTF8);
+        __argv[0] = name; /* getopt's messages begin with it */
         *argc = count;
         return list;
 }
