@@ -332,7 +332,7 @@ static int why_not(int to, const char *new_name)
         int error = store_open_itself(to, new_name, &how, &file);
 
         if (error)
-                return error;
+                return error == -ENOENT ? -EACCES : error;
         CloseHandle(file);
         return -EACCES;
 }
