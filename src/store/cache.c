@@ -431,8 +431,21 @@ static void path_opened(struct berth_op *op)
                 load(store, opening, descriptor, hash);
 }
 
+/* Where open files hinder others, those that must be opened anew anyway are closed. */
+static void forget_stale(struct store *store)
+{
+        while (!list_empty(&store->by_use)) {
+                struct entry *oldest = container_of(store->by_use.next, struct entry, by_use);
+                if (berth_port_now_ms(store->port) - oldest->checked_ms < STORE_TRUST_MS)
+                        return;
+                forget(store, oldest);
+        }
+}
+
 void store_open(struct store *store, struct store_opening *opening)
 {
+        if (store_open_hinders())
+                forget_stale(store);
         ensure(opening->path_size < PATH_MAX_BYTES && opening->done);
         opening->store = store;
         opening->file = NULL;

@@ -3,9 +3,9 @@
  * Every function here blocks and belongs on a worker thread. Nothing is kept in memory between calls: what a change
  * has to know lies in the file system, so that several servers over one folder (and their threads) agree:
  *
- *   section      the folder that holds a name is locked (flock(2), and a mutex of this process before it) while
+ *   section      the folder that holds a name is locked (guard.c, and a mutex of this process before it) while
  *                conditions are checked and the name is changed
- *   staging      ROOT/.berth-staging/XXXXXXXX/, one for each running server, locked (flock) by it as long as it
+ *   staging      ROOT/.berth-staging/XXXXXXXX/, one for each running server, claimed by it as long as it
  *                lives: names that a rename needs for a moment lie there. What a dead server left is removed when
  *                another one starts
  *   property     the attribute user.berth.p.<32 hex digits of a hash of its name>: "namespace NUL local NUL lang NUL
@@ -14,7 +14,7 @@
  *                so that one which came along with a renamed or copied file is no lock any more
  *
  * Results are 0 or -errno unless told otherwise. Paths are relative to the root, NUL-terminated, without leading or
- * trailing slash, "" for the root. Nothing ever leads outside the root (openat2, RESOLVE_BENEATH).
+ * trailing slash, "" for the root. Nothing ever leads outside the root (names.c).
  */
 #ifndef STORE_CHANGE_H
 #define STORE_CHANGE_H
@@ -301,7 +301,7 @@ int store_locks_at(int folder, const char *name, const char *path,
 /* Adds a lock to what stands there; something must (-ENOENT), and no link (-EPERM). The section must be entered;
  * conflicts above it are checked here, and of an `infinite` one beneath it as well: -EAGAIN and *conflict (if not
  * NULL) is the path of the lock in the way, 4,096 bytes. The first lock is an atomic create of the attribute, so that
- * servers which share no flock agree, too. */
+ * servers which share no such lock agree, too. */
 int store_lock_add(struct store_section *section, const struct store_lock *lock, char *conflict);
 /* Of the lock with that token whose root is the section's: -ENOENT when there is none in force. */
 int store_lock_refresh(struct store_section *section, const char *token, int64_t expires, struct store_lock *lock);

@@ -24,6 +24,8 @@ enum {
         PATH_UNITS = 32768,
 };
 
+WCHAR NTAPI RtlUpcaseUnicodeChar(WCHAR unit);
+
 static int number_of(int error, HANDLE file)
 {
         return error ? error : (int)(intptr_t)file;
@@ -330,18 +332,20 @@ static int why_not(int to, const char *new_name)
         int error = store_open_itself(to, new_name, &how, &file);
 
         if (error)
-                return error;
+                return error == -ENOENT ? -EACCES : error;
         CloseHandle(file);
         return -EACCES;
 }
 
-/* Folders are not replaced by Windows: an empty one is removed first. */
-static int make_way(HANDLE file, int to, const char *new_name)
+/* Folders are not replaced by Windows: an empty one is removed first. Where nothing is to be seen nothing is replaced:
+ * the name may be another one of a file that has a longer one. */
+static int make_way(HANDLE file, int to, const char *new_name, ULONG *flags)
 {
         struct store_state there;
         int error = store_stat_at(to, new_name, &there);
         bool folder = is_folder(file);
 
+        *flags = error ? 0 : FLAG_REPLACE;
         if (error)
                 return error == -ENOENT ? 0 : error;
         if (there.kind != STORE_IS_FOLDER)
@@ -359,15 +363,16 @@ static bool is_same(HANDLE file, int to, const char *new_name)
 
 int store_rename_at(int from, const char *name, int to, const char *new_name)
 {
+        ULONG flags = FLAG_REPLACE;
         HANDLE file;
         int error = open_to_rename(from, name, &file);
 
         if (error)
                 return error;
         if (!is_same(file, to, new_name)) /* else it gets other capital letters */
-                error = make_way(file, to, new_name);
+                error = make_way(file, to, new_name, &flags);
         if (!error)
-                error = rename_file(file, to, new_name, FLAG_REPLACE);
+                error = rename_file(file, to, new_name, flags);
         CloseHandle(file);
         return error == -EACCES ? why_not(to, new_name) : error;
 }
@@ -424,4 +429,17 @@ ssize_t store_readlink_at(int folder, const char *name, char *out, size_t size)
         (void)out;
         (void)size;
         return -EINVAL;
+}
+
+/* ---- paths ---- */
+
+/* As NTFS compares names: by their capital letters. */
+struct store_digest store_path_digest(const char *path)
+{
+        WCHAR wide[STORE_PATH_BYTES];
+        int n = MultiByteToWideChar(CP_UTF8, 0, path, (int)strlen(path), wide, (int)array_count(wide));
+
+        for (int i = 0; i < n; i++)
+                wide[i] = RtlUpcaseUnicodeChar(wide[i]);
+        return store_digest((struct span){ "", 0 }, (struct span){ (char *)wide, (size_t)n * sizeof(wide[0]) });
 }

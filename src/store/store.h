@@ -1,6 +1,6 @@
 /* store: files beneath one root folder.
  *
- * Everything goes through one root descriptor (openat2, RESOLVE_BENEATH), so that no name, link or race leads outside.
+ * Everything goes through one root descriptor (names.c), so that no name, link or race leads outside.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H

@@ -6,10 +6,7 @@
  */
 #include "store/system_win.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-
-#define STATUS_NOT_FOUND_STREAM ((NTSTATUS)0xC0000034)
 
 enum {
         STREAM_UNITS = 255,
@@ -27,7 +24,7 @@ void store_xattr_by_proc(bool always)
 
 static bool is_plain(unsigned char c)
 {
-        return c > ' ' && c < 127 && !(c >= 'A' && c <= 'Z') && !strchr("\\/:%*?\"<>|", c);
+        return c > ' ' && c < 127 && !(c >= 'A' && c <= 'Z') && !strchr("\\/:%*?\"<>|~", c);
 }
 
 /* ":NAME:$DATA" in UTF-16 units, how many; -ERANGE. */
