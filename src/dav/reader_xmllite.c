@@ -35,6 +35,7 @@ struct dav_reader {
         struct room document, names;
         struct room parts; /* size_t: where attributes' names and values begin in `names` */
         size_t read;       /* bytes of the document */
+        size_t looked;     /* bytes of it that have been looked at for tags too long */
         bool stopped;
 };
 
@@ -242,28 +243,60 @@ static int take_node(struct dav_reader *reader, XmlNodeType type)
 
 /* ---- the size of a tag, which XmlLite does not bound ---- */
 
-/* Bytes up to the end of what begins with '<'. An attribute's value may hold '>'. */
-static size_t tag_bytes(const char *at, size_t size)
+/* What begins with '<' and is no element's tag. Sections of text are as long as they like. */
+static const struct {
+        struct span begin, end;
+        bool bounded;
+} others[] = {
+        { { "<!--", 4 }, { "-->", 3 }, true },
+        { { "<?", 2 }, { "?>", 2 }, true },
+        { { "<![CDATA[", 9 }, { "]]>", 3 }, false },
+};
+
+/* Bytes up to the end of an element's tag, 0: it has none yet. An attribute's value may hold '>'. */
+static size_t tag_bytes(struct span s)
 {
         char quote = '\0';
-        for (size_t i = 1; i < size; i++) {
-                if (quote ? at[i] == quote : at[i] == '"' || at[i] == '\'')
-                        quote = quote ? '\0' : at[i];
-                else if (at[i] == '>' && !quote)
+        for (size_t i = 1; i < s.size; i++) {
+                char c = s.data[i];
+                if (quote ? c == quote : c == '"' || c == '\'')
+                        quote = quote ? '\0' : c;
+                else if (c == '>' && !quote)
                         return i + 1;
         }
-        return size;
+        return 0;
 }
 
-static bool has_long_tag(const struct room *document)
+/* Likewise of whatever begins with '<'. */
+static size_t token_bytes(struct span s, bool *bounded)
 {
-        const char *at = document->data, *end = at + document->used;
-        while (at < end && (at = memchr(at, '<', (size_t)(end - at)))) {
-                size_t size = tag_bytes(at, (size_t)(end - at));
-                if (size > DAV_TAG_BYTES)
-                        return true;
-                at += size;
+        *bounded = true;
+        for (size_t i = 0; i < array_count(others); i++) {
+                size_t begin = others[i].begin.size;
+                if (s.size < begin || memcmp(s.data, others[i].begin.data, begin) != 0)
+                        continue;
+                *bounded = others[i].bounded;
+                const char *end = span_find((struct span){ s.data + begin, s.size - begin }, others[i].end);
+                return end ? (size_t)(end - s.data) + others[i].end.size : 0;
         }
+        return tag_bytes(s);
+}
+
+/* Goes on where the last look found the beginning of one that had no end yet. */
+static bool has_long_tag(struct dav_reader *reader)
+{
+        const char *at = reader->document.data + reader->looked, *end = reader->document.data + reader->document.used;
+        bool bounded = true;
+        for (size_t size = 1; at < end && size > 0; at += size) {
+                at = memchr(at, '<', (size_t)(end - at));
+                if (!at)
+                        at = end;
+                struct span rest = { at, (size_t)(end - at) };
+                size = rest.size ? token_bytes(rest, &bounded) : 0;
+                if (bounded && (size ? size : rest.size) > DAV_TAG_BYTES)
+                        return true;
+        }
+        reader->looked = (size_t)(at - reader->document.data);
         return false;
 }
 
@@ -289,9 +322,9 @@ int dav_reader_feed(struct dav_reader *reader, const char *data, size_t size, bo
                 return -E2BIG;
         if (!put_bytes(&reader->document, data, size))
                 return -ENOMEM;
-        if (!last)
-                return 0;
-        return has_long_tag(&reader->document) ? -E2BIG : read_document(reader);
+        if (reader->document.used > 0 && has_long_tag(reader))
+                return -E2BIG;
+        return last ? read_document(reader) : 0;
 }
 
 void dav_reader_stop(struct dav_reader *reader)
@@ -343,7 +376,7 @@ void dav_reader_reset(struct dav_reader *reader, void *context)
         IXmlReader_SetInput(reader->xml, NULL);
         reader->context = context;
         reader->document.used = 0;
-        reader->read = 0;
+        reader->read = reader->looked = 0;
         reader->stopped = false;
 }
 

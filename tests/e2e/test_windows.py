@@ -1,4 +1,5 @@
 """What is berth.exe's own: what Windows has not says so in a line, and how it ends."""
+import os
 import signal
 import subprocess
 import time
@@ -81,3 +82,11 @@ def test_a_second_ctrl_c_cuts_off_what_is_in_progress(serve):
         start = time.monotonic()
         server.stop()
         assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize('part', ['basic', 'copymove', 'http'])
+def test_litmus(tree, tmp_path, part):
+    url = 'http://{}:{}{}'.format(*tree.server.address, tree.url)
+    result = subprocess.run(['litmus', '-k', url], capture_output=True, timeout=120, cwd=tmp_path,
+                            env={**os.environ, 'TESTS': part})
+    assert result.returncode == 0 and b'0 failed. 100.0%' in result.stdout, result.stdout
