@@ -244,6 +244,7 @@ void auth_destroy(struct auth *auth)
         free(auth->users);
         free(auth->tokens);
         free(auth->rules);
+        auth_rules_finish(auth);
         free(auth->password_text);
         free(auth->rule_text);
         crypto_wipe(auth, sizeof(*auth));

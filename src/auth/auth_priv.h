@@ -34,7 +34,7 @@ struct auth_token {
 };
 
 struct auth_rule {
-        struct span path; /* "" the root, "/a/b" */
+        struct span path; /* "" the root, "/a/b"; as path_fold() gives it */
         const char *who;
         enum auth_right right;
         unsigned line;
@@ -44,6 +44,7 @@ struct auth {
         unsigned char keys[AUTH_KEYS][AUTH_DIGEST_BYTES];
         bool has_passwords, has_tokens, has_rules;
         char *password_text, *rule_text; /* the files, which users[] and rules[] point into */
+        struct auth_fold *folds;         /* paths of rules that are not as they stand in the file */
         struct auth_user *users;
         struct auth_token *tokens;
         struct auth_rule *rules; /* sorted by path, then by who */
@@ -94,6 +95,7 @@ size_t auth_hash_bytes(const char *hash);
 /* ---- rules (rules.c) ---- */
 
 int auth_rules_load(struct auth *auth, const char *path);
+void auth_rules_finish(struct auth *auth);
 
 /* ---- credentials (check.c) ---- */
 

@@ -284,6 +284,14 @@ int64_t clock_unix_seconds(void);            /* wall clock */
 /* Minutes by which the local time of `at` (of which `local` is the local form) is ahead of UTC. */
 int clock_zone_minutes(time_t at, const struct tm *local);
 
+/* ---- names of files (fold.c) ---- */
+
+/* Paths that the system takes for one have one form: it is in `room`, or `path` itself where only a path that is the same
+ * byte by byte is the same. {NULL, 0}: no file has that path, or there is no room. PATH_FOLD_BYTES do for a path of
+ * 4,095 bytes. */
+enum { PATH_FOLD_BYTES = 3 * 4096 };
+struct span path_fold(struct span path, char *room, size_t size);
+
 /* ---- the machine (machine.c) ---- */
 
 unsigned machine_cores(void);             /* that this process may use */
