@@ -111,12 +111,13 @@ int store_set_mode_at(int folder, const char *name, uint32_t mode)
 }
 
 /* Who owns a file is the business of whoever runs the server: what may not be done is left out. */
-int store_take_owner(int file, int folder, const char *name)
+int store_take_owner(int file, int folder, const char *name, uint32_t *mode)
 {
         struct stat theirs, ours;
 
         if (fstatat(folder, name, &theirs, AT_SYMLINK_NOFOLLOW) < 0 || fstat(file, &ours) < 0)
                 return -errno;
+        *mode = ours.st_mode & 07777;
         if ((theirs.st_uid != ours.st_uid || theirs.st_gid != ours.st_gid) &&
             fchown(file, theirs.st_uid, theirs.st_gid) < 0 && errno != EPERM)
                 return -errno;

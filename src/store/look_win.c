@@ -149,12 +149,15 @@ int store_set_mode_at(int folder, const char *name, uint32_t mode)
 }
 
 /* A new file has the access list that its folder wants. */
-int store_take_owner(int file, int folder, const char *name)
+int store_take_owner(int file, int folder, const char *name, uint32_t *mode)
 {
-        (void)file;
+        struct store_state state;
+        int error = store_stat_of(file, &state);
+
         (void)folder;
         (void)name;
-        return 0;
+        *mode = state.mode;
+        return error;
 }
 
 /* FILE_FS_FULL_SIZE_INFORMATION */

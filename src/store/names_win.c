@@ -22,6 +22,7 @@ enum {
         FLAG_REPLACE = 1,
         FLAG_POSIX = 2,
         PATH_UNITS = 32768,
+        SUPPORTS_POSIX_UNLINK_RENAME = 0x400, /* FILE_SUPPORTS_..., of a volume */
 };
 
 WCHAR NTAPI RtlUpcaseUnicodeChar(WCHAR unit);
@@ -238,12 +239,13 @@ int store_dispose(HANDLE file)
         return error_of(status);
 }
 
-/* Whether a name can go at once though others have it open, is asked by a flag that changes nothing. */
+/* Whether the volume lets a name go at once though others have the file open. */
 static bool goes_at_once(HANDLE file)
 {
-        ULONG flags = FLAG_POSIX; /* FILE_DISPOSITION_DO_NOT_DELETE */
+        DWORD flags = 0;
 
-        return !store_not_known(store_set_information(file, &flags, sizeof(flags), STORE_CLASS_DISPOSITION_EX));
+        return GetVolumeInformationByHandleW(file, NULL, 0, NULL, NULL, &flags, NULL, 0) &&
+               flags & SUPPORTS_POSIX_UNLINK_RENAME;
 }
 
 static bool is_folder(HANDLE file)

@@ -77,8 +77,8 @@ struct timespec store_stamp_time(void);
 
 int store_set_mode_of(int descriptor, uint32_t mode);
 int store_set_mode_at(int folder, const char *name, uint32_t mode); /* name may be "" */
-/* The owner of folder/name becomes that of `file`, where that is allowed. */
-int store_take_owner(int file, int folder, const char *name);
+/* The owner of folder/name becomes that of `file`, where that is allowed; the mode that `file` has. */
+int store_take_owner(int file, int folder, const char *name, uint32_t *mode);
 
 /* The file system's: bytes. */
 int store_room_of(int descriptor, uint64_t *available, uint64_t *used);

@@ -292,12 +292,10 @@ static int put_over(struct store_upload *upload, int folder, const char *name)
 
 static int take_over(struct store_upload *upload, int folder, const char *name, const struct store_state *old)
 {
-        struct store_state ours;
-        int error = store_take_owner(upload->file, folder, name);
+        uint32_t mode = 0;
+        int error = store_take_owner(upload->file, folder, name, &mode);
 
-        if (!error)
-                error = store_stat_of(upload->file, &ours);
-        if (!error && ours.mode != (old->mode & 0777))
+        if (!error && mode != (old->mode & 0777))
                 error = store_set_mode_of(upload->file, old->mode & 0777);
         return error ? error : store_xattr_copy(folder, name, upload->file, true);
 }
