@@ -85,9 +85,17 @@ static bool take_record(struct span *from, struct record *record)
         return true;
 }
 
+static struct store_digest digest_of(const char *path)
+{
+        char room[PATH_FOLD_BYTES];
+        struct span folded = path_fold(span_of(path), room, sizeof(room));
+
+        return store_digest((struct span){ "", 0 }, folded.data ? folded : span_of(path));
+}
+
 static void parse(struct table *table, size_t size, const char *path)
 {
-        struct store_digest digest = store_path_digest(path);
+        struct store_digest digest = digest_of(path);
         struct span rest = { table->data, size };
         int64_t now = clock_unix_seconds();
         struct record record;
@@ -340,7 +348,7 @@ static int add_record(struct store_section *section, const struct store_lock *lo
         table.records[table.count++] = (struct record){
                 .flags = (uint8_t)((lock->exclusive ? FLAG_EXCLUSIVE : 0) | (lock->infinite ? FLAG_INFINITE : 0)),
                 .expires = lock->expires,
-                .path = store_path_digest(section->path),
+                .path = digest_of(section->path),
                 .token = span_of(lock->token),
                 .user = { lock->user, lock->user_size },
                 .owner = { lock->owner, lock->owner_size },

@@ -168,10 +168,3 @@ ssize_t store_readlink_at(int folder, const char *name, char *out, size_t size)
 
         return got < 0 ? -errno : got;
 }
-
-/* ---- paths ---- */
-
-struct store_digest store_path_digest(const char *path)
-{
-        return store_digest((struct span){ "", 0 }, span_of(path));
-}

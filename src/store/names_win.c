@@ -25,8 +25,6 @@ enum {
         SUPPORTS_POSIX_UNLINK_RENAME = 0x400, /* FILE_SUPPORTS_..., of a volume */
 };
 
-WCHAR NTAPI RtlUpcaseUnicodeChar(WCHAR unit);
-
 static int number_of(int error, HANDLE file)
 {
         return error ? error : (int)(intptr_t)file;
@@ -431,17 +429,4 @@ ssize_t store_readlink_at(int folder, const char *name, char *out, size_t size)
         (void)out;
         (void)size;
         return -EINVAL;
-}
-
-/* ---- paths ---- */
-
-/* As NTFS compares names: by their capital letters. */
-struct store_digest store_path_digest(const char *path)
-{
-        WCHAR wide[STORE_PATH_BYTES];
-        int n = MultiByteToWideChar(CP_UTF8, 0, path, (int)strlen(path), wide, (int)array_count(wide));
-
-        for (int i = 0; i < n; i++)
-                wide[i] = RtlUpcaseUnicodeChar(wide[i]);
-        return store_digest((struct span){ "", 0 }, (struct span){ (char *)wide, (size_t)n * sizeof(wide[0]) });
 }

@@ -132,6 +132,12 @@ int store_xattr_copy(int folder, const char *name, int to, bool locks);
 #define STORE_LOCK_ATTRIBUTE "user.berth.lock"
 #define STORE_PROPERTY_PREFIX "user.berth.p."
 
+/* 128 bits of FNV-1a: the same on every machine and for ever, as it is kept in the file system. */
+struct store_digest {
+        unsigned char bytes[16];
+};
+struct store_digest store_digest(struct span first, struct span second);
+
 /* ---- bare.c: files without user.* attributes ---- */
 
 /* 256 KiB, touched as they are used; free() it. NULL without memory. */

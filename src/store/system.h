@@ -13,12 +13,6 @@
 
 struct store_tree;
 
-/* 128 bits of FNV-1a: the same on every machine and for ever, as it is kept in the file system. */
-struct store_digest {
-        unsigned char bytes[16];
-};
-struct store_digest store_digest(struct span first, struct span second); /* attribute.c */
-
 /* ---- names.c: opening, making, removing, renaming ---- */
 
 enum store_open {
@@ -56,9 +50,6 @@ int store_exchange_at(int folder, const char *name, int other,
 int store_link_at(int folder, const char *name, int to, const char *new_name);
 int store_symlink_at(const char *target, int folder, const char *name);
 ssize_t store_readlink_at(int folder, const char *name, char *out, size_t size);
-
-/* The same for paths that are one to the system, whatever the case of their letters. */
-struct store_digest store_path_digest(const char *path);
 
 /* ---- look.c: what is told of a file, what can be set ---- */
 
