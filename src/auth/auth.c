@@ -2,21 +2,15 @@
  * hash is kept, and the text is wiped.
  */
 #include "auth/auth_priv.h"
+#include "crypto/crypto.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
-
-#define ADVICE "make one by: htpasswd -B, or mkpasswd -m yescrypt"
 
 bool auth_digest(const struct auth *auth, enum auth_key key, struct span s, unsigned char out[AUTH_DIGEST_BYTES])
 {
         ensure(key < AUTH_KEYS);
-        const unsigned char *data = s.size > 0 ? (const unsigned char *)s.data : (const unsigned char *)"";
-        return HMAC(EVP_sha256(), auth->keys[key], AUTH_DIGEST_BYTES, data, s.size, out, NULL) != NULL;
+        return crypto_hmac((struct span){ (const char *)auth->keys[key], AUTH_DIGEST_BYTES }, s, out);
 }
 
 bool auth_valid_name(struct span name)
@@ -57,8 +51,8 @@ static int read_user(struct auth *auth, const struct auth_lines *lines, struct s
                 return error;
         const char *fault = auth_hash_fault(hash);
         if (fault)
-                return auth_lines_refuse(lines, lines->line, "'%.*s' has %s; " ADVICE, (int)name.size, name.data,
-                                         fault);
+                return auth_lines_refuse(lines, lines->line, "'%.*s' has %s; %s", (int)name.size, name.data, fault,
+                                         auth_hash_advice);
         if (auth->user_count == AUTH_MAX_USERS)
                 return auth_lines_refuse(lines, lines->line, "more than %d users", AUTH_MAX_USERS);
         struct auth_user *user = &auth->users[auth->user_count++];
@@ -83,8 +77,8 @@ static int try_cost(const struct auth_lines *lines, const struct auth_user *user
 {
         int error = auth_password_works(user->hash);
         if (error == -EINVAL)
-                return auth_lines_refuse(lines, user->line, "this system cannot check the hash of '%s'; " ADVICE,
-                                         user->name);
+                return auth_lines_refuse(lines, user->line, "this system cannot check the hash of '%s'; %s", user->name,
+                                         auth_hash_advice);
         return error;
 }
 
@@ -225,7 +219,7 @@ int auth_load(struct auth **out, const struct auth_files *files)
         struct auth *auth = calloc(1, sizeof(*auth));
         int error = auth ? 0 : -ENOMEM;
         *out = NULL;
-        if (!error && RAND_bytes((unsigned char *)auth->keys, sizeof(auth->keys)) != 1)
+        if (!error && !entropy(auth->keys, sizeof(auth->keys)))
                 error = -EIO;
         if (!error && files->passwords)
                 error = load_passwords(auth, files->passwords);
@@ -238,7 +232,7 @@ int auth_load(struct auth **out, const struct auth_files *files)
                 return 0;
         }
         if (error == -ENOMEM || error == -EIO)
-                complain("cannot keep passwords and rules: %s", strerror(-error));
+                complain("cannot keep passwords and rules: %s", error_text(-error));
         auth_destroy(auth);
         return error;
 }
@@ -250,9 +244,10 @@ void auth_destroy(struct auth *auth)
         free(auth->users);
         free(auth->tokens);
         free(auth->rules);
+        auth_rules_finish(auth);
         free(auth->password_text);
         free(auth->rule_text);
-        OPENSSL_cleanse(auth, sizeof(*auth));
+        crypto_wipe(auth, sizeof(*auth));
         free(auth);
 }
 

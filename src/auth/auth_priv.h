@@ -34,7 +34,7 @@ struct auth_token {
 };
 
 struct auth_rule {
-        struct span path; /* "" the root, "/a/b" */
+        struct span path; /* "" the root, "/a/b"; as path_fold() gives it */
         const char *who;
         enum auth_right right;
         unsigned line;
@@ -44,6 +44,7 @@ struct auth {
         unsigned char keys[AUTH_KEYS][AUTH_DIGEST_BYTES];
         bool has_passwords, has_tokens, has_rules;
         char *password_text, *rule_text; /* the files, which users[] and rules[] point into */
+        struct auth_fold *folds;         /* paths of rules that are not as they stand in the file */
         struct auth_user *users;
         struct auth_token *tokens;
         struct auth_rule *rules; /* sorted by path, then by who */
@@ -80,8 +81,7 @@ char *auth_lines_string(struct span part);
 /* Wipes the text and frees it. */
 void auth_lines_close(struct auth_lines *lines);
 /* A line on stderr that begins with file and line; -EINVAL. */
-int auth_lines_refuse(const struct auth_lines *lines, unsigned line, const char *format, ...)
-        __attribute__((format(printf, 3, 4)));
+int auth_lines_refuse(const struct auth_lines *lines, unsigned line, const char *format, ...) printf_like(3, 4);
 
 /* ---- kinds of hashes (kinds.c) ---- */
 
@@ -95,6 +95,7 @@ size_t auth_hash_bytes(const char *hash);
 /* ---- rules (rules.c) ---- */
 
 int auth_rules_load(struct auth *auth, const char *path);
+void auth_rules_finish(struct auth *auth);
 
 /* ---- credentials (check.c) ---- */
 
@@ -109,7 +110,17 @@ bool auth_scheme(struct span authorization, struct span scheme, struct span *cre
 bool auth_basic_decode(struct auth_basic *basic, struct span credentials);
 /* Hashes the password with the setting of `hash` and compares. */
 bool auth_password_fits(struct span password, const char *hash);
-/* Whether crypt(3) can check against this hash: 0, -EINVAL or -ENOMEM. */
+/* Whether this system can check against this hash: 0, -EINVAL or -ENOMEM. */
 int auth_password_works(const char *hash);
+
+/* ---- hashing a password (hashing.c) ---- */
+
+enum { AUTH_HASH_BYTES = 384 };
+
+/* How to make a hash that can be checked here. */
+extern const char *const auth_hash_advice;
+/* Hashes as `setting` (a hash, or its beginning) tells; all of `out` is written. 0, -EINVAL when this system cannot
+ * hash so, -ENOMEM. */
+int auth_hash_password(const char *password, const char *setting, char out[AUTH_HASH_BYTES]);
 
 #endif

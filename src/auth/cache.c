@@ -2,9 +2,9 @@
  * pushes nobody's good one out. Each table is a ring in which the oldest is overwritten, found by chains.
  */
 #include "auth/auth_priv.h"
+#include "crypto/crypto.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <stdlib.h>
 
 enum {
@@ -47,7 +47,7 @@ static bool table_init(struct table *table, uint32_t count)
 static void table_finish(struct table *table)
 {
         if (table->entries)
-                OPENSSL_cleanse(table->entries, table->count * sizeof(*table->entries));
+                crypto_wipe(table->entries, table->count * sizeof(*table->entries));
         free(table->entries);
         free(table->buckets);
 }
@@ -63,7 +63,7 @@ static uint16_t *bucket_of(const struct table *table, const unsigned char *diges
 static struct entry *table_find(const struct table *table, const unsigned char *digest)
 {
         for (uint16_t at = *bucket_of(table, digest); at; at = table->entries[at - 1].next)
-                if (CRYPTO_memcmp(table->entries[at - 1].digest, digest, AUTH_DIGEST_BYTES) == 0)
+                if (crypto_same(table->entries[at - 1].digest, digest, AUTH_DIGEST_BYTES))
                         return &table->entries[at - 1];
         return NULL;
 }
@@ -166,7 +166,7 @@ enum auth_verdict auth_cache_ask(struct auth_cache *cache, struct span authoriza
         if (auth->user_count > 0 && auth_scheme(authorization, SPAN("Basic"), &credentials) &&
             auth_basic_decode(&basic, credentials))
                 verdict = ask_basic(cache, &basic, user, now_ms);
-        OPENSSL_cleanse(&basic, sizeof(basic));
+        crypto_wipe(&basic, sizeof(basic));
         return verdict;
 }
 
@@ -191,7 +191,7 @@ void auth_cache_learn(struct auth_cache *cache, struct span authorization, enum 
         ensure(verdict == AUTH_GOOD || verdict == AUTH_BAD);
         if (auth_scheme(authorization, SPAN("Basic"), &credentials) && auth_basic_decode(&basic, credentials))
                 learn(cache, &basic, verdict == AUTH_GOOD, now_ms);
-        OPENSSL_cleanse(&basic, sizeof(basic));
+        crypto_wipe(&basic, sizeof(basic));
 }
 
 size_t auth_cache_bytes(void)

@@ -1,10 +1,8 @@
 /* Credentials as they come in the Authorization field (RFC 7617, RFC 6750), and checking a password, which is slow. */
 #include "auth/auth_priv.h"
+#include "crypto/crypto.h"
 
-#include <crypt.h>
 #include <errno.h>
-#include <openssl/crypto.h>
-#include <stdlib.h>
 
 /* ---- the field ---- */
 
@@ -32,40 +30,23 @@ bool auth_basic_decode(struct auth_basic *basic, struct span credentials)
 
 /* ---- checking ---- */
 
-/* crypt_rn(3) tells a failure by NULL, others of its family also by a result that begins with '*'. Its work space is
- * 32 KiB. */
-static int hash_password(const char *password, const char *setting, char out[CRYPT_OUTPUT_SIZE])
-{
-        struct crypt_data *data = calloc(1, sizeof(*data));
-        if (!data)
-                return -ENOMEM;
-        const char *result = crypt_rn(password, setting, data, (int)sizeof(*data));
-        int error = result && result[0] != '*' ? 0 : errno == ENOMEM ? -ENOMEM : -EINVAL;
-        memset(out, 0, CRYPT_OUTPUT_SIZE);
-        if (!error)
-                strncpy(out, result, CRYPT_OUTPUT_SIZE - 1);
-        OPENSSL_cleanse(data, sizeof(*data));
-        free(data);
-        return error;
-}
-
 /* Both in a room of one size, so that the comparison takes as long wherever they differ. */
 bool auth_password_fits(struct span password, const char *hash)
 {
-        char made[CRYPT_OUTPUT_SIZE], wanted[CRYPT_OUTPUT_SIZE] = "";
+        char made[AUTH_HASH_BYTES], wanted[AUTH_HASH_BYTES] = "";
         ensure(password.data[password.size] == '\0' && strlen(hash) < sizeof(wanted));
         strcpy(wanted, hash);
-        bool fits = hash_password(password.data, hash, made) == 0 && CRYPTO_memcmp(made, wanted, sizeof(made)) == 0;
-        OPENSSL_cleanse(made, sizeof(made));
+        bool fits = auth_hash_password(password.data, hash, made) == 0 && crypto_same(made, wanted, sizeof(made));
+        crypto_wipe(made, sizeof(made));
         return fits;
 }
 
 int auth_password_works(const char *hash)
 {
-        char made[CRYPT_OUTPUT_SIZE];
+        char made[AUTH_HASH_BYTES];
         if (strlen(hash) >= sizeof(made))
                 return -EINVAL;
-        return hash_password("", hash, made);
+        return auth_hash_password("", hash, made);
 }
 
 static const struct auth_user *find_user(const struct auth *auth, struct span name)
@@ -108,6 +89,6 @@ enum auth_verdict auth_check(const struct auth *auth, struct span authorization,
         user[0] = '\0';
         if (auth_scheme(authorization, SPAN("Basic"), &credentials) && auth_basic_decode(&basic, credentials))
                 verdict = check_basic(auth, &basic, user);
-        OPENSSL_cleanse(&basic, sizeof(basic));
+        crypto_wipe(&basic, sizeof(basic));
         return verdict;
 }

@@ -1,9 +1,8 @@
 /* Files of lines. A file is read whole into one piece of memory, which is wiped when it goes: it may hold secrets. */
 #include "auth/auth_priv.h"
+#include "crypto/crypto.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +11,11 @@
 
 static int cannot_read(const char *path, int error)
 {
-        complain("cannot read %s: %s", path, strerror(-error));
+        complain("cannot read %s: %s", path, error_text(-error));
         return error;
 }
 
-static int check_state(const char *path, const struct stat *state, bool secret)
+static int check_state(const char *path, const struct stat *state)
 {
         if (!S_ISREG(state->st_mode)) {
                 complain("cannot read %s: it is not a regular file", path);
@@ -26,8 +25,6 @@ static int check_state(const char *path, const struct stat *state, bool secret)
                 complain("cannot read %s: it is longer than %d MiB", path, AUTH_FILE_BYTES >> 20);
                 return -EFBIG;
         }
-        if (secret && state->st_mode & S_IROTH)
-                complain("%s: everybody on this machine may read it; chmod o-r would end that", path);
         return 0;
 }
 
@@ -53,9 +50,11 @@ static int read_text(struct auth_lines *lines, int descriptor, bool secret)
         struct stat state;
         if (fstat(descriptor, &state) < 0)
                 return cannot_read(lines->path, -errno);
-        int error = check_state(lines->path, &state, secret);
+        int error = check_state(lines->path, &state);
         if (error)
                 return error;
+        if (secret && plain_is_public(descriptor))
+                complain("%s: everybody on this machine may read it; chmod o-r would end that", lines->path);
         lines->size = (size_t)state.st_size;
         lines->text = calloc(1, lines->size + 1);
         if (!lines->text)
@@ -73,9 +72,9 @@ static int read_text(struct auth_lines *lines, int descriptor, bool secret)
 int auth_lines_open(struct auth_lines *lines, const char *path, bool secret)
 {
         *lines = (struct auth_lines){ .path = path };
-        int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        int descriptor = plain_open(path, PLAIN_READ);
         if (descriptor < 0)
-                return cannot_read(path, -errno);
+                return cannot_read(path, descriptor);
         int error = read_text(lines, descriptor, secret);
         close(descriptor);
         return error;
@@ -84,7 +83,7 @@ int auth_lines_open(struct auth_lines *lines, const char *path, bool secret)
 void auth_lines_close(struct auth_lines *lines)
 {
         if (lines->text)
-                OPENSSL_cleanse(lines->text, lines->size);
+                crypto_wipe(lines->text, lines->size);
         free(lines->text);
         *lines = (struct auth_lines){ 0 };
 }

@@ -62,6 +62,39 @@ static bool is_path(struct span path)
         return path.data[0] == '/';
 }
 
+struct auth_fold {
+        struct auth_fold *next;
+        char path[];
+};
+
+/* The form in which paths are compared; it lasts as long as the rules. 0, -EINVAL: no file has such a path; -ENOMEM. */
+static int fold(struct auth *auth, struct span *path)
+{
+        char room[PATH_FOLD_BYTES];
+        struct span folded = path_fold(*path, room, sizeof(room));
+        if (!folded.data)
+                return -EINVAL;
+        if (folded.data == room) {
+                struct auth_fold *kept = malloc(sizeof(*kept) + folded.size);
+                if (!kept)
+                        return -ENOMEM;
+                kept->next = auth->folds;
+                auth->folds = kept;
+                folded.data = memcpy(kept->path, room, folded.size);
+        }
+        *path = folded;
+        return 0;
+}
+
+void auth_rules_finish(struct auth *auth)
+{
+        while (auth->folds) {
+                struct auth_fold *kept = auth->folds;
+                auth->folds = kept->next;
+                free(kept);
+        }
+}
+
 static int right_of(struct span word)
 {
         static const char *const words[] = { [AUTH_NONE] = "none", [AUTH_READ] = "read", [AUTH_WRITE] = "write" };
@@ -118,6 +151,9 @@ static int read_rule(struct auth *auth, const struct auth_lines *lines, struct s
         if (given < 0)
                 return auth_lines_refuse(lines, lines->line, "'%.*s' is no right: none, read or write", (int)right.size,
                                          right.data);
+        int error = fold(auth, &path);
+        if (error)
+                return error == -ENOMEM ? error : auth_lines_refuse(lines, lines->line, "no file can have this path");
         struct auth_rule rule = { .path = path, .right = (enum auth_right)given, .line = lines->line };
         return add_names(auth, lines, rule, names);
 }
@@ -178,10 +214,13 @@ static bool go_up(struct span *path)
 /* Paths longer than any rule's are only shortened, so a path of very many parts costs no search for each. */
 enum auth_right auth_right_at(const struct auth *auth, const char *user, struct span path)
 {
+        char room[PATH_FOLD_BYTES];
         ensure(path.size > 0 && path.data[0] == '/');
-        path = without_end(path);
         if (!auth->has_rules)
                 return right_without_rules(auth, user);
+        path = path_fold(without_end(path), room, sizeof(room));
+        if (!path.data)
+                return AUTH_NONE;
         do {
                 if (path.size > auth->longest_path)
                         continue;
@@ -220,8 +259,11 @@ static uint32_t first_beneath(const struct auth *auth, struct span folder)
 
 bool auth_less_beneath(const struct auth *auth, const char *user, struct span path, enum auth_right right)
 {
+        char room[PATH_FOLD_BYTES];
         ensure(path.size > 0 && path.data[0] == '/');
-        path = without_end(path);
+        path = path_fold(without_end(path), room, sizeof(room));
+        if (!path.data)
+                return true;
         for (uint32_t i = first_beneath(auth, path); i < auth->rule_count; i++) {
                 const struct auth_rule *rule = &auth->rules[i];
                 if (!is_beneath(rule->path, path))

@@ -6,11 +6,24 @@
 #ifndef BASE_BASE_H
 #define BASE_BASE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
+
+/* A function's format and arguments are checked; mingw knows two kinds of formats, of which this is C's. */
+#ifdef __MINGW32__
+#define printf_like(format_at, first) __attribute__((format(gnu_printf, format_at, first)))
+#else
+#define printf_like(format_at, first) __attribute__((format(printf, format_at, first)))
+#endif
+
+/* An error that not every <errno.h> has. */
+#ifndef EDQUOT
+#define EDQUOT 10069
+#endif
 
 /* ---- assertions: always on, in release builds too ---- */
 
@@ -53,6 +66,9 @@ struct span span_trim(struct span s);
  * With no separator left, returns all of *rest and leaves it {NULL, 0}. */
 struct span span_cut(struct span *rest, char separator);
 
+/* Where `what`, which is not empty, stands in s first; NULL: it does not. */
+const char *span_find(struct span s, struct span what);
+
 /* ---- text: a bounded writer; what does not fit is dropped and remembered ---- */
 
 struct text {
@@ -70,7 +86,7 @@ static inline struct text text_in(void *data, size_t size)
 void text_put(struct text *t, struct span s);
 void text_char(struct text *t, char c);
 void text_decimal(struct text *t, uint64_t value);
-void text_format(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_format(struct text *t, const char *format, ...) printf_like(2, 3);
 
 /* What stands for an ASCII character, or {NULL, 0}: itself. `room` may be written to. */
 typedef struct span text_escape_fn(char c, char room[6]);
@@ -142,6 +158,8 @@ void *memory_map(size_t bytes); /* NULL: there is none */
 /* A power of two, aligned to itself. */
 void *memory_map_aligned(size_t bytes);
 void memory_unmap(void *memory, size_t bytes);
+/* The system may have the pages back until they are written to again; what stands in them is lost. */
+void memory_forget(void *memory, size_t bytes);
 
 /* ---- slab: objects of one size in segments that never move, with a hard cap ---- */
 
@@ -263,13 +281,69 @@ uint64_t clock_ms(void); /* monotonic, since some start */
 uint64_t clock_us(void);
 struct timespec clock_after_ms(unsigned ms); /* on CLOCK_MONOTONIC: how long a wait may take */
 int64_t clock_unix_seconds(void);            /* wall clock */
+/* Minutes by which the local time of `at` (of which `local` is the local form) is ahead of UTC. */
+int clock_zone_minutes(time_t at, const struct tm *local);
+
+/* ---- names of files (fold.c) ---- */
+
+/* Paths that the system takes for one have one form: it is in `room`, or `path` itself where only a path that is the same
+ * byte by byte is the same. {NULL, 0}: no file has that path, or there is no room. PATH_FOLD_BYTES do for a path of
+ * 4,095 bytes. */
+enum { PATH_FOLD_BYTES = 3 * 4096 };
+struct span path_fold(struct span path, char *room, size_t size);
+
+/* ---- the machine (machine.c) ---- */
+
+unsigned machine_cores(void);             /* that this process may use */
+uint32_t machine_raise_descriptors(void); /* raises the limit as far as it goes, and says it */
+uint64_t machine_files(void);             /* that the system lets be opened more; UINT64_MAX: nobody knows */
+uint64_t machine_backlog(void);           /* connections that it lets a listener keep; UINT64_MAX: any number */
+void machine_sleep_ms(unsigned ms);
+/* The ports that outgoing connections are given (ports.c). 0, or -errno when that cannot be read. */
+int machine_ports(uint64_t *first, uint64_t *count);
+/* The same out of what Windows' netsh prints (netsh_win.c): 0, -ENODATA when it does not stand there, -EINVAL when it is
+ * none. No I/O. */
+int netsh_parse_ports(struct span text, uint64_t *first, uint64_t *count);
+
+/* ---- what people tell the process (signals.c) ---- */
+
+enum told { TOLD_NOTHING, TOLD_END, TOLD_RELOAD };
+
+/* Once, before there are threads: from now on signals_wait() alone hears of SIGINT and SIGTERM, on Windows Ctrl-C and
+ * the like (TOLD_END), and of SIGHUP if `reload`. */
+void signals_take(bool reload);
+/* -1: for as long as it takes. TOLD_NOTHING: the time is up, or signals_wake() was called. */
+enum told signals_wait(int timeout_ms);
+void signals_wake(void); /* from any thread */
+
+/* ---- files of the program itself (plain.c); paths are UTF-8 on Windows ---- */
+
+enum plain_use { PLAIN_READ, PLAIN_APPEND };
+
+/* A descriptor of the C library's, for read(), fstat() and close(), or -errno. Nobody waits for a FIFO's other end. */
+int plain_open(const char *path, enum plain_use use);
+int plain_standard_output(void); /* a copy, or -errno */
+/* What stands behind `descriptor` becomes that behind `fresh`, which is closed. 0 or -errno. */
+int plain_put_in_place(int fresh, int descriptor);
+bool plain_is_public(int descriptor); /* everybody on this machine may read it */
+/* All of it; what cannot be written is lost. */
+void plain_write_all(int descriptor, const char *data, size_t size);
+
+/* A folder's descriptor as libberth has them, or -errno. */
+int plain_open_folder(const char *path);
+void plain_close_folder(int descriptor);
+enum { FOLDER_NAME_BYTES = 4096 };
+/* Its whole name, for people. */
+void plain_folder_name(const char *path, char *out, size_t size);
 
 /* ---- one-line messages for people, on stderr, prefixed "berth: "; thread-safe ----
  * For programs only: libberth never calls them. */
 
-void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void say(const char *format, ...) printf_like(1, 2);
 void say_quiet(bool quiet); /* true: say() prints nothing; complain() still does */
-void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void complain(const char *format, ...) printf_like(1, 2);
+const char *error_text(int error); /* of <errno.h>, in words (errors.c) */
+const char *error_name(int error); /* "ENOENT"; NULL: it has none */
 
 /* ---- values of command-line options (option.c) ---- */
 

@@ -38,3 +38,14 @@ int64_t clock_unix_seconds(void)
 {
         return read_clock(CLOCK_REALTIME).tv_sec;
 }
+
+/* Two days that are next to one another differ by one, or by most of a year. */
+int clock_zone_minutes(time_t at, const struct tm *local)
+{
+        struct tm utc;
+        gmtime_r(&at, &utc);
+        int days = local->tm_yday - utc.tm_yday;
+        if (days > 1 || days < -1)
+                days = days > 0 ? -1 : 1;
+        return (days * 24 + local->tm_hour - utc.tm_hour) * 60 + local->tm_min - utc.tm_min;
+}

@@ -26,3 +26,8 @@ void memory_unmap(void *memory, size_t bytes)
 {
         munmap(memory, bytes);
 }
+
+void memory_forget(void *memory, size_t bytes)
+{
+        madvise(memory, bytes, MADV_DONTNEED);
+}

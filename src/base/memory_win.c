@@ -37,3 +37,8 @@ void memory_unmap(void *memory, size_t bytes)
         (void)bytes;
         VirtualFree(memory, 0, MEM_RELEASE);
 }
+
+void memory_forget(void *memory, size_t bytes)
+{
+        VirtualAlloc(memory, bytes, MEM_RESET, PAGE_READWRITE);
+}

@@ -135,3 +135,16 @@ struct figure figure_size(uint64_t bytes)
         snprintf(figure.text, sizeof(figure.text), value < 10 && unit > 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
         return figure;
 }
+
+const char *span_find(struct span s, struct span what)
+{
+        ensure(what.size > 0);
+        const char *at = s.data, *end = s.data + s.size;
+        while (at && (size_t)(end - at) >= what.size) {
+                at = memchr(at, what.data[0], (size_t)(end - at) - what.size + 1);
+                if (at && memcmp(at, what.data, what.size) == 0)
+                        return at;
+                at += at != NULL;
+        }
+        return NULL;
+}

@@ -1,4 +1,5 @@
 /* berth: one program, a table of sub-commands. */
+#include "cli/start.h"
 #include "doctor/doctor.h"
 #include "load/load.h"
 #include "mount/mount.h"
@@ -60,6 +61,9 @@ static int is_mount_helper(const char *path)
 
 int main(int argc, char **argv)
 {
+        argv = start_process(&argc, argv);
+        if (!argv)
+                return 1;
         if (argc > 0 && is_mount_helper(argv[0]))
                 return mount_command(argc, argv);
         if (argc < 2) {

@@ -1,19 +1,15 @@
 /* Multistatus bodies (RFC 4918 13), as a client reads them.
  *
- * As in body.c bytes are gathered into pieces of one size before expat sees them, so that what is told does not depend
+ * As in body.c bytes are gathered into pieces of one size before the reader sees them, so that what is told does not depend
  * on how the body was cut on its way; and each open element has a place: one that the RFC does not name where it stands
  * is IGNORED with all it holds. What a response says is gathered in an arena that is emptied for the next one, and told
  * when the response ends. */
 #include "dav/dav_priv.h"
 
 #include <errno.h>
-#include <expat.h>
 #include <stdlib.h>
 
-enum {
-        PIECE_BYTES = 8 << 10,
-        TAG_BYTES = 8 << 10, /* a tag, comment or instruction that is still open after that much is -E2BIG */
-};
+enum { PIECE_BYTES = 8 << 10 };
 
 enum place {
         DOCUMENT,
@@ -30,12 +26,11 @@ enum place {
 };
 
 struct dav_answer {
-        XML_Parser parser;
+        struct dav_reader *reader;
         dav_member_fn *member;
         void *context;
         int status; /* 0, or what every later call says */
         bool ended;
-        uint64_t parsed;        /* bytes given to expat */
         size_t gathered;        /* bytes of `piece` */
         struct dav_arena arena; /* of one response */
         struct dav_member current;
@@ -67,7 +62,7 @@ static void refuse(struct dav_answer *answer, int status)
 {
         if (answer->status == 0)
                 answer->status = status;
-        XML_StopParser(answer->parser, XML_FALSE);
+        dav_reader_stop(answer->reader);
 }
 
 /* Memory that could not be had. */
@@ -255,9 +250,9 @@ static void leave(struct dav_answer *answer, enum place place)
         }
 }
 
-/* ---- what expat tells; after a refusal it may still tell something, which is not heard ---- */
+/* ---- what the reader tells; after a refusal it may still tell something, which is not heard ---- */
 
-static void on_start(void *context, const XML_Char *name, const XML_Char **attributes)
+static void on_start(void *context, const char *name, const char *const *attributes)
 {
         struct dav_answer *answer = context;
         struct dav_name split = dav_split_name(name);
@@ -275,10 +270,10 @@ static void on_start(void *context, const XML_Char *name, const XML_Char **attri
                 return;
         }
         answer->places[++answer->depth] = (uint8_t)place;
-        enter(answer, place, &split, (const char *const *)attributes);
+        enter(answer, place, &split, attributes);
 }
 
-static void on_end(void *context, const XML_Char *name)
+static void on_end(void *context, const char *name)
 {
         struct dav_answer *answer = context;
 
@@ -291,29 +286,26 @@ static void on_end(void *context, const XML_Char *name)
                 refuse(answer, -E2BIG);
 }
 
-static void on_characters(void *context, const XML_Char *data, int size)
+static void on_characters(void *context, struct span s)
 {
         struct dav_answer *answer = context;
         enum place place = answer->places[answer->depth];
 
         if (answer->status != 0 || place < HREF || place == IGNORED)
                 return;
-        text_put(&answer->text, (struct span){ data, (size_t)size });
+        text_put(&answer->text, s);
         if (answer->text.overflow)
                 refuse(answer, -E2BIG);
 }
 
-static void on_namespace(void *context, const XML_Char *prefix, const XML_Char *space)
+static void on_space(void *context, const char *space)
 {
-        (void)prefix;
-        if (space && strlen(space) > DAV_SPACE_BYTES)
+        if (strlen(space) > DAV_SPACE_BYTES)
                 refuse(context, -E2BIG);
 }
 
-static void on_doctype(void *context, const XML_Char *name, const XML_Char *system, const XML_Char *public,
-                       int internal)
+static void on_doctype(void *context)
 {
-        (void)name, (void)system, (void)public, (void)internal;
         refuse(context, -EBADMSG);
 }
 
@@ -321,20 +313,11 @@ static void on_doctype(void *context, const XML_Char *name, const XML_Char *syst
 
 static void parse_piece(struct dav_answer *answer, bool last)
 {
-        enum XML_Status status = XML_Parse(answer->parser, answer->piece, (int)answer->gathered, last);
-        int64_t at;
+        int error = dav_reader_feed(answer->reader, answer->piece, answer->gathered, last);
 
-        if (answer->status != 0)
-                return;
-        if (status != XML_STATUS_OK) {
-                answer->status = XML_GetErrorCode(answer->parser) == XML_ERROR_NO_MEMORY ? -ENOMEM : -EBADMSG;
-                return;
-        }
-        answer->parsed += answer->gathered;
         answer->gathered = 0;
-        at = XML_GetCurrentByteIndex(answer->parser); /* where the token starts that is not whole yet */
-        if (at >= 0 && answer->parsed - (uint64_t)at > TAG_BYTES)
-                answer->status = -E2BIG;
+        if (answer->status == 0)
+                answer->status = error;
 }
 
 int dav_answer_feed(struct dav_answer *answer, const char *data, size_t size)
@@ -364,17 +347,7 @@ int dav_answer_end(struct dav_answer *answer)
 
 /* ---- life ---- */
 
-static void begin(struct dav_answer *answer, dav_member_fn *member, void *context)
-{
-        answer->member = member;
-        answer->context = context;
-        XML_SetUserData(answer->parser, answer);
-        XML_SetElementHandler(answer->parser, on_start, on_end);
-        XML_SetCharacterDataHandler(answer->parser, on_characters);
-        XML_SetStartNamespaceDeclHandler(answer->parser, on_namespace);
-        XML_SetStartDoctypeDeclHandler(answer->parser, on_doctype);
-        XML_SetHashSalt(answer->parser, (unsigned long)hash_bytes("", 0) | 1); /* else one from the kernel each time */
-}
+static const struct dav_reader_calls calls = { on_start, on_end, on_characters, on_space, on_doctype };
 
 int dav_answer_create(struct dav_answer **out, dav_member_fn *member, void *context)
 {
@@ -383,36 +356,35 @@ int dav_answer_create(struct dav_answer **out, dav_member_fn *member, void *cont
         if (!answer)
                 return -ENOMEM;
         answer->text = text_in(malloc(DAV_VALUE_BYTES), DAV_VALUE_BYTES);
-        answer->parser = XML_ParserCreateNS(NULL, DAV_SEPARATOR);
-        if (!answer->parser || !answer->text.data) {
+        answer->member = member;
+        answer->context = context;
+        if (dav_reader_create(&answer->reader, &calls, answer) < 0 || !answer->text.data) {
                 dav_answer_destroy(answer);
                 return -ENOMEM;
         }
-        begin(answer, member, context);
         *out = answer;
         return 0;
 }
 
 void dav_answer_reset(struct dav_answer *answer, dav_member_fn *member, void *context)
 {
-        ensure(XML_ParserReset(answer->parser, NULL));
+        dav_reader_reset(answer->reader, answer);
         dav_arena_reset(&answer->arena);
         answer->arena.status = 0;
         answer->text = text_in(answer->text.data, DAV_VALUE_BYTES);
         answer->status = 0;
         answer->ended = false;
-        answer->parsed = 0;
         answer->gathered = 0;
         answer->depth = 0;
-        begin(answer, member, context);
+        answer->member = member;
+        answer->context = context;
 }
 
 void dav_answer_destroy(struct dav_answer *answer)
 {
         if (!answer)
                 return;
-        if (answer->parser)
-                XML_ParserFree(answer->parser);
+        dav_reader_destroy(answer->reader);
         free(answer->text.data);
         dav_arena_finish(&answer->arena);
         free(answer);

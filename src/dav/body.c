@@ -1,23 +1,19 @@
 /* Request bodies: what PROPFIND, PROPPATCH and LOCK ask for.
  *
- * Bytes are gathered into pieces of one size before expat sees them. So what is answered does not depend on how the
- * body was cut on its way, and a body that drips in byte by byte does not make expat look at a long tag again with
+ * Bytes are gathered into pieces of one size before the reader sees them. So what is answered does not depend on how the
+ * body was cut on its way, and a body that drips in byte by byte does not make it look at a long tag again with
  * every one.
  *
  * Each open element has a place: what it means where it stands. The table `steps` tells which element leads from
  * which place to which; an element that the RFC does not name there is IGNORED with all it holds (RFC 4918 17).
- *
- * Expat copies the namespace of an attribute for each attribute that has one, all in one tag at the same time; bounds
- * on the size of a tag and of a namespace keep that small. What entities could do is gone with the document type. */
+ */
 #include "dav/dav_priv.h"
 
 #include <errno.h>
-#include <expat.h>
 #include <stdlib.h>
 
 enum {
         PIECE_BYTES = 4096,
-        TAG_BYTES = 8 << 10, /* a tag, comment or instruction that is still open after that much is -413 */
 };
 
 _Static_assert(DAV_BODY_BYTES % PIECE_BYTES == 0, "the bound is noticed between pieces");
@@ -60,10 +56,10 @@ struct properties {
 struct dav_body {
         struct dav_request request;
         enum dav_kind kind;
-        XML_Parser parser;
+        struct dav_reader *reader;
         int status; /* 0, or what every later call says */
         bool ended;
-        size_t total, parsed; /* bytes fed; bytes given to expat */
+        size_t total, parsed; /* bytes fed; bytes given to the reader */
         struct dav_arena arena;
         struct dav_value value;
         struct properties named, included; /* of <prop>; of <include> */
@@ -116,7 +112,7 @@ static void refuse(struct dav_body *body, int status)
 {
         if (body->status == 0)
                 body->status = status;
-        XML_StopParser(body->parser, XML_FALSE);
+        dav_reader_stop(body->reader);
 }
 
 static bool leads(const struct step *step, enum place from, const struct dav_name *name)
@@ -266,7 +262,7 @@ static bool records(enum place place)
         return place == VALUE || place == OWNER || place == INNER;
 }
 
-/* ---- what expat tells; after a refusal it may still tell something, which is not heard ---- */
+/* ---- what the reader tells; after a refusal it may still tell something, which is not heard ---- */
 
 /* An xml:lang of its own, else that of the element around it. */
 static struct span language(struct dav_body *body, const char *const *attributes)
@@ -285,7 +281,7 @@ static struct span language(struct dav_body *body, const char *const *attributes
         return body->levels[body->depth].lang;
 }
 
-static void on_start(void *context, const XML_Char *name, const XML_Char **attributes)
+static void on_start(void *context, const char *name, const char *const *attributes)
 {
         struct dav_body *body = context;
         enum place from = body->levels[body->depth].place;
@@ -310,7 +306,7 @@ static void on_start(void *context, const XML_Char *name, const XML_Char **attri
         }
 }
 
-static void on_end(void *context, const XML_Char *name)
+static void on_end(void *context, const char *name)
 {
         struct dav_body *body = context;
         enum place place = body->levels[body->depth].place;
@@ -326,27 +322,24 @@ static void on_end(void *context, const XML_Char *name)
         body->depth--;
 }
 
-static void on_characters(void *context, const XML_Char *data, int size)
+static void on_characters(void *context, struct span s)
 {
         struct dav_body *body = context;
 
         if (body->status < 0 || !records(body->levels[body->depth].place))
                 return;
-        dav_value_characters(&body->value, (struct span){ data, (size_t)size });
+        dav_value_characters(&body->value, s);
         check_value(body);
 }
 
-static void on_namespace(void *context, const XML_Char *prefix, const XML_Char *space)
+static void on_space(void *context, const char *space)
 {
-        (void)prefix;
-        if (space && strlen(space) > DAV_SPACE_BYTES)
+        if (strlen(space) > DAV_SPACE_BYTES)
                 refuse(context, -413);
 }
 
-static void on_doctype(void *context, const XML_Char *name, const XML_Char *system, const XML_Char *public,
-                       int internal)
+static void on_doctype(void *context)
 {
-        (void)name, (void)system, (void)public, (void)internal;
         refuse(context, -400);
 }
 
@@ -354,20 +347,11 @@ static void on_doctype(void *context, const XML_Char *name, const XML_Char *syst
 
 static void parse_piece(struct dav_body *body, bool last)
 {
-        int size = (int)(body->total - body->parsed);
-        enum XML_Status status = XML_Parse(body->parser, body->piece, size, last);
-        int64_t at;
+        int error = dav_reader_feed(body->reader, body->piece, body->total - body->parsed, last);
 
-        if (body->status < 0)
-                return;
-        if (status != XML_STATUS_OK) {
-                body->status = XML_GetErrorCode(body->parser) == XML_ERROR_NO_MEMORY ? -503 : -400;
-                return;
-        }
         body->parsed = body->total;
-        at = XML_GetCurrentByteIndex(body->parser); /* where the token starts that is not whole yet */
-        if (at >= 0 && body->parsed - (size_t)at > TAG_BYTES)
-                body->status = -413;
+        if (body->status == 0 && error)
+                body->status = error == -ENOMEM ? -503 : error == -E2BIG ? -413 : -400;
 }
 
 static bool is_white(const char *data, size_t size)
@@ -449,14 +433,7 @@ int dav_body_end(struct dav_body *body, const struct dav_request **request)
 
 /* ---- life ---- */
 
-static void set_handlers(struct dav_body *body)
-{
-        XML_SetUserData(body->parser, body);
-        XML_SetElementHandler(body->parser, on_start, on_end);
-        XML_SetCharacterDataHandler(body->parser, on_characters);
-        XML_SetStartNamespaceDeclHandler(body->parser, on_namespace);
-        XML_SetStartDoctypeDeclHandler(body->parser, on_doctype);
-}
+static const struct dav_reader_calls calls = { on_start, on_end, on_characters, on_space, on_doctype };
 
 int dav_body_create(struct dav_body **out, enum dav_kind kind)
 {
@@ -465,8 +442,7 @@ int dav_body_create(struct dav_body **out, enum dav_kind kind)
         ensure(kind <= DAV_LOCKINFO);
         if (!body)
                 return -ENOMEM;
-        body->parser = XML_ParserCreateNS(NULL, DAV_SEPARATOR);
-        if (!body->parser) {
+        if (dav_reader_create(&body->reader, &calls, body) < 0) {
                 free(body);
                 return -ENOMEM;
         }
@@ -474,7 +450,6 @@ int dav_body_create(struct dav_body **out, enum dav_kind kind)
         body->request.empty = true;
         body->named.end = &body->named.first;
         body->included.end = &body->included.first;
-        set_handlers(body);
         *out = body;
         return 0;
 }
@@ -483,7 +458,7 @@ void dav_body_destroy(struct dav_body *body)
 {
         if (!body)
                 return;
-        XML_ParserFree(body->parser);
+        dav_reader_destroy(body->reader);
         dav_value_finish(&body->value);
         dav_arena_finish(&body->arena);
         free(body);

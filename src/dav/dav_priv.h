@@ -4,10 +4,39 @@
 
 #include "dav/dav.h"
 
-/* Stands between the namespace and the local name in what expat tells. No XML document can hold it, not even as a
+/* Stands between the namespace and the local name in what a reader tells. No XML document can hold it, not even as a
  * character reference (XML 1.0, 2.2), so no name can be mistaken for another. */
 #define DAV_SEPARATOR '\1'
 #define DAV_XML_NAMESPACE "http://www.w3.org/XML/1998/namespace" /* of xml:lang; its prefix needs no declaration */
+
+/* ---- XML as it is read (reader_expat.c, reader_xmllite.c) ----
+ *
+ * Namespaces are resolved, names told as "namespace SEPARATOR local", or the local name alone where there is none.
+ * Character data comes in pieces. A document type is told and nothing of it is read: whoever hears of it stops. */
+
+struct dav_reader;
+
+struct dav_reader_calls {
+        void (*start)(void *context, const char *name, const char *const *attributes); /* name, value, ..., NULL */
+        void (*end)(void *context, const char *name);
+        void (*characters)(void *context, struct span s);
+        void (*space)(void *context, const char *space); /* declared by the tag that is told next */
+        void (*doctype)(void *context);
+};
+
+/* 0 or -ENOMEM. The calls last as long as the reader. */
+int dav_reader_create(struct dav_reader **reader, const struct dav_reader_calls *calls, void *context);
+/* Begins anew. */
+void dav_reader_reset(struct dav_reader *reader, void *context);
+/* More of the document, or with `last` its end. 0, -EBADMSG what is not well-formed, -ENOMEM, -E2BIG when a tag, comment
+ * or instruction is still open after DAV_TAG_BYTES. Some readers tell of nothing before the end. */
+int dav_reader_feed(struct dav_reader *reader, const char *data, size_t size, bool last);
+/* From within a call: no more is told than what may be on its way already. */
+void dav_reader_stop(struct dav_reader *reader);
+/* NULL is fine. */
+void dav_reader_destroy(struct dav_reader *reader);
+
+enum { DAV_TAG_BYTES = 8 << 10 };
 
 /* ---- memory that lasts as long as a body (arena.c) ---- */
 
@@ -42,7 +71,7 @@ struct dav_value {
 
 /* Begins anew. 0 or -503. */
 int dav_value_start(struct dav_value *value);
-/* As expat tells them. What does not fit makes dav_value_full() true. */
+/* As a reader tells them. What does not fit makes dav_value_full() true. */
 void dav_value_open(struct dav_value *value, const char *name, const char *const *attributes);
 void dav_value_close(struct dav_value *value, const char *name);
 void dav_value_characters(struct dav_value *value, struct span s);
@@ -53,7 +82,7 @@ static inline bool dav_value_full(const struct dav_value *value)
         return value->xml.overflow || value->plain.overflow;
 }
 
-/* The two parts of a name that expat tells; the namespace is empty where there is none. */
+/* The two parts of a name that a reader tells; the namespace is empty where there is none. */
 struct dav_name dav_split_name(const char *name);
 
 /* ---- what several parsers take apart ---- */

@@ -62,7 +62,7 @@ static int load(const struct doctor_plan *plan, struct doctor_settings *settings
         if (size >= 0)
                 doctor_settings_parse(settings, (struct span){ content, (size_t)size });
         else if (*there)
-                complain("%s: %s; nothing is changed", DOCTOR_SETTINGS_FILE, strerror(-size));
+                complain("%s: %s; nothing is changed", DOCTOR_SETTINGS_FILE, error_text(-size));
         return *there ? min_of(size, 0) : 0;
 }
 
@@ -130,7 +130,7 @@ static int check_rights(const struct doctor_plan *plan, const char *option)
         if (errno == ENOENT && access(doctor_path(plan, path, "/etc"), W_OK) == 0)
                 return 0;
         int error = -errno;
-        complain("%s: /etc/sysctl.d: %s%s; nothing is changed", option, strerror(-error),
+        complain("%s: /etc/sysctl.d: %s%s; nothing is changed", option, error_text(-error),
                  error == -EACCES ? " (it needs root)" : "");
         return error;
 }
@@ -161,7 +161,7 @@ static int take_change(const struct doctor_plan *plan, const struct doctor_findi
         doctor_sysctl_path(plan, path, name);
         if (access(path, W_OK) < 0) {
                 int error = -errno;
-                complain("%s: %s: left as it is", name, strerror(-error));
+                complain("%s: %s: left as it is", name, error_text(-error));
                 return error;
         }
         if (!doctor_settings_change(settings, name, finding->now, finding->apply))
@@ -182,7 +182,7 @@ static int put_changes(const struct doctor_plan *plan, struct doctor_settings *s
                 setting->error = write_value(plan, setting->name, setting->value);
                 if (!setting->error)
                         continue;
-                complain("%s: %s", setting->name, strerror(-setting->error));
+                complain("%s: %s", setting->name, error_text(-setting->error));
                 first_error = first_error ? first_error : setting->error;
         }
         return first_error;
@@ -237,7 +237,7 @@ int doctor_apply(const struct doctor_plan *plan, const struct doctor_report *rep
                 return refused;
         error = save(plan, settings);
         if (error) {
-                complain("%s: %s; nothing is changed", DOCTOR_SETTINGS_FILE, strerror(-error));
+                complain("%s: %s; nothing is changed", DOCTOR_SETTINGS_FILE, error_text(-error));
                 settings->count = 0;
                 return error;
         }
@@ -277,7 +277,7 @@ static int remove_file(const struct doctor_plan *plan, FILE *out)
         char path[DOCTOR_PATH_BYTES];
         if (unlink(doctor_path(plan, path, "%s", DOCTOR_SETTINGS_FILE)) < 0) {
                 int error = -errno;
-                complain("%s: %s", DOCTOR_SETTINGS_FILE, strerror(-error));
+                complain("%s: %s", DOCTOR_SETTINGS_FILE, error_text(-error));
                 return error;
         }
         if (out)
@@ -304,7 +304,7 @@ int doctor_undo(const struct doctor_plan *plan, struct doctor_settings *settings
                 setting->error = put_back(plan, setting, out);
                 if (!setting->error)
                         continue;
-                complain("%s: %s", setting->name, strerror(-setting->error));
+                complain("%s: %s", setting->name, error_text(-setting->error));
                 first_error = first_error ? first_error : setting->error;
         }
         if (first_error)

@@ -1,9 +1,13 @@
 /* doctor, for its own files.
  *
  * How it works: machine.c looks at the machine once and makes a plan (how many connections, how much memory, which
- * engine). limits.c is a table with a row for each parameter; judge.c walks it, reads what is now, asks the row what
- * the plan needs and leaves a finding. capacity.c is the arithmetic, symptoms.c the counters of what went wrong
- * already, print.c and json.c tell it all, apply.c and settings.c change what sysctl can change.
+ * engine). limits.c is a table with a row for each parameter; judge.c walks it, reads what is now (readers.c), asks the
+ * row what the plan needs and leaves a finding. capacity.c is the arithmetic, cost.c its figures, symptoms.c the
+ * counters of what went wrong already, print.c and json.c tell it all, change.c, apply.c and settings.c change what
+ * sysctl can change. common.c has what the tables of all systems need.
+ *
+ * NAME_win.c stands for NAME.c on Windows. There limits_win.c and cost_win.c do no I/O and include nothing of the
+ * system's: the tests run them on Linux, too.
  *
  * Tests set $BERTH_DOCTOR_ROOT to a folder that stands for /: every path that is read or written then lies beneath it.
  * There, instead of asking the kernel for a ring, the file `io_uring_setup` holds the errno that it would end with, and
@@ -16,7 +20,11 @@
 
 #include <stdio.h>
 
+/* Bursts are planned as one connection in a hundred at the same moment: all of them coming back within ten seconds,
+ * while a program does not get to accept for a tenth of a second. */
 enum {
+        DOCTOR_BURST_SHARE = 100,
+        DOCTOR_MAX_PORT = 65535,
         DOCTOR_PATH_BYTES = 4096,
         DOCTOR_ROWS = 40, /* at most */
         DOCTOR_SYMPTOMS = 24,
@@ -36,10 +44,34 @@ int doctor_options_parse(struct doctor_options *options, int argc, char **argv);
 
 /* ---- the machine and the plan (machine.c) ---- */
 
-enum doctor_memory_from { DOCTOR_MEMORY_UNKNOWN, DOCTOR_MEMORY_GIVEN, DOCTOR_MEMORY_AVAILABLE, DOCTOR_MEMORY_CGROUP };
+enum doctor_memory_from {
+        DOCTOR_MEMORY_UNKNOWN,
+        DOCTOR_MEMORY_GIVEN,
+        DOCTOR_MEMORY_AVAILABLE,
+        DOCTOR_MEMORY_CGROUP,
+        DOCTOR_MEMORY_AVAIL_PHYS,
+};
+
+struct doctor_fact {
+        uint64_t value;
+        int error; /* of reading; 0 or -errno */
+};
+
+/* What only Windows has (machine_win.c), in bytes. */
+struct doctor_windows {
+        struct doctor_fact pool;        /* the non-paged one, used now */
+        struct doctor_fact commit_left; /* that the system still grants */
+        struct doctor_fact least_set;   /* of the process: its least working set */
+        struct doctor_fact port_count;  /* of the dynamic range */
+        uint64_t first_port;
+        bool client_edition;
+};
+
+enum { DOCTOR_WINDOWS_LOWEST_PORT = 1025 }; /* that the dynamic range may begin with */
 
 struct doctor_plan {
-        const char *root; /* before every path; "" but in tests */
+        const char *root;   /* before every path; "" but in tests */
+        const char *engine; /* for people */
         uint64_t connections;
         bool connections_given;
         enum doctor_memory_from memory_from;
@@ -55,6 +87,7 @@ struct doctor_plan {
         int uring_error;      /* 0: io_uring works; else the errno */
         bool direct;          /* and its sockets need no descriptors of the process's */
         bool filtered;        /* this process has a seccomp filter */
+        struct doctor_windows windows;
 };
 
 /* Each connection needs a descriptor of the process's. */
@@ -64,10 +97,12 @@ static inline bool doctor_needs_descriptors(const struct doctor_plan *plan)
 }
 
 void doctor_plan_make(struct doctor_plan *plan, const struct doctor_options *options);
+/* How many to plan for, when the memory is known; given: 0 for none. */
+void doctor_plan_connections(struct doctor_plan *plan, uint64_t given);
 
 /* The path beneath the plan's root, in `room`. */
 const char *doctor_path(const struct doctor_plan *plan, char room[DOCTOR_PATH_BYTES], const char *format, ...)
-        __attribute__((format(printf, 3, 4)));
+        printf_like(3, 4);
 
 /* The same for a sysctl: net.core.somaxconn is /proc/sys/net/core/somaxconn. */
 void doctor_sysctl_path(const struct doctor_plan *plan, char room[DOCTOR_PATH_BYTES], const char *name);
@@ -76,7 +111,7 @@ void doctor_sysctl_path(const struct doctor_plan *plan, char room[DOCTOR_PATH_BY
  * nothing limits, -ENODATA when the control group is not known. */
 int doctor_cgroup_room(const struct doctor_plan *plan, uint64_t *limit, uint64_t *room);
 
-/* ---- the arithmetic (capacity.c): no I/O ---- */
+/* ---- the arithmetic (capacity.c, cost.c): no I/O ---- */
 
 struct doctor_part {
         const char *what;
@@ -92,6 +127,10 @@ struct doctor_capacity {
         uint64_t most;         /* connections that plan->memory_bytes holds */
 };
 
+/* The system's figures: the parts, user_each and fixed_bytes. */
+void doctor_cost(const struct doctor_plan *plan, struct doctor_capacity *capacity);
+void doctor_add_part(struct doctor_capacity *capacity, const char *what, uint64_t bytes);
+
 struct doctor_capacity doctor_capacity_of(const struct doctor_plan *plan);
 uint64_t doctor_capacity_most(const struct doctor_plan *plan, uint64_t memory_bytes);
 
@@ -102,7 +141,7 @@ uint64_t doctor_round_down(uint64_t value);
  * takes half of the local ports. */
 uint64_t doctor_port_sets(uint64_t connections, uint64_t ports);
 
-/* ---- rows, and what is found (limits.c, judge.c) ---- */
+/* ---- rows, and what is found (limits.c, judge.c, common.c) ---- */
 
 enum doctor_verdict {
         DOCTOR_OK,
@@ -141,14 +180,14 @@ struct doctor_finding {
 };
 
 struct doctor_row {
-        const char *name; /* of the sysctl, unless `read` knows better */
+        const char *name; /* of the setting, unless `read` knows better */
         enum doctor_role role;
         enum doctor_rule rule;
         enum doctor_demand demand;
         unsigned fields;  /* numbers in the file; 0 is 1 */
         unsigned judged;  /* which of them counts */
         bool may_be_away; /* the file's absence is no failure but "not here" */
-        /* Fills value and, when that is not one number, now. 0 or -errno. NULL: the sysctl of that name. */
+        /* Fills value and, when that is not one number, now. 0 or -errno. NULL: the setting of that name. */
         int (*read)(const struct doctor_plan *plan, struct doctor_finding *finding);
         /* The value that the plan needs; rises with the connections where the rule is AT_LEAST. */
         uint64_t (*needed)(const struct doctor_plan *plan, const struct doctor_finding *finding);
@@ -178,8 +217,20 @@ const char *doctor_fit_word(enum doctor_fit fit);
 /* The findings that bound the connections, the tightest first. Their count. */
 unsigned doctor_bounds(const struct doctor_report *report, const struct doctor_finding *bounds[DOCTOR_ROWS]);
 
-/* Readers of what is no plain sysctl (readers.c); see struct doctor_row. */
+/* What rows of several systems have in common; see struct doctor_row. */
 int doctor_read_memory(const struct doctor_plan *plan, struct doctor_finding *finding);
+uint64_t doctor_need_memory(const struct doctor_plan *plan, const struct doctor_finding *finding);
+uint64_t doctor_need_ports(const struct doctor_plan *plan, const struct doctor_finding *finding);
+uint64_t doctor_need_none(const struct doctor_plan *plan, const struct doctor_finding *finding);
+void doctor_want_bytes(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size);
+/* Descriptors for connections, and what berth needs beside them. */
+uint64_t doctor_with_spare(const struct doctor_plan *plan, uint64_t descriptors);
+void doctor_now_is(struct doctor_finding *finding, const char *format, ...) printf_like(2, 3);
+
+/* Reads the setting that the row is named after: a sysctl, a value of the registry (readers.c). 0 or -errno. */
+int doctor_read_setting(const struct doctor_plan *plan, struct doctor_finding *finding);
+
+/* Readers of what is no plain sysctl. */
 int doctor_read_cgroup_memory(const struct doctor_plan *plan, struct doctor_finding *finding);
 int doctor_read_cgroup_pids(const struct doctor_plan *plan, struct doctor_finding *finding);
 int doctor_read_nofile(const struct doctor_plan *plan, struct doctor_finding *finding);
@@ -203,6 +254,11 @@ struct doctor_symptom {
 };
 
 unsigned doctor_symptoms(const struct doctor_plan *plan, struct doctor_symptom symptoms[DOCTOR_SYMPTOMS]);
+
+/* ---- changing things (change.c) ---- */
+
+/* --apply or --undo, whichever was asked for: the exit status. */
+int doctor_change(const struct doctor_plan *plan, const struct doctor_options *options);
 
 /* ---- the file in /etc/sysctl.d (settings.c: no I/O; apply.c) ---- */
 

@@ -61,7 +61,7 @@ static void put_assumptions(FILE *out, const struct doctor_plan *plan)
         put_number(out, false, "ends", 1);
         put_known(out, "memory_bytes", plan->memory_from != DOCTOR_MEMORY_UNKNOWN, plan->memory_bytes);
         put_text(out, false, "memory_from", doctor_memory_word(plan->memory_from));
-        put_text(out, false, "engine", plan->uring_error ? "epoll" : "io_uring");
+        put_text(out, false, "engine", plan->engine);
         put_bool(out, false, "descriptor_each", doctor_needs_descriptors(plan));
         put_number(out, false, "processors", plan->processors);
         put_number(out, false, "page_bytes", plan->page_bytes);
@@ -78,7 +78,7 @@ static void put_finding(FILE *out, const struct doctor_finding *finding)
         put_text(out, false, "verdict", doctor_verdict_word(finding->verdict));
         put_bool(out, false, "must", finding->must);
         put_known(out, "connections", finding->bound != UINT64_MAX, finding->bound);
-        put_text(out, false, "error", finding->error ? strerror(-finding->error) : NULL);
+        put_text(out, false, "error", finding->error ? error_text(-finding->error) : NULL);
         put_text(out, false, "why", finding->why);
         put_text(out, false, "how", finding->how);
         put_text(out, false, "apply", finding->apply[0] ? finding->apply : NULL);
@@ -149,7 +149,7 @@ static void put_symptoms(FILE *out, const struct doctor_plan *plan)
                 put_known(out, "value", !one->error, one->value);
                 put_known(out, "limit", !one->error && one->limit > 0, one->limit);
                 put_bool(out, false, "bad", one->bad);
-                put_text(out, false, "error", one->error ? strerror(-one->error) : NULL);
+                put_text(out, false, "error", one->error ? error_text(-one->error) : NULL);
                 put_text(out, false, "meaning", one->meaning);
                 fputs(i + 1 < count ? "},\n" : "}\n", out);
         }
@@ -168,7 +168,7 @@ static void put_changes(FILE *out, const struct doctor_settings *settings)
                 put_text(out, true, "name", one->name);
                 put_text(out, false, "old", one->from);
                 put_text(out, false, "new", one->to);
-                put_text(out, false, "error", one->error ? strerror(-one->error) : NULL);
+                put_text(out, false, "error", one->error ? error_text(-one->error) : NULL);
                 fputc('}', out);
                 first = false;
         }

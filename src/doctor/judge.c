@@ -3,25 +3,10 @@
 
 #include <errno.h>
 
-static int read_sysctl(const struct doctor_plan *plan, struct doctor_finding *finding)
-{
-        char path[DOCTOR_PATH_BYTES];
-        struct text now = text_in(finding->now, sizeof(finding->now));
-        int error = 0;
-        doctor_sysctl_path(plan, path, finding->row->name);
-        for (unsigned i = 0; i < max_of(finding->row->fields, 1) && !error; i++) {
-                error = proc_number(path, i, &finding->value[i]);
-                text_format(&now, "%s%llu", i ? " " : "", (unsigned long long)finding->value[i]);
-                if (error == -ENOENT && i > 0)
-                        error = -EINVAL; /* it is there, but shorter */
-        }
-        return error;
-}
-
 static void read_now(const struct doctor_plan *plan, struct doctor_finding *finding)
 {
         const struct doctor_row *row = finding->row;
-        finding->error = row->read ? row->read(plan, finding) : read_sysctl(plan, finding);
+        finding->error = row->read ? row->read(plan, finding) : doctor_read_setting(plan, finding);
         if (finding->error)
                 finding->now[0] = '\0';
         else if (!finding->now[0])
@@ -98,7 +83,7 @@ static void tell_why(const struct doctor_plan *plan, struct doctor_finding *find
         const struct doctor_row *row = finding->row;
         struct text why = text_in(finding->why, sizeof(finding->why));
         if (finding->verdict == DOCTOR_UNKNOWN)
-                text_format(&why, "Cannot be read: %s%s. ", strerror(-finding->error),
+                text_format(&why, "Cannot be read: %s%s. ", error_text(-finding->error),
                             finding->error == -ENOENT && strncmp(row->name, "net.", 4) == 0
                                     ? " (inside a container some of net.* is hidden)"
                                     : "");

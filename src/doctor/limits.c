@@ -1,24 +1,18 @@
 /* The table: a row for each parameter, with what the plan needs of it and why.
  *
- * A formula that is no plain count of connections says where it comes from. Bursts are planned as one connection in a
- * hundred at the same moment: all of them coming back within ten seconds, while a program does not get to accept for
- * a tenth of a second.
+ * A formula that is no plain count of connections says where it comes from.
  */
 #include "doctor/doctor_priv.h"
 
 #include <errno.h>
 
 enum {
-        SPARE_FILES = 256,        /* descriptors beside connections: listeners, rings, logs */
-        THREAD_FILES = 1024 + 64, /* and for each thread: files that it keeps open, and its own */
         LEAST_DESCRIPTORS = 1024, /* for any server */
         MOST_RINGS = 64,          /* whose tables hold all connections; more work, but waste time in setting up */
         BACKLOG = 4096,           /* what berth asks for in listen(2) */
         LEAST_BACKLOG = 128,      /* where waiting for a place is no worse than waiting for a processor */
-        BURST_SHARE = 100,
-        PACKET_QUEUE = 1000, /* the kernel's default of netdev_max_backlog */
+        PACKET_QUEUE = 1000,      /* the kernel's default of netdev_max_backlog */
         MOST_PACKETS = 65536,
-        MAX_PORT = 65535,
         FIN_SECONDS = 60, /* the kernel's default */
         SPARE_TASKS = 64, /* worker threads, of berth's own pool and of io_uring */
         FUSE_PAGES = 256, /* the kernel's default: 1 MiB in a request */
@@ -27,29 +21,18 @@ enum {
 
 /* ---- what the plan needs ---- */
 
-static uint64_t need_memory(const struct doctor_plan *plan, const struct doctor_finding *finding)
-{
-        (void)finding;
-        return doctor_capacity_of(plan).needed_bytes;
-}
-
-static uint64_t with_spare(const struct doctor_plan *plan, uint64_t descriptors)
-{
-        return descriptors + SPARE_FILES + plan->processors * THREAD_FILES;
-}
-
 static uint64_t need_descriptors(const struct doctor_plan *plan, const struct doctor_finding *finding)
 {
         (void)finding;
         if (doctor_needs_descriptors(plan))
-                return with_spare(plan, plan->connections);
+                return doctor_with_spare(plan, plan->connections);
         return max_of((plan->connections + MOST_RINGS - 1) / MOST_RINGS, LEAST_DESCRIPTORS);
 }
 
 static uint64_t need_files(const struct doctor_plan *plan, const struct doctor_finding *finding)
 {
         (void)finding;
-        return with_spare(plan, plan->files_used + plan->connections);
+        return doctor_with_spare(plan, plan->files_used + plan->connections);
 }
 
 static uint64_t need_watches(const struct doctor_plan *plan, const struct doctor_finding *finding)
@@ -61,19 +44,13 @@ static uint64_t need_watches(const struct doctor_plan *plan, const struct doctor
 static uint64_t need_backlog(const struct doctor_plan *plan, const struct doctor_finding *finding)
 {
         (void)finding;
-        return min_of(max_of(plan->connections / BURST_SHARE, LEAST_BACKLOG), BACKLOG);
+        return min_of(max_of(plan->connections / DOCTOR_BURST_SHARE, LEAST_BACKLOG), BACKLOG);
 }
 
 static uint64_t need_packet_queue(const struct doctor_plan *plan, const struct doctor_finding *finding)
 {
         (void)finding;
-        return min_of(max_of(plan->connections / BURST_SHARE, PACKET_QUEUE), MOST_PACKETS);
-}
-
-static uint64_t need_ports(const struct doctor_plan *plan, const struct doctor_finding *finding)
-{
-        (void)finding;
-        return min_of(plan->connections * 2, MAX_PORT - plan->lowest_port + 1);
+        return min_of(max_of(plan->connections / DOCTOR_BURST_SHARE, PACKET_QUEUE), MOST_PACKETS);
 }
 
 /* Any mode will do as long as one combination of addresses has enough ports; then mode 1. */
@@ -137,13 +114,6 @@ static uint64_t need_fuse_pages(const struct doctor_plan *plan, const struct doc
         return FUSE_PAGES;
 }
 
-static uint64_t need_none(const struct doctor_plan *plan, const struct doctor_finding *finding)
-{
-        (void)plan;
-        (void)finding;
-        return 0;
-}
-
 static uint64_t need_one(const struct doctor_plan *plan, const struct doctor_finding *finding)
 {
         (void)plan;
@@ -158,12 +128,6 @@ static uint64_t need_uring_allowed(const struct doctor_plan *plan, const struct 
 }
 
 /* ---- what is needed, where it is not one number ---- */
-
-static void want_bytes(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size)
-{
-        (void)plan;
-        snprintf(out, size, "%s", figure_size(finding->needed).text);
-}
 
 static void want_uring(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size)
 {
@@ -192,7 +156,7 @@ static void want_port_range(const struct doctor_plan *plan, struct doctor_findin
                 snprintf(out, size, "%llu ports", (unsigned long long)finding->needed);
         else
                 snprintf(out, size, "%llu %d", (unsigned long long)min_of(finding->value[1], plan->lowest_port),
-                         MAX_PORT);
+                         DOCTOR_MAX_PORT);
 }
 
 /* The three numbers of tcp_mem: at the second the kernel begins to save, at the third it refuses. All only grow. */
@@ -259,7 +223,7 @@ static void explain_file_max(const struct doctor_plan *plan, const struct doctor
 static void explain_ports(const struct doctor_plan *plan, const struct doctor_finding *finding, struct text *out)
 {
         (void)finding;
-        uint64_t widest = MAX_PORT - plan->lowest_port + 1;
+        uint64_t widest = DOCTOR_MAX_PORT - plan->lowest_port + 1;
         text_format(out,
                     "A source address has that many ports to one destination address and port, and past half of "
                     "them connect(2) slows down a thousandfold: %s connections take %s such combinations, %s with "
@@ -318,7 +282,7 @@ static void explain_uring(const struct doctor_plan *plan, const struct doctor_fi
                 text_format(out,
                             "io_uring is refused (%s)%s, so berth takes epoll, where each connection needs a "
                             "descriptor.",
-                            strerror(plan->uring_error),
+                            error_text(plan->uring_error),
                             plan->filtered ? "; this process has a seccomp filter, such as Docker's, which forbids it"
                                            : "");
 }
@@ -331,8 +295,8 @@ const struct doctor_row doctor_rows[] = {
                 .role = DOCTOR_BOTH,
                 .demand = DOCTOR_MUST,
                 .read = doctor_read_memory,
-                .needed = need_memory,
-                .want = want_bytes,
+                .needed = doctor_need_memory,
+                .want = doctor_want_bytes,
                 .why = "The kernel keeps a socket, an inode and a file for each connection, berth a record; the "
                        "arithmetic is below.",
                 .how = "more memory, less of it for other programs, or fewer connections",
@@ -342,8 +306,8 @@ const struct doctor_row doctor_rows[] = {
                 .role = DOCTOR_BOTH,
                 .demand = DOCTOR_MUST,
                 .read = doctor_read_cgroup_memory,
-                .needed = need_memory,
-                .want = want_bytes,
+                .needed = doctor_need_memory,
+                .want = doctor_want_bytes,
                 .why = "What the kernel keeps for sockets counts against the control group of the process, and at its "
                        "limit the kernel kills.",
                 .how = "MemoryMax= in the systemd unit, or docker run --memory",
@@ -354,7 +318,7 @@ const struct doctor_row doctor_rows[] = {
                 .rule = DOCTOR_EXACTLY,
                 .demand = DOCTOR_MUST,
                 .read = doctor_read_overcommit,
-                .needed = need_none,
+                .needed = doctor_need_none,
                 .want = want_overcommit,
                 .why = "With 2 the kernel grants only memory that it could back, which must leave room for berth's "
                        "pools and records.",
@@ -365,7 +329,7 @@ const struct doctor_row doctor_rows[] = {
                 .rule = DOCTOR_EXACTLY,
                 .may_be_away = true,
                 .read = doctor_read_huge_pages,
-                .needed = need_none,
+                .needed = doctor_need_none,
                 .want = want_madvise,
                 .why = "With always, memory of which little is touched may take 2 MiB at a time instead of a page of "
                        "4096 bytes.",
@@ -409,7 +373,7 @@ const struct doctor_row doctor_rows[] = {
                 .role = DOCTOR_BOTH,
                 .rule = DOCTOR_EXACTLY,
                 .read = doctor_read_uring,
-                .needed = need_none,
+                .needed = doctor_need_none,
                 .want = want_uring,
                 .explain = explain_uring,
                 .how = "Linux 5.19 or later, kernel.io_uring_disabled 0, and a seccomp profile that allows "
@@ -429,7 +393,7 @@ const struct doctor_row doctor_rows[] = {
                 .name = "RLIMIT_MEMLOCK",
                 .role = DOCTOR_BOTH,
                 .read = doctor_read_memlock,
-                .needed = need_none,
+                .needed = doctor_need_none,
                 .why = "Bounds nothing: since Linux 5.12 rings count as the control group's memory, no longer as "
                        "locked memory, and berth takes io_uring from 5.19 on.",
                 .how = "ulimit -l KIBIBYTES, or LimitMEMLOCK= in the systemd unit",
@@ -472,7 +436,7 @@ const struct doctor_row doctor_rows[] = {
                 .name = "net.ipv4.tcp_abort_on_overflow",
                 .role = DOCTOR_SERVER,
                 .rule = DOCTOR_EXACTLY,
-                .needed = need_none,
+                .needed = doctor_need_none,
                 .why = "1 turns a moment's overload into \"Connection reset by peer\"; with 0 the client tries again "
                        "by itself.",
         },
@@ -487,7 +451,7 @@ const struct doctor_row doctor_rows[] = {
                 .name = "net.ipv4.ip_local_port_range",
                 .role = DOCTOR_CLIENT,
                 .read = doctor_read_port_range,
-                .needed = need_ports,
+                .needed = doctor_need_ports,
                 .want = want_port_range,
                 .explain = explain_ports,
         },

@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 enum {
-        DEFAULT_MOST = 1000000,
-        DEFAULT_WITHOUT_MEMORY = 10000,
         DEFAULT_PORTS = 28232, /* 32768 to 60999 */
         DEFAULT_LOWEST_PORT = 1024,
 };
@@ -113,18 +111,6 @@ static void plan_ports(struct doctor_plan *plan)
         plan->lowest_port = min_of(max_of(plan->lowest_port, DEFAULT_LOWEST_PORT), 65535);
 }
 
-static void plan_connections(struct doctor_plan *plan, uint64_t given)
-{
-        plan->connections_given = given > 0;
-        if (given)
-                plan->connections = given;
-        else if (plan->memory_from == DOCTOR_MEMORY_UNKNOWN)
-                plan->connections = DEFAULT_WITHOUT_MEMORY;
-        else
-                plan->connections = doctor_round_down(doctor_capacity_most(plan, plan->memory_bytes));
-        plan->connections = given ? given : min_of(max_of(plan->connections, 1), DEFAULT_MOST);
-}
-
 void doctor_plan_make(struct doctor_plan *plan, const struct doctor_options *options)
 {
         const char *root = getenv("BERTH_DOCTOR_ROOT");
@@ -137,6 +123,7 @@ void doctor_plan_make(struct doctor_plan *plan, const struct doctor_options *opt
                 .processors = (uint64_t)max_of(sysconf(_SC_NPROCESSORS_ONLN), 1),
         };
         plan->uring_error = try_uring(plan);
+        plan->engine = plan->uring_error ? "epoll" : "io_uring";
         plan->filtered = proc_line_value(doctor_path(plan, path, "/proc/self/status"), "Seccomp:", NULL, &mode) == 0 &&
                          mode == 2;
         plan->files_used = number_or(plan, "/proc/sys/fs/file-nr", 0, 0);
@@ -145,5 +132,5 @@ void doctor_plan_make(struct doctor_plan *plan, const struct doctor_options *opt
         plan->tracked = plan->tracked_error ? 0 : plan->tracked;
         plan_ports(plan);
         plan_memory(plan, options->memory_bytes);
-        plan_connections(plan, options->connections);
+        doctor_plan_connections(plan, options->connections);
 }

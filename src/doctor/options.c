@@ -17,7 +17,7 @@ void doctor_options_help(void)
              "      --json            the whole report as one JSON object\n"
              "\n"
              "      --apply           raise what sysctl can raise, now and in " DOCTOR_SETTINGS_FILE "\n"
-             "      --undo            put back what it was before --apply, and remove that file\n"
+             "      --undo            put back what it was before --apply, and remove that file (both on Linux only)\n"
              "  -h, --help            this text\n"
              "\n"
              "Exit status: 0 it fits, 1 it does not fit, 2 cannot tell (or an option is wrong).\n"

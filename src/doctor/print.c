@@ -40,8 +40,7 @@ static void print_plan(FILE *out, const struct doctor_plan *plan)
         else
                 fprintf(out, "Memory: %s (%s).", figure_size(plan->memory_bytes).text,
                         doctor_memory_word(plan->memory_from));
-        fprintf(out, " Processors: %s. Engine: %s.\n\n", figure_count(plan->processors).text,
-                plan->uring_error ? "epoll" : "io_uring");
+        fprintf(out, " Processors: %s. Engine: %s.\n\n", figure_count(plan->processors).text, plan->engine);
 }
 
 /* A failing row says whether it has to change. */
@@ -135,7 +134,7 @@ static void print_bounds(FILE *out, const struct doctor_report *report)
 static void print_symptom(FILE *out, const struct doctor_symptom *symptom)
 {
         if (symptom->error) {
-                fprintf(out, "  unknown  %s: %s\n", symptom->name, strerror(-symptom->error));
+                fprintf(out, "  unknown  %s: %s\n", symptom->name, error_text(-symptom->error));
                 return;
         }
         fprintf(out, "  %-8s %s: %s", symptom->bad ? "look" : "ok", symptom->name, figure_count(symptom->value).text);

@@ -1,25 +1,22 @@
-/* Readers of what is no plain sysctl. */
+/* Readers: the sysctls, and what is none. */
 #include "doctor/doctor_priv.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 
-__attribute__((format(printf, 2, 3))) static void now_is(struct doctor_finding *finding, const char *format, ...)
+int doctor_read_setting(const struct doctor_plan *plan, struct doctor_finding *finding)
 {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(finding->now, sizeof(finding->now), format, arguments);
-        va_end(arguments);
-}
-
-int doctor_read_memory(const struct doctor_plan *plan, struct doctor_finding *finding)
-{
-        if (plan->memory_from == DOCTOR_MEMORY_UNKNOWN)
-                return -ENODATA;
-        finding->value[0] = plan->memory_bytes;
-        now_is(finding, "%s", figure_size(plan->memory_bytes).text);
-        return 0;
+        char path[DOCTOR_PATH_BYTES];
+        struct text now = text_in(finding->now, sizeof(finding->now));
+        int error = 0;
+        doctor_sysctl_path(plan, path, finding->row->name);
+        for (unsigned i = 0; i < max_of(finding->row->fields, 1) && !error; i++) {
+                error = proc_number(path, i, &finding->value[i]);
+                text_format(&now, "%s%llu", i ? " " : "", (unsigned long long)finding->value[i]);
+                if (error == -ENOENT && i > 0)
+                        error = -EINVAL; /* it is there, but shorter */
+        }
+        return error;
 }
 
 int doctor_read_cgroup_memory(const struct doctor_plan *plan, struct doctor_finding *finding)
@@ -28,11 +25,11 @@ int doctor_read_cgroup_memory(const struct doctor_plan *plan, struct doctor_find
         int error = doctor_cgroup_room(plan, &limit, &finding->value[0]);
         if (error == -ENOENT) {
                 finding->value[0] = UINT64_MAX;
-                now_is(finding, "no limit");
+                doctor_now_is(finding, "no limit");
                 return 0;
         }
         if (!error)
-                now_is(finding, "%s, %s left", figure_size(limit).text, figure_size(finding->value[0]).text);
+                doctor_now_is(finding, "%s, %s left", figure_size(limit).text, figure_size(finding->value[0]).text);
         return error;
 }
 
@@ -42,13 +39,14 @@ int doctor_read_cgroup_pids(const struct doctor_plan *plan, struct doctor_findin
         int error = proc_cgroup(plan->root, "pids", &group);
         if (error == -ENOENT) {
                 finding->value[0] = UINT64_MAX;
-                now_is(finding, "no limit");
+                doctor_now_is(finding, "no limit");
                 return 0;
         }
         if (!error) {
                 finding->value[0] = group.limit;
                 finding->value[1] = group.used;
-                now_is(finding, "%llu, %llu used", (unsigned long long)group.limit, (unsigned long long)group.used);
+                doctor_now_is(finding, "%llu, %llu used", (unsigned long long)group.limit,
+                              (unsigned long long)group.used);
         }
         return error;
 }
@@ -76,9 +74,9 @@ static int read_limit(const struct doctor_plan *plan, const char *line, struct d
             !parse_limit(soft, &finding->value[1]))
                 return -EINVAL;
         if (strcmp(soft, hard) == 0)
-                now_is(finding, "%s", hard);
+                doctor_now_is(finding, "%s", hard);
         else
-                now_is(finding, "%s, hard %s", soft, hard);
+                doctor_now_is(finding, "%s, hard %s", soft, hard);
         return 0;
 }
 
@@ -96,11 +94,10 @@ int doctor_read_uring(const struct doctor_plan *plan, struct doctor_finding *fin
 {
         finding->value[0] = (uint64_t)plan->uring_error;
         if (plan->uring_error)
-                now_is(finding, "%s%s",
-                       strerrorname_np(plan->uring_error) ? strerrorname_np(plan->uring_error) : "error",
-                       plan->filtered ? ", filtered" : "");
+                doctor_now_is(finding, "%s%s", error_name(plan->uring_error) ? error_name(plan->uring_error) : "error",
+                              plan->filtered ? ", filtered" : "");
         else
-                now_is(finding, "works");
+                doctor_now_is(finding, "works");
         return 0;
 }
 
@@ -112,7 +109,7 @@ int doctor_read_overcommit(const struct doctor_plan *plan, struct doctor_finding
         int error = proc_number(doctor_path(plan, path, "/proc/sys/vm/overcommit_memory"), 0, &mode);
         if (error)
                 return error;
-        now_is(finding, "%llu", (unsigned long long)mode);
+        doctor_now_is(finding, "%llu", (unsigned long long)mode);
         finding->value[0] = 0;
         if (mode != 2)
                 return 0;
@@ -124,7 +121,7 @@ int doctor_read_overcommit(const struct doctor_plan *plan, struct doctor_finding
                 return error;
         uint64_t left = (limit - min_of(committed, limit)) << 10;
         finding->value[0] = left < doctor_capacity_of(plan).user_bytes ? mode : 0;
-        now_is(finding, "2, %s left", figure_size(left).text);
+        doctor_now_is(finding, "2, %s left", figure_size(left).text);
         return 0;
 }
 
@@ -142,7 +139,7 @@ int doctor_read_huge_pages(const struct doctor_plan *plan, struct doctor_finding
         if (!rest.data)
                 return -EINVAL;
         finding->value[0] = span_equal(chosen, SPAN("always"));
-        now_is(finding, "%.*s", (int)chosen.size, chosen.data);
+        doctor_now_is(finding, "%.*s", (int)chosen.size, chosen.data);
         return 0;
 }
 
@@ -183,6 +180,6 @@ int doctor_read_port_range(const struct doctor_plan *plan, struct doctor_finding
         if (error)
                 return error;
         value[0] = value[2] - value[1] + 1;
-        now_is(finding, "%llu %llu", (unsigned long long)value[1], (unsigned long long)value[2]);
+        doctor_now_is(finding, "%llu %llu", (unsigned long long)value[1], (unsigned long long)value[2]);
         return 0;
 }

@@ -10,6 +10,8 @@ const char *doctor_memory_word(enum doctor_memory_from from)
                 return "MemAvailable";
         case DOCTOR_MEMORY_CGROUP:
                 return "control group";
+        case DOCTOR_MEMORY_AVAIL_PHYS:
+                return "available physical memory";
         default:
                 return "unknown";
         }

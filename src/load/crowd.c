@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 _Thread_local struct load_crowd *load_here;
 
@@ -247,7 +246,7 @@ static void run_once(struct load_crowd *crowd)
 {
         int n = berth_port_run(crowd->port, wait_ms(crowd));
         if (n < 0) {
-                complain("the %s engine failed: %s", berth_port_engine(crowd->port), strerror(-n));
+                complain("the %s engine failed: %s", berth_port_engine(crowd->port), error_text(-n));
                 abort();
         }
         crowd->now_us = clock_us();
@@ -262,22 +261,15 @@ static void run_once(struct load_crowd *crowd)
 
 /* ---- beginning and end ---- */
 
-/* Memory that the kernel gives as it is touched, zeroed. */
-static void *map(size_t bytes)
-{
-        void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        return memory == MAP_FAILED ? NULL : memory;
-}
-
 static int make_clients(struct load_crowd *crowd)
 {
         enum load_mode mode = crowd->run->options.mode;
         bool waits = mode == LOAD_RATE || mode == LOAD_EACH;
         size_t count = crowd->client_count;
-        crowd->clients = map(count * sizeof(*crowd->clients));
-        crowd->resting = map(count * sizeof(*crowd->resting));
+        crowd->clients = memory_map(count * sizeof(*crowd->clients));
+        crowd->resting = memory_map(count * sizeof(*crowd->resting));
         if (waits)
-                crowd->waits = map(count * sizeof(*crowd->waits));
+                crowd->waits = memory_map(count * sizeof(*crowd->waits));
         if (!crowd->clients || !crowd->resting || (waits && !crowd->waits))
                 return -ENOMEM;
         return slab_init(&crowd->asks, sizeof(struct load_ask), 64, crowd->client_count);
@@ -330,11 +322,11 @@ static void stop(struct load_crowd *crowd)
         }
         slab_finish(&crowd->asks);
         if (crowd->clients)
-                munmap(crowd->clients, count * sizeof(*crowd->clients));
+                memory_unmap(crowd->clients, count * sizeof(*crowd->clients));
         if (crowd->resting)
-                munmap(crowd->resting, count * sizeof(*crowd->resting));
+                memory_unmap(crowd->resting, count * sizeof(*crowd->resting));
         if (crowd->waits)
-                munmap(crowd->waits, count * sizeof(*crowd->waits));
+                memory_unmap(crowd->waits, count * sizeof(*crowd->waits));
 }
 
 /* The main thread looks at what the ports can hold, and lets all begin or none. */

@@ -16,7 +16,14 @@ static void put_string(FILE *out, const char *string)
         struct text text = text_in(data, size);
         http_escape_json(&text, span_of(string));
         ensure(!text.overflow);
-        fprintf(out, "\"%.*s\"", (int)text.used, text.data);
+        fputc('"', out);
+        for (size_t i = 0; i < text.used; i++) {
+                if (data[i] == '<') /* in a page it could end the element that all this stands in (report.c) */
+                        fputs("\\u003c", out);
+                else
+                        fputc(data[i], out);
+        }
+        fputc('"', out);
         free(data);
 }
 
@@ -249,13 +256,13 @@ int load_finish_file(FILE *out, bool keep_open)
 int load_json_save(const struct load_run *run, const char *path)
 {
         bool to_stdout = strcmp(path, "-") == 0;
-        FILE *out = to_stdout ? stdout : fopen(path, "w");
+        FILE *out = to_stdout ? stdout : load_open_output(path);
         int error = out ? 0 : -errno;
         if (out) {
                 load_json_write(run, out);
                 error = load_finish_file(out, to_stdout);
         }
         if (error)
-                complain("%s: %s", path, strerror(-error));
+                complain("%s: %s", path, error_text(-error));
         return error;
 }

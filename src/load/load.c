@@ -5,39 +5,19 @@
 #include "load/load_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/io_uring.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
         TICK_MS = 25,
-        LEAD_US = 100000,   /* all threads know when requests begin before they do */
-        DRAIN_US = 2000000, /* how long answers are waited for at the end */
-        RESERVED_DESCRIPTORS = 64,
+        LEAD_US = 100000,    /* all threads know when requests begin before they do */
+        DRAIN_US = 2000000,  /* how long answers are waited for at the end */
         DEFAULT_THREADS = 8, /* at most */
         CANNOT = 2,          /* exit statuses */
         FAILED = 1,
 };
 
 /* ---- can it be done? ---- */
-
-static int read_port_range(struct load_plan *plan)
-{
-        uint64_t first, last;
-        static const char path[] = "/proc/sys/net/ipv4/ip_local_port_range";
-        if (proc_number(path, 0, &first) < 0 || proc_number(path, 1, &last) < 0 || first > last || last > 65535) {
-                complain("cannot read %s", path);
-                return -ENOENT;
-        }
-        plan->ports = (uint32_t)(last - first + 1);
-        return 0;
-}
 
 static bool all_loopback(const struct load_targets *targets)
 {
@@ -87,8 +67,9 @@ static int explain_plan(const struct load_run *run)
         line[text.used] = '\0';
         if (run->plan.impossible) {
                 complain("%s", line);
-                complain("cannot: more --source addresses, more destinations (--port-range, --url) or a wider "
-                         "net.ipv4.ip_local_port_range would do");
+                complain("cannot: more --source addresses, more destinations (--port-range, --url) or more ports in "
+                         "%s would do",
+                         load_range_name);
                 return -EADDRNOTAVAIL;
         }
         say("%s", line);
@@ -99,13 +80,15 @@ static int explain_plan(const struct load_run *run)
 
 static int plan(struct load_run *run)
 {
+        uint64_t ports = 0;
         int error = load_targets_init(&run->targets, &run->options);
         if (!error)
-                error = read_port_range(&run->plan);
+                error = load_ports(&ports);
         if (!error)
                 error = read_sources(run);
         if (error)
                 return error;
+        run->plan.ports = (uint32_t)ports;
         run->plan.connections = run->options.connections;
         run->plan.endpoints = run->targets.endpoint_count;
         run->plan.free_sources = all_loopback(&run->targets);
@@ -130,104 +113,12 @@ static int check_memory(const struct load_run *run)
         return ends == 2 ? 0 : -ENOMEM; /* the other end may be in another place after all */
 }
 
-static uint64_t raise_descriptor_limit(void)
-{
-        struct rlimit limit;
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return 1024;
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-        getrlimit(RLIMIT_NOFILE, &limit);
-        return limit.rlim_cur;
-}
-
-/* With a source address of its own, a socket of a ring's table needs the ring's bind (Linux 6.11). */
-static bool ring_can_bind(void)
-{
-        enum { OP_BIND = 56, OPS = 256 };
-        const char *without = getenv("BERTH_URING_WITHOUT"); /* as the port's tests have it */
-        struct io_uring_params parameters = { 0 };
-        struct io_uring_probe *probe = calloc(1, sizeof(*probe) + OPS * sizeof(probe->ops[0]));
-        int ring = (int)syscall(SYS_io_uring_setup, 1, &parameters);
-        bool can = probe && ring >= 0 && syscall(SYS_io_uring_register, ring, IORING_REGISTER_PROBE, probe, OPS) == 0 &&
-                   probe->last_op >= OP_BIND && (probe->ops[OP_BIND].flags & IO_URING_OP_SUPPORTED);
-        if (ring >= 0)
-                close(ring);
-        free(probe);
-        return can && !(without && strstr(without, "bind"));
-}
-
-/* Where each socket of a ring needs a descriptor, a port has as many as there are; else its tables hold more. */
-static bool ring_can_hold(const struct load_run *run, uint64_t descriptors)
-{
-        struct berth_port *probe;
-        struct berth_port_config config = { .engine = run->options.engine, .max_handles = INT32_MAX, .buffers = 1 };
-        if (berth_port_create(&probe, &config) < 0)
-                return true; /* the threads' own could be made */
-        uint32_t most = berth_port_max_handles(probe);
-        berth_port_destroy(probe);
-        return most >= run->options.connections || most > descriptors;
-}
-
-/* Why each connection needs a descriptor, and how many there are for them; NULL: none does. */
-static const char *descriptor_reason(const struct load_run *run, uint64_t descriptors, uint64_t *room)
-{
-        *room = descriptors > RESERVED_DESCRIPTORS ? descriptors - RESERVED_DESCRIPTORS : 0;
-        if (strcmp(run->engine, "epoll") == 0)
-                return "; io_uring needs no descriptor for a connection from Linux 6.8 on";
-        if (!ring_can_hold(run, descriptors))
-                return "; io_uring needs a descriptor for each connection before Linux 6.8";
-        if (run->plan.sources == 0 || ring_can_bind())
-                return NULL;
-        *room = min_of(*room, descriptors / 2 * run->thread_count); /* a port's plain sockets */
-        return "; with more than one source address io_uring needs a descriptor for each connection before Linux 6.11";
-}
-
-static int check_descriptors(const struct load_run *run, uint64_t descriptors)
-{
-        uint64_t room, slots = 0;
-        bool enough = true;
-        for (unsigned i = 0; i < run->thread_count; i++) {
-                slots += run->crowds[i]->max_handles;
-                enough &= run->crowds[i]->max_handles >= run->crowds[i]->client_count;
-        }
-        const char *reason = descriptor_reason(run, descriptors, &room);
-        enough &= !reason || room >= run->options.connections;
-        if (enough)
-                return 0;
-        complain("%s connections with the %s engine: RLIMIT_NOFILE is %s, which is enough for %s (ulimit -Hn%s)",
-                 figure_count(run->options.connections).text, run->engine, figure_count(descriptors).text,
-                 figure_count(reason ? room : slots).text, reason ? reason : "");
-        return -EMFILE;
-}
-
-static int check_writable(const char *path)
-{
-        struct stat status;
-        if (!path || strcmp(path, "-") == 0)
-                return 0;
-        /* A pipe would have a reader see its end, or have us wait for one. */
-        if (stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode) && access(path, W_OK) == 0)
-                return 0;
-        int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
-        if (descriptor < 0) {
-                int error = -errno;
-                complain("%s: %s", path, strerror(-error));
-                return error;
-        }
-        close(descriptor);
-        return 0;
-}
-
 /* ---- threads ---- */
 
 /* Opening is work for the kernel above all, which goes on beside a server on the same machine. */
 static unsigned choose_threads(const struct load_options *options)
 {
-        cpu_set_t cores;
-        unsigned threads = options->threads;
-        if (!threads && sched_getaffinity(0, sizeof(cores), &cores) == 0)
-                threads = min_of((unsigned)CPU_COUNT(&cores), (unsigned)DEFAULT_THREADS);
+        unsigned threads = options->threads ? options->threads : min_of(machine_cores(), (unsigned)DEFAULT_THREADS);
         return min_of(min_of(max_of(threads, 1u), (unsigned)LOAD_MAX_THREADS), options->connections);
 }
 
@@ -248,26 +139,26 @@ static int look_at_ports(struct load_run *run, uint64_t descriptors)
         for (unsigned i = 0; i < run->thread_count; i++) {
                 int error = run->crowds[i]->error;
                 if (error) {
-                        complain("cannot start: %s%s", strerror(-error),
+                        complain("cannot start: %s%s", error_text(-error),
                                  error == -ENOSYS || error == -EPERM ? " (try --engine auto)" : "");
                         return error;
                 }
         }
         run->engine = run->crowds[0]->engine;
-        return check_descriptors(run, descriptors);
+        return load_check_room(run, descriptors);
 }
 
 /* The threads make their ports, and begin when these turn out to be large enough. */
 static int start_threads(struct load_run *run)
 {
-        uint64_t descriptors = raise_descriptor_limit();
+        uint64_t descriptors = machine_raise_descriptors();
         run->thread_count = choose_threads(&run->options);
         pthread_barrier_init(&run->prepared, NULL, run->thread_count + 1);
         pthread_barrier_init(&run->decided, NULL, run->thread_count + 1);
         for (unsigned i = 0; i < run->thread_count; i++) {
                 int error = start_thread(run, i);
                 if (error) { /* the others wait at the barrier for those that will not come */
-                        complain("cannot start thread %u of %u: %s", i + 1, run->thread_count, strerror(-error));
+                        complain("cannot start thread %u of %u: %s", i + 1, run->thread_count, error_text(-error));
                         exit(CANNOT);
                 }
         }
@@ -362,7 +253,7 @@ static int flush_stdout(void)
 {
         if (fflush(stdout) == 0 && !ferror(stdout))
                 return 0;
-        complain("standard output: %s", strerror(errno));
+        complain("standard output: %s", error_text(errno));
         return -EIO;
 }
 
@@ -389,10 +280,9 @@ static _Noreturn void leave_at_once(struct load_run *run)
 }
 
 /* Waits a tick. A signal ends the run, a second one everything. */
-static void tick(struct load_run *run, const sigset_t *signals)
+static void tick(struct load_run *run)
 {
-        struct timespec wait = { .tv_nsec = TICK_MS * 1000000 };
-        if (sigtimedwait(signals, NULL, &wait) < 0)
+        if (signals_wait(TICK_MS) != TOLD_END)
                 return;
         if (run->interrupted) {
                 load_run_sum_all(run);
@@ -402,13 +292,13 @@ static void tick(struct load_run *run, const sigset_t *signals)
         say("closing; a second signal ends at once");
 }
 
-static void watch(struct load_run *run, const sigset_t *signals)
+static void watch(struct load_run *run)
 {
         struct load_progress progress;
         load_progress_init(&progress, run->options.quiet);
         bool going = true;
         while (going) {
-                tick(run, signals);
+                tick(run);
                 load_run_sum(run);
                 bool second = load_run_seconds(run) >= run->seconds;
                 going = move_on(run);
@@ -425,9 +315,9 @@ static void watch(struct load_run *run, const sigset_t *signals)
 
 static int prepare(struct load_run *run)
 {
-        int error = check_writable(run->options.json);
+        int error = load_check_output(run->options.json);
         if (!error)
-                error = check_writable(run->options.report);
+                error = load_check_output(run->options.report);
         if (!error)
                 error = plan(run);
         if (!error)
@@ -437,24 +327,14 @@ static int prepare(struct load_run *run)
         return error ? error : load_run_init(run);
 }
 
-static void block_signals(sigset_t *set)
-{
-        signal(SIGPIPE, SIG_IGN);
-        sigemptyset(set);
-        sigaddset(set, SIGINT);
-        sigaddset(set, SIGTERM);
-        pthread_sigmask(SIG_BLOCK, set, NULL);
-}
-
 static int run_all(struct load_run *run)
 {
-        sigset_t signals;
-        block_signals(&signals);
+        signals_take(false);
         if (load_scrape_start(&run->scrape) < 0)
                 return CANNOT;
         int result = CANNOT;
         if (start_threads(run) == 0) {
-                watch(run, &signals);
+                watch(run);
                 load_scrape_stop(&run->scrape);
                 result = report(run);
         }

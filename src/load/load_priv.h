@@ -9,6 +9,10 @@
  *   run.c       the series, second by second                     scrape.c    the server's own numbers (--admin-url)
  *   progress.c  the line while it runs                           summary.c   what it says at the end
  *   json.c      --json                                           report.c    --report
+ *   room.c      what the system has room for                     output.c    files and the terminal
+ *   socket.c    sockets that wait
+ *
+ * The last three and the alarm speak to the system: NAME_win.c stands for NAME.c on Windows.
  *
  * The main thread opens nothing. It takes the counts once a second, tells the phases (enum load_phase) and writes what
  * is written. Each other thread has a port, a share of the clients and a schedule of its own; what the threads have in
@@ -21,8 +25,7 @@
 #include "http/http.h"
 
 #include <berth/port.h>
-#include <netdb.h>
-#include <netinet/in.h>
+#include "base/net.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -150,6 +153,39 @@ int load_sources_parse(union load_address *sources, unsigned room, const char *t
 union load_address load_loopback(uint32_t n);
 
 bool load_is_loopback(const union load_address *address);
+
+/* ---- what the system has room for (room.c) ---- */
+
+/* What the user may widen for more ports. */
+extern const char load_range_name[];
+
+/* For outgoing connections. 0, or -errno after saying why. */
+int load_ports(uint64_t *count);
+
+struct load_run;
+
+/* Whether the threads' ports can hold their clients, when the process may have so many descriptors. 0, or -errno after
+ * saying why not. */
+int load_check_room(const struct load_run *run, uint64_t descriptors);
+
+uint64_t load_resident_bytes(void); /* our own; 0: nobody knows */
+
+/* ---- files and the terminal (output.c); paths are UTF-8 on Windows ---- */
+
+/* It can be written to, or made; NULL and "-" always. 0, or -errno after saying why not. */
+int load_check_output(const char *path);
+FILE *load_open_output(const char *path); /* empty; NULL and errno */
+bool load_has_terminal(void);             /* what goes to standard error is looked at as it comes */
+
+/* ---- sockets that wait (socket.c): 0, a number of bytes, or -errno ---- */
+
+int load_socket_make(int family);
+void load_socket_patience(int descriptor, uint64_t us); /* of each call that follows */
+int load_socket_connect(int descriptor, const struct sockaddr *address, unsigned bytes);
+int load_socket_send(int descriptor, const char *data, size_t size);
+int load_socket_receive(int descriptor, char *data, size_t size);
+void load_socket_end(int descriptor); /* from any thread: calls that wait end */
+void load_socket_close(int descriptor);
 
 /* ---- responses (response.c) ---- */
 
@@ -414,8 +450,6 @@ enum load_phase {
 struct load_queue { /* of clients waiting to be opened again, linked by their index */
         uint32_t first, last;
 };
-
-struct load_run;
 
 struct load_crowd {
         struct load_run *run;

@@ -34,7 +34,7 @@ void load_options_help(void)
              "                                 many of 127.0.0.1, 127.0.0.2, ... as are needed, else the kernel's "
              "choice\n"
              "      --threads N                default: as many as there are processors, at most 8\n"
-             "      --engine NAME              auto (default), uring or epoll; also by $BERTH_ENGINE\n"
+             "      --engine NAME              auto (default), uring or epoll, on Windows iocp; also by $BERTH_ENGINE\n"
              "\n"
              "      --json FILE                all figures as JSON; - is standard output\n"
              "      --report FILE              all figures as one HTML page with plots\n"
@@ -118,9 +118,10 @@ static int parse_ports(struct load_options *options, const char *text)
 
 static int parse_engine(struct load_options *options, const char *text)
 {
-        static const char *const engines[] = { "auto", "uring", "epoll" };
+        static const char *const engines[] = { "auto", "uring", "epoll", "iocp" };
+        int word = option_word("engine", text, engines, array_count(engines));
         options->engine = text;
-        return min_of(option_word("engine", text, engines, array_count(engines)), 0);
+        return min_of(word, 0);
 }
 
 /* A header goes out as it stands, so that it must not bring lines of its own. */

@@ -9,7 +9,6 @@
  */
 #include "load/load_priv.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 
 /* Free sources cost nothing, and in a range that is an eighth full a free port is found sooner than in half of one. */
@@ -159,10 +158,10 @@ void load_plan_describe(const struct load_plan *plan, const union load_address *
         struct figure connections = figure_count(plan->connections), half = figure_count(max_of(plan->ports / 2, 1u));
         struct figure needed = figure_count(plan->pairs_needed), pairs = figure_count(plan->pairs);
         text_format(out,
-                    "%s connection%s over %s ports (half of net.ipv4.ip_local_port_range) need%s %s pair%s of source "
+                    "%s connection%s over %s ports (half of %s) need%s %s pair%s of source "
                     "address and destination",
-                    connections.text, plan->connections == 1 ? "" : "s", half.text, plan->connections == 1 ? "s" : "",
-                    needed.text, plan->pairs_needed == 1 ? "" : "s");
+                    connections.text, plan->connections == 1 ? "" : "s", half.text, load_range_name,
+                    plan->connections == 1 ? "s" : "", needed.text, plan->pairs_needed == 1 ? "" : "s");
         if (plan->impossible || plan->crowded)
                 text_format(out, "; there %s %s", plan->pairs == 1 ? "is" : "are", pairs.text);
         else if (plan->sources > plan->given && plan->pairs > plan->pairs_needed)

@@ -20,7 +20,7 @@ const char *load_duration(uint64_t us, char out[32])
 
 void load_progress_init(struct load_progress *progress, bool quiet)
 {
-        *progress = (struct load_progress){ .terminal = isatty(STDERR_FILENO), .quiet = quiet };
+        *progress = (struct load_progress){ .terminal = load_has_terminal(), .quiet = quiet };
 }
 
 static void put_count(struct text *line, const char *name, uint64_t value)

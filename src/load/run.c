@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 int load_run_init(struct load_run *run)
 {
@@ -48,12 +47,6 @@ void load_run_tell(struct load_run *run, enum load_phase phase)
 
 /* ---- the series ---- */
 
-static uint64_t resident_bytes(void)
-{
-        uint64_t pages = 0;
-        return proc_number("/proc/self/statm", 1, &pages) == 0 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
-
 static void read_metrics(struct load_run *run, struct load_sample *sample)
 {
         for (unsigned i = 0; i < LOAD_METRICS; i++)
@@ -90,7 +83,7 @@ static void thin_out(struct load_run *run)
 
 void load_run_sample(struct load_run *run)
 {
-        struct load_sample sample = { .at_seconds = load_run_seconds(run), .resident_bytes = resident_bytes() };
+        struct load_sample sample = { .at_seconds = load_run_seconds(run), .resident_bytes = load_resident_bytes() };
         for (unsigned i = 0; i < LOAD_COUNTS; i++)
                 sample.counts[i] = load_total(run, (enum load_count)i);
         load_histogram_since(&run->recent, &run->total.latency, &run->before);

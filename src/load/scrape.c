@@ -6,9 +6,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { PAGE_BYTES = 256 << 10, PATIENCE_SECONDS = 2 };
 
@@ -78,12 +76,10 @@ void load_scrape_read(struct load_scrape *scrape, const char *text)
 /* The next call on the socket waits until the deadline at most. 0, or -ETIMEDOUT. */
 static int wait_until(int descriptor, uint64_t deadline_us)
 {
-        uint64_t now_us = clock_us(), left_us = deadline_us > now_us ? deadline_us - now_us : 0;
-        struct timeval patience = { .tv_sec = (time_t)(left_us / 1000000), .tv_usec = (long)(left_us % 1000000) };
-        if (left_us == 0)
+        uint64_t now_us = clock_us();
+        if (deadline_us <= now_us)
                 return -ETIMEDOUT;
-        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+        load_socket_patience(descriptor, deadline_us - now_us);
         return 0;
 }
 
@@ -100,20 +96,21 @@ static bool show(struct load_scrape *scrape, int descriptor)
 static void hide_and_close(struct load_scrape *scrape, int descriptor)
 {
         show(scrape, -1);
-        close(descriptor);
+        load_socket_close(descriptor);
 }
 
 static int connect_to(struct load_scrape *scrape, uint64_t deadline_us)
 {
         int error = -ECONNREFUSED;
         for (const struct addrinfo *info = scrape->addresses; info; info = info->ai_next) {
-                int descriptor = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+                int descriptor = load_socket_make(info->ai_family);
                 if (descriptor < 0)
-                        return -errno;
-                error = show(scrape, descriptor) ? wait_until(descriptor, deadline_us) : -ECANCELED;
-                if (!error && connect(descriptor, info->ai_addr, info->ai_addrlen) == 0)
                         return descriptor;
-                error = error ? error : -errno;
+                error = show(scrape, descriptor) ? wait_until(descriptor, deadline_us) : -ECANCELED;
+                if (!error)
+                        error = load_socket_connect(descriptor, info->ai_addr, (unsigned)info->ai_addrlen);
+                if (!error)
+                        return descriptor;
                 hide_and_close(scrape, descriptor);
         }
         return error;
@@ -146,9 +143,9 @@ static int receive_page(int descriptor, uint64_t deadline_us, char *page)
                 result = wait_until(descriptor, deadline_us);
                 if (result < 0)
                         break;
-                ssize_t n = recv(descriptor, bytes, sizeof(bytes), 0);
+                int n = load_socket_receive(descriptor, bytes, sizeof(bytes));
                 if (n < 0)
-                        return -errno;
+                        return n;
                 if (n == 0)
                         result = load_response_ends_here(&response) ? 1 : -ECONNRESET;
                 else
@@ -170,7 +167,7 @@ static int read_page(struct load_scrape *scrape, char *page)
         int descriptor = connect_to(scrape, deadline_us);
         if (descriptor < 0)
                 return descriptor;
-        int error = send(descriptor, request, (size_t)size, MSG_NOSIGNAL) == size ? 0 : -EPIPE;
+        int error = load_socket_send(descriptor, request, (size_t)size) == size ? 0 : -EPIPE;
         if (!error)
                 error = receive_page(descriptor, deadline_us, page);
         hide_and_close(scrape, descriptor);
@@ -241,7 +238,7 @@ int load_scrape_start(struct load_scrape *scrape)
         int error = -pthread_create(&scrape->thread, NULL, read_on, scrape);
         scrape->running = !error;
         if (error)
-                complain("cannot start a thread: %s", strerror(-error));
+                complain("cannot start a thread: %s", error_text(-error));
         return error;
 }
 
@@ -252,7 +249,7 @@ void load_scrape_stop(struct load_scrape *scrape)
         pthread_mutex_lock(&scrape->lock);
         scrape->stopping = true;
         if (scrape->descriptor >= 0)
-                shutdown(scrape->descriptor, SHUT_RDWR);
+                load_socket_end(scrape->descriptor);
         pthread_cond_signal(&scrape->stop_now);
         pthread_mutex_unlock(&scrape->lock);
         pthread_join(scrape->thread, NULL);

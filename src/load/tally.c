@@ -22,7 +22,7 @@ const char *load_error_name(unsigned error)
         ensure(error < LOAD_ERRORS);
         if (error >= LOAD_TIMED_OUT)
                 return names[error - LOAD_TIMED_OUT];
-        const char *name = strerrorname_np((int)error);
+        const char *name = error_name((int)error);
         return name ? name : "unknown error";
 }
 

@@ -2,10 +2,8 @@
  * host and ports share their endpoints; a client asks for a random page of its endpoint each time. */
 #include "load/load_priv.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
-#include <netdb.h>
 #include <stdlib.h>
 
 /* ---- names ---- */
@@ -110,29 +108,38 @@ static bool has_header(const struct load_options *options, const char *name)
         return false;
 }
 
+static size_t headers_bytes(const struct load_options *options)
+{
+        size_t bytes = 0;
+        for (unsigned i = 0; i < options->header_count; i++)
+                bytes += strlen(options->headers[i]) + 2;
+        return bytes;
+}
+
 static int write_request(struct span *request, const struct load_options *options, const struct load_url *url,
                          unsigned port, struct span path)
 {
-        char *data = NULL;
-        size_t size = 0;
-        FILE *out = open_memstream(&data, &size);
-        if (!out)
+        enum { OTHER_BYTES = 128 }; /* names of fields, versions, the port */
+        size_t room = path.size + strlen(url->host) + headers_bytes(options) + OTHER_BYTES;
+        struct text out = text_in(malloc(room), room);
+        if (!out.data)
                 return -ENOMEM;
-        fprintf(out, "GET %.*s HTTP/1.1\r\n", (int)path.size, path.data);
+        text_put(&out, SPAN("GET "));
+        text_put(&out, path);
+        text_put(&out, SPAN(" HTTP/1.1\r\n"));
         if (!has_header(options, "Host")) {
-                fprintf(out, strchr(url->host, ':') ? "Host: [%s]" : "Host: %s", url->host);
-                fprintf(out, port == 80 ? "\r\n" : ":%u\r\n", port);
+                text_format(&out, strchr(url->host, ':') ? "Host: [%s]" : "Host: %s", url->host);
+                text_format(&out, port == 80 ? "\r\n" : ":%u\r\n", port);
         }
         if (!has_header(options, "User-Agent"))
-                fputs("User-Agent: berth-load/" BERTH_VERSION "\r\n", out);
-        for (unsigned i = 0; i < options->header_count; i++)
-                fprintf(out, "%s\r\n", options->headers[i]);
-        fputs("\r\n", out);
-        if (fclose(out) != 0) {
-                free(data);
-                return -ENOMEM;
+                text_put(&out, SPAN("User-Agent: berth-load/" BERTH_VERSION "\r\n"));
+        for (unsigned i = 0; i < options->header_count; i++) {
+                text_put(&out, span_of(options->headers[i]));
+                text_put(&out, SPAN("\r\n"));
         }
-        *request = (struct span){ data, size };
+        text_put(&out, SPAN("\r\n"));
+        ensure(!out.overflow);
+        *request = (struct span){ out.data, out.used };
         return 0;
 }
 

@@ -10,7 +10,7 @@
 /* A call for a path, encoded; a folder's ends in '/'. 0 or -ENAMETOOLONG. */
 int exchange_init(struct call *call, const char *method, const char *path, bool folder);
 /* One more field. What does not fit is noticed by exchange_perform(): -ENAMETOOLONG. */
-void exchange_field(struct call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void exchange_field(struct call *call, const char *format, ...) printf_like(2, 3);
 /* If-Match, If-None-Match, If. NULL: none. */
 void exchange_condition(struct call *call, const struct remote_condition *condition);
 /* Berth-Mode and Berth-Mtime, or X-OC-Mtime. NULL: none. */

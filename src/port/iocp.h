@@ -11,6 +11,7 @@
 #define PORT_IOCP_H
 
 #include "port/port_priv.h"
+#include "port/system_win.h"
 
 #include <winsock2.h>
 #include <mswsock.h>
@@ -140,8 +141,6 @@ extern io_ended *const iocp_ended[IO_KINDS]; /* iocp.c */
 
 /* ---- errors (iocp_errors.c) ---- */
 
-/* What GetLastError() or WSAGetLastError() says, as a negative errno; 0 for 0 and for the end of a file. */
-int iocp_error(DWORD code);
 /* The kernel has no memory for it that it may lock. */
 bool iocp_quota_error(DWORD code);
 
@@ -266,10 +265,5 @@ void iocp_drop(struct berth_port *port, struct berth_handle *handle);
 bool iocp_shutdown_step(struct berth_port *port, struct berth_op *op, struct berth_event *event);
 bool iocp_peer_step(struct berth_port *port, struct berth_op *op, struct berth_event *event);
 bool iocp_close_step(struct berth_port *port, struct berth_op *op, struct berth_event *event);
-
-/* ---- opening beneath a folder (open_win.c) ---- */
-
-/* By the rules of berth_open(): a handle's number, or -errno. Blocks. */
-int64_t open_beneath(HANDLE root, const char *path, unsigned flags);
 
 #endif

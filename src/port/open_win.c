@@ -3,8 +3,6 @@
  * (a device, a stream, the same name without its last dot); these are nobody's. Links are not followed. */
 #include "port/iocp.h"
 
-#include <winternl.h>
-
 /* As ntstatus.h has them, which does not go together with windows.h. */
 #define STATUS_FILE_IS_A_DIRECTORY ((NTSTATUS)0xC00000BA)
 #define STATUS_NOT_A_DIRECTORY ((NTSTATUS)0xC0000103)
@@ -15,7 +13,6 @@
 #define STATUS_DELETE_PENDING ((NTSTATUS)0xC0000056)
 
 enum {
-        MAX_NAME = 255,   /* UTF-16 units, what NTFS has */
         MAX_LEVELS = 256, /* folders on the way, where ".." may have to go back */
 };
 
@@ -45,14 +42,13 @@ static bool is_plain(const WCHAR *name, size_t size)
         return size > 0 && name[size - 1] != L'.' && name[size - 1] != L' ' && !is_device(name, size);
 }
 
-/* UTF-16 units, or -errno. */
-static int to_wide(const char *name, size_t size, WCHAR *wide)
+int open_wide(const char *name, size_t size, WCHAR wide[OPEN_NAME_UNITS])
 {
-        if (size > MAX_NAME * 3)
+        if (size > OPEN_NAME_UNITS * 3)
                 return -ENAMETOOLONG;
-        WCHAR room[MAX_NAME * 3];
+        WCHAR room[OPEN_NAME_UNITS * 3];
         int n = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, name, (int)size, room, (int)array_count(room));
-        if (n > MAX_NAME)
+        if (n > OPEN_NAME_UNITS)
                 return -ENAMETOOLONG;
         if (n <= 0 || !is_plain(room, (size_t)n))
                 return -ENOENT;
@@ -62,7 +58,7 @@ static int to_wide(const char *name, size_t size, WCHAR *wide)
 
 /* ---- one step ---- */
 
-static int error_of(NTSTATUS status)
+int open_error(NTSTATUS status)
 {
         switch (status) {
         case STATUS_FILE_IS_A_DIRECTORY:
@@ -80,9 +76,7 @@ static int error_of(NTSTATUS status)
         }
 }
 
-/* Only what stands for another place is a link; other reparse points (a file kept elsewhere, or compressed) are
- * files. */
-static bool is_link(HANDLE file)
+bool open_is_link(HANDLE file)
 {
         FILE_ATTRIBUTE_TAG_INFO info;
         return GetFileInformationByHandleEx(file, FileAttributeTagInfo, &info, sizeof(info)) &&
@@ -96,8 +90,8 @@ static bool is_reparse_point(HANDLE file)
                info.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT;
 }
 
-static int create(HANDLE folder, const WCHAR *name, size_t size, ACCESS_MASK access, ULONG disposition, ULONG options,
-                  HANDLE *file)
+static int create(HANDLE folder, const WCHAR *name, size_t size, const struct open_how *how, ULONG disposition,
+                  ULONG options, HANDLE *file)
 {
         UNICODE_STRING string = { (USHORT)(size * sizeof(*name)), (USHORT)(size * sizeof(*name)), (WCHAR *)name };
         OBJECT_ATTRIBUTES attributes = {
@@ -106,26 +100,58 @@ static int create(HANDLE folder, const WCHAR *name, size_t size, ACCESS_MASK acc
                 .ObjectName = &string,
                 .Attributes = OBJ_CASE_INSENSITIVE,
         };
+        ULONG share = how->share ? how->share : FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
         IO_STATUS_BLOCK status;
-        NTSTATUS result = NtCreateFile(file, access, &attributes, &status, NULL, FILE_ATTRIBUTE_NORMAL,
-                                       FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, disposition, options,
-                                       NULL, 0);
-        return result ? error_of(result) : 0;
+        NTSTATUS result = NtCreateFile(file, how->access, &attributes, &status, NULL, FILE_ATTRIBUTE_NORMAL,
+                                       how->alone ? 0 : share, disposition, options, NULL, 0);
+        return result ? open_error(result) : 0;
 }
 
-/* The name itself first, never what it stands for; a reparse point that is no link is then opened as the file it is. */
-static int open_name(HANDLE folder, const WCHAR *name, size_t size, ACCESS_MASK access, ULONG options, unsigned flags,
-                     HANDLE *file)
+/* Another name of a file, which Windows gives where its own is long: what is said of the file's name (hidden, staging)
+ * would not be said of that. Such names have a ~ and at most eight characters, a dot and three. */
+static bool may_be_short(const WCHAR *name, size_t size)
 {
-        ULONG disposition = flags & BERTH_OPEN_CREATE ? FILE_OPEN_IF : FILE_OPEN;
-        int error = create(folder, name, size, access, disposition, options | FILE_OPEN_REPARSE_POINT, file);
+        bool tilde = false;
+        for (size_t i = 0; i < size; i++)
+                tilde |= name[i] == L'~';
+        return tilde && size <= 12;
+}
+
+/* What cannot be found out is taken for one. */
+static bool is_short(HANDLE file, const WCHAR *name, size_t size)
+{
+        enum { UNITS = 32768 };
+        WCHAR *path = malloc(UNITS * sizeof(*path));
+        DWORD n = path ? GetFinalPathNameByHandleW(file, path, UNITS, FILE_NAME_NORMALIZED | VOLUME_NAME_NONE) : 0;
+        bool same = n > size && n < UNITS && path[n - size - 1] == L'\\' && _wcsnicmp(path + n - size, name, size) == 0;
+        free(path);
+        return !same;
+}
+
+int open_itself(HANDLE folder, const WCHAR *name, size_t size, const struct open_how *how, HANDLE *file)
+{
+        int error = create(folder, name, size, how, how->disposition, how->options | FILE_OPEN_REPARSE_POINT, file);
+        if (error || !may_be_short(name, size) || !is_short(*file, name, size))
+                return error;
+        CloseHandle(*file);
+        return -ENOENT;
+}
+
+int open_no_link(HANDLE folder, const WCHAR *name, size_t size, const struct open_how *how, HANDLE *file)
+{
+        int error = open_itself(folder, name, size, how, file);
         if (error || !is_reparse_point(*file))
                 return error;
-        bool link = is_link(*file);
+        bool link = open_is_link(*file);
         CloseHandle(*file);
-        if (link)
-                return flags & BERTH_OPEN_NO_LINKS ? -ELOOP : -EXDEV;
-        return create(folder, name, size, access, FILE_OPEN, options, file);
+        return link ? -ELOOP : create(folder, name, size, how, FILE_OPEN, how->options, file);
+}
+
+static int open_name(HANDLE folder, const WCHAR *name, size_t size, const struct open_how *how, unsigned flags,
+                     HANDLE *file)
+{
+        int error = open_no_link(folder, name, size, how, file);
+        return error == -ELOOP && !(flags & BERTH_OPEN_NO_LINKS) ? -EXDEV : error;
 }
 
 /* ---- the way ---- */
@@ -142,34 +168,31 @@ static void leave(struct way *way)
 
 static int enter(struct way *way, const char *name, size_t size, unsigned flags)
 {
-        WCHAR wide[MAX_NAME];
-        int n = to_wide(name, size, wide);
+        WCHAR wide[OPEN_NAME_UNITS];
+        int n = open_wide(name, size, wide);
         if (n < 0)
                 return n;
         if (way->level + 1 == MAX_LEVELS)
                 return -ENAMETOOLONG;
-        int error = open_name(way->folders[way->level], wide, (size_t)n, FILE_TRAVERSE | FILE_READ_ATTRIBUTES,
-                              FILE_DIRECTORY_FILE, flags & BERTH_OPEN_NO_LINKS, &way->folders[way->level + 1]);
+        struct open_how how = { .access = FILE_TRAVERSE | FILE_READ_ATTRIBUTES,
+                                .disposition = FILE_OPEN,
+                                .options = FILE_DIRECTORY_FILE };
+        int error = open_name(way->folders[way->level], wide, (size_t)n, &how, flags, &way->folders[way->level + 1]);
         if (!error)
                 way->level++;
         return error;
 }
 
-static int64_t open_last(HANDLE folder, const char *name, size_t size, unsigned flags)
+static int open_last(HANDLE folder, const char *name, size_t size, unsigned flags, const struct open_how *how,
+                     HANDLE *file)
 {
-        WCHAR wide[MAX_NAME];
-        HANDLE file;
-        int n = size ? to_wide(name, size, wide) : 0;
+        WCHAR wide[OPEN_NAME_UNITS];
+        int n = size ? open_wide(name, size, wide) : 0;
         if (n < 0)
                 return flags & BERTH_OPEN_CREATE && n == -ENOENT ? -EACCES : n;
         if (size == 0 && flags & (BERTH_OPEN_WRITE | BERTH_OPEN_CREATE))
                 return -EISDIR;
-        ACCESS_MASK access = FILE_GENERIC_READ | (flags & BERTH_OPEN_WRITE ? FILE_GENERIC_WRITE : 0);
-        ULONG options = flags & BERTH_OPEN_FOLDER                        ? FILE_DIRECTORY_FILE
-                        : flags & (BERTH_OPEN_WRITE | BERTH_OPEN_CREATE) ? FILE_NON_DIRECTORY_FILE
-                                                                         : 0;
-        int error = open_name(folder, wide, (size_t)n, access, options, flags, &file);
-        return error ? error : (int64_t)(intptr_t)file;
+        return open_name(folder, wide, (size_t)n, how, flags, file);
 }
 
 static bool is_dots(const char *name, size_t size, size_t dots)
@@ -205,15 +228,29 @@ static int walk(struct way *way, const char *path, unsigned flags, const char **
         }
 }
 
-int64_t open_beneath(HANDLE root, const char *path, unsigned flags)
+int open_beneath_as(HANDLE root, const char *path, unsigned flags, const struct open_how *how, HANDLE *file)
 {
         struct way way = { .folders = { root } };
         const char *last;
         size_t size;
-        int64_t result = walk(&way, path, flags, &last, &size);
-        if (!result)
-                result = open_last(way.folders[way.level], last, size, flags);
+        int error = walk(&way, path, flags, &last, &size);
+        if (!error)
+                error = open_last(way.folders[way.level], last, size, flags, how, file);
         while (way.level > 0)
                 leave(&way);
-        return result;
+        return error;
+}
+
+int64_t open_beneath(HANDLE root, const char *path, unsigned flags)
+{
+        struct open_how how = {
+                .access = FILE_GENERIC_READ | (flags & BERTH_OPEN_WRITE ? FILE_GENERIC_WRITE : 0),
+                .disposition = flags & BERTH_OPEN_CREATE ? FILE_OPEN_IF : FILE_OPEN,
+                .options = flags & BERTH_OPEN_FOLDER                        ? FILE_DIRECTORY_FILE
+                           : flags & (BERTH_OPEN_WRITE | BERTH_OPEN_CREATE) ? FILE_NON_DIRECTORY_FILE
+                                                                            : 0,
+        };
+        HANDLE file;
+        int error = open_beneath_as(root, path, flags, &how, &file);
+        return error ? error : (int64_t)(intptr_t)file;
 }

@@ -14,6 +14,7 @@
  * A request that waits holds no thread, but its place among the requests: so only a quarter of them may wait at a time,
  * beyond that who guesses is answered 429. Passwords are hashed a few at a time, since it costs the processors' time.
  */
+#include "crypto/crypto.h"
 #include "serve/serve_priv.h"
 
 #include <errno.h>
@@ -188,7 +189,7 @@ int access_take(struct shard *shard)
                 return 0;
         int error = auth_cache_create(&cache, access->auth);
         if (error) {
-                complain("passwords, tokens and rules stay as they were: %s", strerror(-error));
+                complain("passwords, tokens and rules stay as they were: %s", error_text(-error));
                 access_drop(access);
                 return error;
         }
@@ -256,7 +257,7 @@ static void wipe_credentials(struct request *r)
         struct span value;
         unsigned index = 0;
         while (http_field_each(&r->head, HTTP_AUTHORIZATION, &index, &value))
-                explicit_bzero((char *)(uintptr_t)value.data, value.size);
+                crypto_wipe((char *)(uintptr_t)value.data, value.size);
 }
 
 /* The peer, as auth_failures_add() wants it. */

@@ -2,7 +2,7 @@
  * shards are full. Whoever asks is a visitor:
  *
  *        accept        head whole           all sent           the end, or some seconds
- *      ---------> HEAD ----------> ANSWER ----------> LINGER ----------> CLOSING --> FREE
+ *      ---------> HEAD ----------> ANSWER ----------> LINGERING ----------> CLOSING --> FREE
  *                   `-- too late, or the connection broke: from any of them --^
  *
  * One request a connection, then our end (Connection: close): no state to get wrong, and scrapers come every few
@@ -15,7 +15,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
         MAX_VISITORS = 64,
@@ -29,7 +28,7 @@ enum {
 
 static const struct http_limits limits = { .line_bytes = HEAD_BYTES / 2, .head_bytes = HEAD_BYTES };
 
-enum stage { FREE, HEAD, ANSWER, LINGER, CLOSING };
+enum stage { FREE, HEAD, ANSWER, LINGERING, CLOSING };
 
 struct visitor {
         struct admin *admin;
@@ -121,7 +120,7 @@ static void sent(struct berth_op *op)
                 leave(visitor, 0);
                 return;
         }
-        patience(visitor, LINGER, ADMIN_LINGER_SECONDS);
+        patience(visitor, LINGERING, ADMIN_LINGER_SECONDS);
         op->done = ended;
         berth_shutdown(visitor->admin->port, op, &visitor->socket);
 }
@@ -269,7 +268,7 @@ static void make_room(struct admin *admin)
         struct visitor *first = NULL;
         for (unsigned i = 0; i < MAX_VISITORS; i++) {
                 struct visitor *visitor = &admin->visitors[i];
-                bool waits = visitor->stage == HEAD || visitor->stage == LINGER;
+                bool waits = visitor->stage == HEAD || visitor->stage == LINGERING;
                 if (waits && (!first || visitor->deadline_ms < first->deadline_ms))
                         first = visitor;
         }
@@ -350,21 +349,19 @@ static void told_to_stop(struct berth_op *op)
 static int open_port(struct admin *admin)
 {
         struct berth_port_config config = {
-                .engine = "epoll",
+                .engine = listener_engine,
                 .max_ops = 4 * MAX_VISITORS,
                 .max_handles = MAX_VISITORS,
                 .buffers = 16,
                 .buffer_bytes = RECEIVE_BYTES,
         };
         int error = berth_port_create(&admin->port, &config);
-        if (!error && listen(admin->spec.bound, MAX_VISITORS) < 0)
-                error = -errno;
         if (!error)
-                error = berth_listen_adopt(admin->port, &admin->listener, admin->spec.bound, false);
+                error = listener_take(admin->port, &admin->listener, &admin->spec, MAX_VISITORS);
         if (!error)
                 accept_more(admin);
         else
-                close(admin->spec.bound);
+                listener_finish(&admin->spec);
         return error;
 }
 
@@ -376,7 +373,7 @@ static void *run(void *argument)
         while (!error && (!admin->stopping || berth_port_in_flight(admin->port) > 0)) {
                 int n = berth_port_run(admin->port, -1);
                 if (n < 0) {
-                        complain("the epoll engine failed: %s", strerror(-n));
+                        complain("the %s engine failed: %s", listener_engine, error_text(-n));
                         abort();
                 }
         }
@@ -410,7 +407,7 @@ static int start_thread(struct admin *admin)
         if (!error)
                 return 0;
         pthread_barrier_destroy(&admin->ready);
-        complain("cannot start --admin %s: %s", admin->server->options.admin, strerror(-error));
+        complain("cannot start --admin %s: %s", admin->server->options.admin, error_text(-error));
         return error;
 }
 
@@ -421,7 +418,7 @@ int admin_start(struct admin **out, struct server *server)
                 return 0;
         struct admin *admin = calloc(1, sizeof(*admin));
         if (!admin) {
-                complain("cannot start --admin %s: %s", server->options.admin, strerror(ENOMEM));
+                complain("cannot start --admin %s: %s", server->options.admin, error_text(ENOMEM));
                 return -ENOMEM;
         }
         admin->server = server;

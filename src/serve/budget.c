@@ -18,7 +18,7 @@ enum {
         FILES_PER_SHARD = 1024,
         CONTENT_PER_SHARD = 16 * MIB,
         FIXED_PER_SHARD = 3 * MIB / 2, /* the port, the log's buffers, the stack, the store's tables */
-        FIXED = 8 * MIB,               /* the program itself, libraries, worker threads, types */
+        FIXED_BYTES = 8 * MIB,         /* the program itself, libraries, worker threads, types */
         LISTING_BYTES = STORE_LIST_BATCH_BYTES + (128 << 10),
         RING_BYTES = 160 << 10,     /* of io_uring, with its queues */
         FILE_BYTES = 1280,          /* a known file with its path and the kernel's share of ours */
@@ -51,7 +51,7 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
 {
         uint64_t connection = sizeof(struct conn) + (options->per_address ? 32 : 0);
         uint64_t shard = FIXED_PER_SHARD + (uint64_t)BUFFER_COUNT * BUFFER_BYTES + options->access_bytes;
-        return FIXED + shards * shard + budget->connections * connection +
+        return FIXED_BYTES + shards * shard + budget->connections * connection +
                (uint64_t)budget->active * sizeof(struct active) + (uint64_t)budget->requests * sizeof(struct request) +
                (uint64_t)budget->sends * sizeof(struct download) + (uint64_t)budget->listings * LISTING_BYTES +
                (uint64_t)budget->long_heads * options->limits.head_bytes + (uint64_t)budget->changes * CHANGE_BYTES +

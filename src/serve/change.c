@@ -397,7 +397,7 @@ static int take_bytes(struct change *c, struct span bytes)
                 if (flow_holds(c))
                         flow_hold(c, bytes);
                 else
-                        c->vecs[c->vec_count++] = (struct iovec){ (char *)(uintptr_t)bytes.data, bytes.size };
+                        c->vecs[c->vec_count++] = (struct berth_vec){ bytes.data, bytes.size };
                 return 0;
         case BODY_XML:
                 return take_xml(c, bytes);
@@ -436,7 +436,7 @@ static int64_t write_job(struct berth_call *call)
         struct change *c = container_of(call, struct request, call)->change;
         int error = store_upload_write(c->upload, c->vecs, (int)c->vec_count);
         for (unsigned i = 0; i < c->vec_count && c->digests; i++)
-                digests_take(c->digests, c->vecs[i].iov_base, c->vecs[i].iov_len);
+                digests_take(c->digests, c->vecs[i].data, c->vecs[i].size);
         return error ? change_status(error) : 0;
 }
 

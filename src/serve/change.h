@@ -77,7 +77,7 @@ struct change {
         struct chain writing;   /* pieces that the write in flight reads, or the next will */
         struct list gathering;  /* in shard->gathering, while few pieces wait for more */
         uint64_t gathered_turn; /* of the shard, in which the last of them came */
-        struct iovec vecs[UPLOAD_PIECES];
+        struct berth_vec vecs[UPLOAD_PIECES];
         unsigned vec_count;
         bool may_flow, flows;                 /* by blocks (flow.c): where there are some; now */
         bool dry;                             /* there is nothing more to receive for now */
@@ -140,7 +140,7 @@ static inline int change_entered(struct change *c, int error)
 }
 
 /* One more field of the answer. */
-void change_field(struct change *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void change_field(struct change *c, const char *format, ...) printf_like(2, 3);
 
 /* Room of `size` bytes for the answer's page, with the declaration of XML written already; .data is NULL without
  * memory. change_page_done() keeps what was written: `status`, or 500 when it did not fit. */
@@ -200,7 +200,7 @@ static inline bool flow_holds(const struct change *c)
         return c->held_count > 0;
 }
 void flow_hold(struct change *c, struct span bytes);
-int flow_held(const struct change *c, struct iovec vecs[HELD_BLOCKS]);
+int flow_held(const struct change *c, struct berth_vec vecs[HELD_BLOCKS]);
 
 /* ---- PUT and PATCH (put.c) ---- */
 

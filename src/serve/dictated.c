@@ -86,7 +86,7 @@ int change_tell_made(struct change *c, const struct store_section *section)
 
 int change_conflict(struct change *c, int error)
 {
-        const char *name = strerrorname_np(-error);
+        const char *name = error_name(-error);
         change_field(c, "Berth-Error: %s\r\n", name ? name : "EIO");
         return 409;
 }

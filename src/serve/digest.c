@@ -1,12 +1,11 @@
 /* Digests of what is uploaded: Content-Digest and Repr-Digest (RFC 9530), OC-Checksum (ownCloud); and Repr-Digest of
- * what then stands there, when Want-Repr-Digest asks. Hashing is libcrypto's, Adler-32 too small to need one.
+ * what then stands there, when Want-Repr-Digest asks. Hashing is crypto's, Adler-32 too small to need one.
  */
+#include "crypto/crypto.h"
 #include "serve/change.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
         MAX_DIGESTS = 8,
@@ -18,29 +17,30 @@ enum {
 enum algorithm { SHA_256, SHA_512, SHA_1, MD5, ADLER_32, ALGORITHMS };
 
 static const struct {
-        const char *http, *owncloud, *evp;
+        const char *http, *owncloud;
+        enum crypto_hash hash; /* but for Adler-32 */
 } names[ALGORITHMS] = {
-        [SHA_256] = { "sha-256", "SHA256", "SHA256" },
-        [SHA_512] = { "sha-512", "SHA512", "SHA512" },
-        [SHA_1] = { NULL, "SHA1", "SHA1" }, /* RFC 9530 5: not for HTTP's own fields any more */
-        [MD5] = { NULL, "MD5", "MD5" },
-        [ADLER_32] = { NULL, "ADLER32", NULL },
+        [SHA_256] = { "sha-256", "SHA256", CRYPTO_SHA256 },
+        [SHA_512] = { "sha-512", "SHA512", CRYPTO_SHA512 },
+        [SHA_1] = { NULL, "SHA1", CRYPTO_SHA1 }, /* RFC 9530 5: not for HTTP's own fields any more */
+        [MD5] = { NULL, "MD5", CRYPTO_MD5 },
+        [ADLER_32] = { NULL, "ADLER32", 0 },
 };
 
 struct check {
         enum algorithm algorithm;
         size_t size;
-        unsigned char value[EVP_MAX_MD_SIZE];
+        unsigned char value[CRYPTO_HASH_BYTES];
 };
 
 struct digests {
-        EVP_MD_CTX *contexts[ALGORITHMS]; /* NULL: not needed */
+        struct crypto_hashing *contexts[ALGORITHMS]; /* NULL: not needed */
         uint32_t adler_low, adler_high;
         unsigned count;
         struct check checks[MAX_DIGESTS];
         bool needed[ALGORITHMS], wanted[ALGORITHMS]; /* wanted: to be told */
-        bool final;
-        unsigned char values[ALGORITHMS][EVP_MAX_MD_SIZE];
+        bool final, broken;                          /* broken: the library has failed */
+        unsigned char values[ALGORITHMS][CRYPTO_HASH_BYTES];
         unsigned sizes[ALGORITHMS];
         size_t checksum_size;
         char checksum[256];
@@ -50,7 +50,7 @@ struct digests {
 
 static bool add_check(struct digests *digests, enum algorithm algorithm, const unsigned char *value, size_t size)
 {
-        if (digests->count == MAX_DIGESTS || size > EVP_MAX_MD_SIZE)
+        if (digests->count == MAX_DIGESTS || size > CRYPTO_HASH_BYTES)
                 return false;
         struct check *check = &digests->checks[digests->count++];
         check->algorithm = algorithm;
@@ -61,11 +61,11 @@ static bool add_check(struct digests *digests, enum algorithm algorithm, const u
 }
 
 /* A byte sequence of a structured field: ":base64:" (RFC 8941 3.3.5). Bytes, or -1. */
-static int decode_bytes(struct span text, unsigned char out[EVP_MAX_MD_SIZE])
+static int decode_bytes(struct span text, unsigned char out[CRYPTO_HASH_BYTES])
 {
         if (text.size < 2 || text.data[0] != ':' || text.data[text.size - 1] != ':')
                 return -1;
-        return base64_decode(out, EVP_MAX_MD_SIZE, (struct span){ text.data + 1, text.size - 2 });
+        return base64_decode(out, CRYPTO_HASH_BYTES, (struct span){ text.data + 1, text.size - 2 });
 }
 
 static int algorithm_of(struct span name)
@@ -83,7 +83,7 @@ static bool take_list(struct digests *digests, struct span value)
                 struct span item = span_trim(span_cut(&value, ','));
                 struct span name = span_trim(span_cut(&item, '='));
                 int algorithm = algorithm_of(name);
-                unsigned char bytes[EVP_MAX_MD_SIZE];
+                unsigned char bytes[CRYPTO_HASH_BYTES];
                 int size = algorithm < 0 ? 0 : decode_bytes(item, bytes);
                 if (size < 0 || name.size == 0)
                         return false;
@@ -107,9 +107,9 @@ static void take_wants(struct digests *digests, struct span value)
 }
 
 /* Bytes, or -1. */
-static int decode_hex(struct span hex, unsigned char out[EVP_MAX_MD_SIZE])
+static int decode_hex(struct span hex, unsigned char out[CRYPTO_HASH_BYTES])
 {
-        if (hex.size % 2 || hex.size == 0 || hex.size / 2 > EVP_MAX_MD_SIZE)
+        if (hex.size % 2 || hex.size == 0 || hex.size / 2 > CRYPTO_HASH_BYTES)
                 return -1;
         for (size_t at = 0; at < hex.size; at += 2) {
                 int high = hex_digit(hex.data[at]), low = hex_digit(hex.data[at + 1]);
@@ -124,7 +124,7 @@ static int decode_hex(struct span hex, unsigned char out[EVP_MAX_MD_SIZE])
 static bool take_checksum(struct digests *digests, struct span value)
 {
         struct span hex = value, name = span_cut(&hex, ':');
-        unsigned char bytes[EVP_MAX_MD_SIZE];
+        unsigned char bytes[CRYPTO_HASH_BYTES];
         if (value.size >= sizeof(digests->checksum))
                 return false;
         memcpy(digests->checksum, value.data, value.size);
@@ -144,11 +144,10 @@ static bool start(struct digests *digests)
 {
         digests->adler_low = 1;
         for (int i = 0; i < ALGORITHMS; i++) {
-                if (!digests->needed[i] || !names[i].evp)
+                if (!digests->needed[i] || i == ADLER_32)
                         continue;
-                digests->contexts[i] = EVP_MD_CTX_new();
-                const EVP_MD *kind = EVP_get_digestbyname(names[i].evp);
-                if (!digests->contexts[i] || !kind || !EVP_DigestInit_ex(digests->contexts[i], kind, NULL))
+                digests->contexts[i] = crypto_hash_create(names[i].hash);
+                if (!digests->contexts[i])
                         return false;
         }
         return true;
@@ -213,7 +212,7 @@ void digests_take(struct digests *digests, const void *data, size_t size)
         ensure(!digests->final);
         for (int i = 0; i < ALGORITHMS; i++)
                 if (digests->contexts[i])
-                        EVP_DigestUpdate(digests->contexts[i], data, size);
+                        digests->broken |= !crypto_hash_add(digests->contexts[i], data, size);
         if (digests->needed[ADLER_32])
                 take_adler(digests, data, size);
 }
@@ -221,9 +220,12 @@ void digests_take(struct digests *digests, const void *data, size_t size)
 static void finish(struct digests *digests)
 {
         digests->final = true;
-        for (int i = 0; i < ALGORITHMS; i++)
-                if (digests->contexts[i])
-                        EVP_DigestFinal_ex(digests->contexts[i], digests->values[i], &digests->sizes[i]);
+        for (int i = 0; i < ALGORITHMS; i++) {
+                if (!digests->contexts[i])
+                        continue;
+                digests->sizes[i] = crypto_hash_end(digests->contexts[i], digests->values[i]);
+                digests->broken |= digests->sizes[i] == 0;
+        }
         uint32_t adler = digests->adler_high << 16 | digests->adler_low;
         for (unsigned i = 0; i < 4; i++)
                 digests->values[ADLER_32][i] = (unsigned char)(adler >> (24 - 8 * i));
@@ -233,6 +235,8 @@ static void finish(struct digests *digests)
 bool digests_verify(struct digests *digests)
 {
         finish(digests);
+        if (digests->broken)
+                return false;
         for (unsigned i = 0; i < digests->count; i++) {
                 const struct check *check = &digests->checks[i];
                 if (check->size != digests->sizes[check->algorithm] ||
@@ -248,11 +252,11 @@ void digests_tell(const struct digests *digests, struct text *out)
 {
         const char *separator = "Repr-Digest: ";
         for (int i = 0; i < ALGORITHMS; i++) {
-                unsigned char text[EVP_MAX_MD_SIZE / 3 * 4 + 8];
                 if (!digests->wanted[i])
                         continue;
-                EVP_EncodeBlock(text, digests->values[i], (int)digests->sizes[i]);
-                text_format(out, "%s%s=:%s:", separator, names[i].http, (const char *)text);
+                text_format(out, "%s%s=:", separator, names[i].http);
+                base64_put(out, (struct span){ (const char *)digests->values[i], digests->sizes[i] });
+                text_char(out, ':');
                 separator = ", ";
         }
         if (separator[0] == ',')
@@ -269,7 +273,7 @@ void digests_destroy(struct digests *digests)
         if (!digests)
                 return;
         for (int i = 0; i < ALGORITHMS; i++)
-                EVP_MD_CTX_free(digests->contexts[i]);
+                crypto_hash_destroy(digests->contexts[i]);
         free(digests);
 }
 
@@ -282,9 +286,8 @@ static int64_t hash_file(struct berth_call *call)
         struct digests *digests = r->digests;
         char *room = malloc(HASH_BYTES);
         uint64_t at = 0;
-        ssize_t n = 0;
-        while (room && at < r->file->size &&
-               (n = pread(berth_file_descriptor(&r->file->handle), room, HASH_BYTES, (off_t)at)) > 0) {
+        int64_t n = 0;
+        while (room && at < r->file->size && (n = store_file_read(r->file, room, HASH_BYTES, at)) > 0) {
                 digests_take(digests, room, (size_t)n);
                 at += (uint64_t)n;
         }

@@ -4,12 +4,12 @@
 #include "serve/change.h"
 
 #include <errno.h>
-#include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
         ERROR_PAGE_BYTES = 512,
+        ATTRIBUTE_BYTES = 64 << 10, /* no system keeps more in one */
         INHERITED_BYTES = 32 << 10, /* locks of the folders above, as text */
         TAIL_BYTES = 64,
 };
@@ -428,8 +428,8 @@ static bool put_one_attribute(struct text *out, const struct store_member *membe
         char name[DAV_ATTRIBUTE_BYTES];
         if (!member->has_attributes || !dav_parse_attribute(name, local))
                 return false;
-        char *room = malloc(XATTR_SIZE_MAX);
-        ssize_t size = room ? store_attribute_get(member->folder, member->name, name, room, XATTR_SIZE_MAX) : -ENOMEM;
+        char *room = malloc(ATTRIBUTE_BYTES);
+        ssize_t size = room ? store_attribute_get(member->folder, member->name, name, room, ATTRIBUTE_BYTES) : -ENOMEM;
         if (size >= 0)
                 put_attribute_element(out, local, (struct span){ room, (size_t)size });
         free(room);

@@ -17,7 +17,6 @@
 #include "serve/transport.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
 enum {
         FLOW_FROM_BYTES = 256 << 10, /* an upload's length */
@@ -34,9 +33,8 @@ int blocks_init(struct blocks *blocks, unsigned count)
                 blocks->free[blocks->free_count++] = (uint8_t)(blocks->count - i);
         if (blocks->count == 0)
                 return 0;
-        blocks->memory = mmap(NULL, (size_t)blocks->count * BLOCK_BYTES, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (blocks->memory != MAP_FAILED)
+        blocks->memory = memory_map((size_t)blocks->count * BLOCK_BYTES);
+        if (blocks->memory)
                 return 0;
         *blocks = (struct blocks){ 0 };
         return -ENOMEM;
@@ -46,13 +44,13 @@ void blocks_finish(struct blocks *blocks)
 {
         ensure(blocks->free_count == blocks->count);
         if (blocks->memory)
-                munmap(blocks->memory, (size_t)blocks->count * BLOCK_BYTES);
+                memory_unmap(blocks->memory, (size_t)blocks->count * BLOCK_BYTES);
 }
 
 void blocks_trim(struct blocks *blocks)
 {
         if (blocks->touched && !blocks->used && blocks->free_count == blocks->count) {
-                madvise(blocks->memory, (size_t)blocks->count * BLOCK_BYTES, MADV_DONTNEED);
+                memory_forget(blocks->memory, (size_t)blocks->count * BLOCK_BYTES);
                 blocks->touched = false;
         }
         blocks->used = false;
@@ -215,7 +213,7 @@ bool flow_is_enough(const struct change *c)
 void flow_to_write(struct change *c)
 {
         ensure(c->vec_count == 0 && !c->writing_block && c->filled > 0);
-        c->vecs[c->vec_count++] = (struct iovec){ data_of(&c->shard->blocks, c->filling_block), c->filled };
+        c->vecs[c->vec_count++] = (struct berth_vec){ data_of(&c->shard->blocks, c->filling_block), c->filled };
         c->writing_block = c->filling_block;
         c->filling_block = 0;
         c->filled = 0;
@@ -240,13 +238,13 @@ void flow_hold(struct change *c, struct span bytes)
         }
 }
 
-int flow_held(const struct change *c, struct iovec vecs[HELD_BLOCKS])
+int flow_held(const struct change *c, struct berth_vec vecs[HELD_BLOCKS])
 {
         uint64_t left = c->received;
         int count = 0;
         for (; left > 0; count++) {
                 size_t size = (size_t)min_of(left, (uint64_t)BLOCK_BYTES);
-                vecs[count] = (struct iovec){ data_of(&c->shard->blocks, c->held[count]), size };
+                vecs[count] = (struct berth_vec){ data_of(&c->shard->blocks, c->held[count]), size };
                 left -= size;
         }
         return count;

@@ -129,7 +129,7 @@ static const char *order_query(enum store_sort sort, bool descending)
 static void put_frame(struct listing *l, struct text *t, const char *mark)
 {
         struct span frame = l->frame;
-        const char *at = mark ? memmem(frame.data, frame.size, mark, strlen(mark)) : frame.data + frame.size;
+        const char *at = mark ? span_find(frame, span_of(mark)) : frame.data + frame.size;
         size_t cut;
 
         ensure(at);

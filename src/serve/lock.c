@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 enum { DEFAULT_SECONDS = 600, MOST_SECONDS = 7 * 86400, LOCK_PAGE_BYTES = 32 << 10 };
 
@@ -46,7 +45,7 @@ static int fill_in(const struct change *c, struct store_lock *lock)
         struct span user = span_of(c->request->user), owner = c->asked->owner;
         if (owner.size > sizeof(lock->owner))
                 return 507;
-        if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        if (!entropy(random, sizeof(random)))
                 return 500;
         memset(lock, 0, sizeof(*lock));
         dav_format_token(lock->token, random);

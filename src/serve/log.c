@@ -4,10 +4,7 @@
  */
 #include "serve/serve_priv.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,12 +14,6 @@ enum { FLUSH_BYTES = LOG_BUFFER_BYTES / 2, LINE_BYTES = 16 << 10 };
 
 /* ---- the file ---- */
 
-static int open_path(const char *path)
-{
-        int descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        return descriptor < 0 ? -errno : descriptor;
-}
-
 int log_open(struct access_log *log, const struct serve_options *options)
 {
         *log = (struct access_log){ .descriptor = -1, .format = options->log_format };
@@ -30,12 +21,12 @@ int log_open(struct access_log *log, const struct serve_options *options)
                 return 0;
         bool standard_output = strcmp(options->access_log, "-") == 0;
         log->path = standard_output ? NULL : options->access_log;
-        log->descriptor = standard_output ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3) : open_path(log->path);
+        log->descriptor = standard_output ? plain_standard_output() : plain_open(log->path, PLAIN_APPEND);
         if (log->descriptor >= 0)
                 return 0;
-        int error = standard_output ? -errno : log->descriptor;
+        int error = log->descriptor;
         log->descriptor = -1;
-        complain("cannot open the access log %s: %s", options->access_log, strerror(-error));
+        complain("cannot open the access log %s: %s", options->access_log, error_text(-error));
         return error == -EINVAL ? -EIO : error;
 }
 
@@ -43,12 +34,8 @@ int log_reopen(struct access_log *log)
 {
         if (!log->path)
                 return 0;
-        int fresh = open_path(log->path);
-        if (fresh < 0)
-                return fresh;
-        int error = dup3(fresh, log->descriptor, O_CLOEXEC) < 0 ? -errno : 0;
-        close(fresh);
-        return error;
+        int fresh = plain_open(log->path, PLAIN_APPEND);
+        return fresh < 0 ? fresh : plain_put_in_place(fresh, log->descriptor);
 }
 
 void log_close(struct access_log *log)
@@ -121,11 +108,12 @@ static void put_common(struct text *out, const struct log_line *line, bool combi
         char peer[INET6_ADDRSTRLEN], date[64];
         time_t now = (time_t)clock_unix_seconds();
         struct tm tm;
-        strftime(date, sizeof(date), "%d/%b/%Y:%H:%M:%S %z", localtime_r(&now, &tm));
+        strftime(date, sizeof(date), "%d/%b/%Y:%H:%M:%S", localtime_r(&now, &tm));
+        int zone = clock_zone_minutes(now, &tm);
         text_put(out, peer_name(line->peer, peer));
         text_put(out, SPAN(" - "));
         put_user(out, line->user);
-        text_format(out, " [%s] \"", date);
+        text_format(out, " [%s %c%02d%02d] \"", date, zone < 0 ? '-' : '+', abs(zone) / 60, abs(zone) % 60);
         put_request_line(out, line);
         text_format(out, "\" %d ", line->status);
         if (line->body_bytes)
@@ -185,27 +173,10 @@ static size_t format_line(struct text *out, const struct log_line *line, enum lo
 
 /* ---- writing ---- */
 
-static void write_all(int descriptor, const char *data, size_t size)
-{
-        while (size > 0) {
-                ssize_t n = write(descriptor, data, size);
-                if (n < 0 && errno == EAGAIN) {
-                        poll(&(struct pollfd){ .fd = descriptor, .events = POLLOUT }, 1, -1);
-                        continue;
-                }
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return; /* the disk is full or the pipe is gone: nothing here could mend it */
-                data += n;
-                size -= (size_t)n;
-        }
-}
-
 static int64_t write_buffer(struct berth_call *call)
 {
         struct log_writer *writer = container_of(call, struct log_writer, call);
-        write_all(writer->log->descriptor, writer->buffers[!writer->filling], writer->written);
+        plain_write_all(writer->log->descriptor, writer->buffers[!writer->filling], writer->written);
         return 0;
 }
 
@@ -248,7 +219,7 @@ void log_flush(struct log_writer *writer)
 void log_write(struct log_writer *writer, const struct log_line *line)
 {
         if (LOG_BUFFER_BYTES - writer->filled < LINE_BYTES) {
-                write_all(writer->log->descriptor, writer->buffers[writer->filling], writer->filled);
+                plain_write_all(writer->log->descriptor, writer->buffers[writer->filling], writer->filled);
                 writer->filled = 0;
         }
         struct text out = text_in(writer->buffers[writer->filling] + writer->filled, LINE_BYTES - 1);
@@ -262,7 +233,7 @@ void log_writer_finish(struct log_writer *writer)
 {
         ensure(!writer->writing);
         if (writer->filled)
-                write_all(writer->log->descriptor, writer->buffers[writer->filling], writer->filled);
+                plain_write_all(writer->log->descriptor, writer->buffers[writer->filling], writer->filled);
         for (unsigned i = 0; i < array_count(writer->buffers); i++)
                 free(writer->buffers[i]);
         *writer = (struct log_writer){ 0 };

@@ -112,6 +112,18 @@ enum { METRICS_BYTES = 768 << 10 };
  * shards are freed. */
 void metrics_write(struct text *out, const struct server *server, const struct metrics_identity *identity);
 
+/* ---- lines, each put whole, so that one that does not fit leaves nothing of itself ---- */
+
+void metrics_put_family(struct text *out, const char *name, const char *type, const char *help);
+void metrics_put_sample(struct text *out, const char *name, uint64_t value);
+void metrics_put_micros(struct text *out, const char *name, uint64_t micros);
+void metrics_put_single(struct text *out, const char *name, const char *type, const char *help, uint64_t value);
+
+/* ---- what the system tells (metrics_system.c) ---- */
+
+uint64_t metrics_started_us(void); /* when the process began, since 1970; 0: unknown */
+void metrics_put_system(struct text *out, const struct metrics_identity *identity);
+
 /* ---- --admin (admin.c): a thread and a port of its own, so that it answers when the shards are full ---- */
 
 struct admin;

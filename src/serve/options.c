@@ -16,7 +16,7 @@ static const char help[] =
         "                           ADDR:PORT-PORT for every port of a range.\n"
         "                           Default 127.0.0.1:8080, or the sockets that systemd passes\n"
         "      --threads N          threads, each with its own connections; default: one per core\n"
-        "      --engine NAME        auto (default), uring or epoll; also by $BERTH_ENGINE\n"
+        "      --engine NAME        auto (default), uring or epoll, on Windows iocp; also by $BERTH_ENGINE\n"
         "      --grace SECONDS      how long SIGTERM waits for answers in progress; default 30\n"
         "  -q, --quiet              say nothing but errors\n"
         "  -h, --help               this text\n"
@@ -164,7 +164,7 @@ static int take_listen(struct serve_options *options)
 
 static int take_word(struct serve_options *options, int option)
 {
-        static const char *const engines[] = { "auto", "uring", "epoll" };
+        static const char *const engines[] = { "auto", "uring", "epoll", "iocp" };
         static const char *const links[] = { "inside", "never" };
         static const char *const formats[] = { "combined", "common", "json" };
         int word;

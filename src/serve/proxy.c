@@ -1,7 +1,6 @@
 /* --trust-proxy: from which addresses X-Forwarded-Proto and X-Forwarded-Host are believed. */
 #include "serve/serve_priv.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 

@@ -163,11 +163,11 @@ static int offset_of(const struct change *c, uint64_t size, uint64_t *offset)
 }
 
 /* The body where there is no upload; how many pieces. */
-static int in_memory(const struct change *c, struct iovec vecs[HELD_BLOCKS])
+static int in_memory(const struct change *c, struct berth_vec vecs[HELD_BLOCKS])
 {
         if (flow_holds(c))
                 return flow_held(c, vecs);
-        vecs[0] = (struct iovec){ c->request->out, c->small_size };
+        vecs[0] = (struct berth_vec){ c->request->out, c->small_size };
         return 1;
 }
 
@@ -175,7 +175,7 @@ static int write_range(struct change *c, struct store_state *state)
 {
         struct store_section *section = &c->section;
         struct store_commit commit = change_commit(c);
-        struct iovec vecs[HELD_BLOCKS];
+        struct berth_vec vecs[HELD_BLOCKS];
         uint64_t offset;
         if (section->now.kind == STORE_NOTHING && c->request->head.method == HTTP_PATCH)
                 return 404;
@@ -321,10 +321,10 @@ static int in_section(struct change *c)
 
 static void take_digests(struct change *c)
 {
-        struct iovec vecs[HELD_BLOCKS];
+        struct berth_vec vecs[HELD_BLOCKS];
         int count = in_memory(c, vecs);
         for (int i = 0; i < count; i++)
-                digests_take(c->digests, vecs[i].iov_base, vecs[i].iov_len);
+                digests_take(c->digests, vecs[i].data, vecs[i].size);
 }
 
 int put_run(struct change *c)

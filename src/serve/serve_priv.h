@@ -14,6 +14,7 @@
 
 #include "auth/auth.h"
 #include "base/base.h"
+#include "base/net.h"
 #include "berth/port.h"
 #include "http/http.h"
 #include "serve/listing.h"
@@ -21,10 +22,8 @@
 #include "store/store.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/socket.h>
 
 /* ---- options (options.c) ---- */
 
@@ -114,15 +113,39 @@ void listeners_finish(struct listener_set *set);
 
 /* ADDR:PORT, [IPv6]:PORT or unix:PATH. 0, or -EINVAL after a line that names the option. */
 int listener_parse(struct listener_spec *spec, const char *option, const char *text);
-/* Takes a TCP address, if it is free: fills in `bound`; port 0 becomes a real one. 0, or -errno after a line on stderr. */
-int listener_bind(struct listener_spec *spec);
-
-/* Shard `owner`'s copy of a listening socket, for any port. 0 or -errno. */
-int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
-                   unsigned owner);
+/* -error, after a line on stderr. */
+int listener_failed(const struct listener_spec *spec, int error);
 
 /* "http://127.0.0.1:8080/", "http://[::1]:8080/", "unix:/run/berth.sock". */
 void listener_name(const struct listener_spec *spec, char *out, size_t size);
+
+/* ---- sockets that listen (sockets.c) ---- */
+
+extern const struct listener_spec listener_none; /* that has no socket yet */
+extern const char *const listener_engine;        /* the plainest, for who has few visitors */
+
+/* Takes a TCP address, if it is free: fills in `bound`; port 0 becomes a real one. 0, or -errno after a line on stderr. */
+int listener_bind(struct listener_spec *spec);
+/* Listens on a unix socket; likewise. */
+int listener_open_unix(struct listener_spec *spec, int backlog);
+/* How many sockets the service manager has passed, and taking them. 0, or -errno after a line on stderr. */
+unsigned listeners_passed(void);
+int listeners_adopt(struct listener_set *set, unsigned count);
+/* Of so many threads, how many can accept on these addresses. */
+unsigned listeners_shards(const struct listener_set *set, unsigned threads);
+/* Listens on what was bound, for each shard, or where an address can have but one socket for shard `owner`. 0, or -errno
+ * after a line on stderr. */
+int listener_open(struct listener_spec *spec, unsigned owner, unsigned shards, int backlog);
+void listener_cut(const struct listener_spec *spec, int backlog);
+/* A copy of shard `owner`'s listening socket, for any port; where there are no copies the socket itself, for its owner,
+ * and nothing for others (listener->kind stays 0). 0 or -errno. */
+int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
+                   unsigned owner);
+/* Listens on what was bound, for one port. 0 or -errno. */
+int listener_take(struct berth_port *port, struct berth_handle *listener, struct listener_spec *spec, int backlog);
+/* Closes what belongs to shards; the rest, too. */
+void listener_close(struct listener_spec *spec, unsigned shards);
+void listener_finish(struct listener_spec *spec);
 
 /* ---- the access log (log.c) ---- */
 

@@ -4,12 +4,8 @@
 #include "serve/serve_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
@@ -19,33 +15,14 @@ enum {
 
 /* ---- limits ---- */
 
-static uint32_t raise_descriptor_limit(void)
-{
-        struct rlimit limit;
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return 1024;
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-        getrlimit(RLIMIT_NOFILE, &limit);
-        return (uint32_t)min_of(limit.rlim_cur, (rlim_t)INT32_MAX);
-}
-
-static uint64_t available_files(void)
-{
-        uint64_t open, most;
-        if (proc_number("/proc/sys/fs/file-nr", 0, &open) < 0 || proc_number("/proc/sys/fs/file-max", 0, &most) < 0)
-                return UINT64_MAX;
-        return most > open ? most - open : 0;
-}
-
 /* A port of the engine is made to find out whether sockets need descriptors. 0 or -errno. */
 static int look_at_limits(struct limits *limits, const char *engine)
 {
         struct berth_port *port;
         struct berth_port_config config = { .engine = engine, .max_handles = INT32_MAX, .buffers = 1 };
         *limits = (struct limits){
-                .descriptors = raise_descriptor_limit(),
-                .files = available_files(),
+                .descriptors = machine_raise_descriptors(),
+                .files = machine_files(),
         };
         limits->memory_bytes = proc_free_memory("", &limits->grouped);
         int error = berth_port_create(&port, &config);
@@ -59,34 +36,26 @@ static int look_at_limits(struct limits *limits, const char *engine)
 /* The kernel cuts a backlog without a word. */
 static void check_backlog(unsigned backlog)
 {
-        uint64_t most;
-        if (proc_number("/proc/sys/net/core/somaxconn", 0, &most) == 0 && most < backlog)
+        uint64_t most = machine_backlog();
+        if (most < backlog)
                 complain("the kernel cuts --backlog %u to %llu (net.core.somaxconn): bursts of connections beyond that "
                          "are "
                          "dropped; see berth doctor",
                          backlog, (unsigned long long)most);
 }
 
-static unsigned core_count(void)
-{
-        cpu_set_t cores;
-        if (sched_getaffinity(0, sizeof(cores), &cores) == 0)
-                return (unsigned)min_of(CPU_COUNT(&cores), MAX_THREADS);
-        return 1;
-}
-
 /* ---- starting and ending ---- */
 
 static int open_root(struct server *server)
 {
-        server->root = open(server->options.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int error = server->root < 0 ? -errno : 0;
+        server->root = plain_open_folder(server->options.folder);
+        int error = min_of(server->root, 0);
         if (!error)
                 error = store_tree_create(&server->tree, server->root, server->options.links, server->options.durable);
         if (!error)
                 store_tree_patience(server->tree, SECTION_MS);
         if (error)
-                complain("cannot serve %s: %s", server->options.folder, strerror(-error));
+                complain("cannot serve %s: %s", server->options.folder, error_text(-error));
         return error;
 }
 
@@ -97,7 +66,7 @@ static void clean_up(struct server *server)
         if (found > 0)
                 say("removed what %d unfinished change%s had left", found, found == 1 ? "" : "s");
         else if (found < 0)
-                complain("cannot remove what unfinished changes have left: %s", strerror(-found));
+                complain("cannot remove what unfinished changes have left: %s", error_text(-found));
 }
 
 static int start_shard(struct server *server, pthread_barrier_t *ready)
@@ -141,9 +110,9 @@ static void explain_start(const struct server *server, int error)
         const char *engine = server->options.engine ? server->options.engine : getenv("BERTH_ENGINE");
         if (error == -ENOSYS || error == -EPERM)
                 complain("the engine '%s' does not work here: %s (try --engine auto)", engine ? engine : "auto",
-                         strerror(-error));
+                         error_text(-error));
         else
-                complain("cannot start: %s", strerror(-error));
+                complain("cannot start: %s", error_text(-error));
 }
 
 /* All shards start, or all end again. */
@@ -155,7 +124,7 @@ static int start_shards(struct server *server, unsigned threads)
         for (unsigned i = 0; i < threads; i++) {
                 int error = start_shard(server, &ready);
                 if (error) { /* the others wait at the barrier for those that will not come */
-                        complain("cannot start thread %u of %u: %s", i + 1, threads, strerror(-error));
+                        complain("cannot start thread %u of %u: %s", i + 1, threads, error_text(-error));
                         exit(1);
                 }
         }
@@ -173,7 +142,7 @@ static int start_shards(struct server *server, unsigned threads)
 
 static void announce(const struct server *server)
 {
-        char addresses[512], folder[PATH_MAX];
+        char addresses[512], folder[FOLDER_NAME_BYTES];
         struct text text = text_in(addresses, sizeof(addresses) - 1);
         for (unsigned i = 0; i < server->listeners.count; i++) {
                 char name[256];
@@ -182,9 +151,9 @@ static void announce(const struct server *server)
         }
         addresses[text.used] = '\0';
         const struct budget *budget = &server->budget;
-        say("serving %s at %s (%s, %u thread%s)",
-            realpath(server->options.folder, folder) ? folder : server->options.folder, addresses,
-            berth_port_engine(server->shards[0]->port), server->shard_count, server->shard_count == 1 ? "" : "s");
+        plain_folder_name(server->options.folder, folder, sizeof(folder));
+        say("serving %s at %s (%s, %u thread%s)", folder, addresses, berth_port_engine(server->shards[0]->port),
+            server->shard_count, server->shard_count == 1 ? "" : "s");
         say("up to %u connections, %u requests and %u downloads at a time; then %llu MiB here and %llu MiB in the "
             "kernel",
             budget->connections, budget->requests, budget->sends, (unsigned long long)budget->memory_bytes >> 20,
@@ -193,27 +162,11 @@ static void announce(const struct server *server)
 
 /* ---- signals ---- */
 
-static void block_signals(sigset_t *set)
-{
-        signal(SIGPIPE, SIG_IGN);
-        sigemptyset(set);
-        sigaddset(set, SIGTERM);
-        sigaddset(set, SIGINT);
-        sigaddset(set, SIGHUP);
-        sigaddset(set, SIGUSR2); /* the last shard has ended: see wait_for_second */
-        pthread_sigmask(SIG_BLOCK, set, NULL);
-}
-
 static void reopen_log(struct server *server)
 {
         int error = log_reopen(&server->log);
         if (error)
-                complain("cannot reopen %s: %s; logging goes on in the old file", server->log.path, strerror(-error));
-}
-
-static bool is_end(int signal_number)
-{
-        return signal_number == SIGTERM || signal_number == SIGINT;
+                complain("cannot reopen %s: %s; logging goes on in the old file", server->log.path, error_text(-error));
 }
 
 /* Even at once takes a moment; who has not ended then hangs in a call that blocks (a log that nobody reads, a dead
@@ -221,7 +174,7 @@ static bool is_end(int signal_number)
 static void leave_if_stuck(struct server *server)
 {
         for (unsigned i = 0; i < STUCK_SECONDS * 10 && !atomic_load(&server->drained); i++)
-                usleep(100 * 1000);
+                machine_sleep_ms(100);
         if (atomic_load(&server->drained))
                 return;
         complain("a call of the system does not come back; leaving");
@@ -232,27 +185,22 @@ static void leave_if_stuck(struct server *server)
 static void *wait_for_second(void *argument)
 {
         struct server *server = argument;
-        sigset_t set;
-        int signal_number = 0;
-        sigemptyset(&set);
-        sigaddset(&set, SIGTERM);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGUSR2);
-        while (!atomic_load(&server->drained) && sigwait(&set, &signal_number) == 0 && !is_end(signal_number))
-                ;
-        if (is_end(signal_number)) {
+        enum told told = TOLD_NOTHING;
+        while (!atomic_load(&server->drained) && told != TOLD_END)
+                told = signals_wait(-1);
+        if (told == TOLD_END) {
                 tell_shards(server, SHARD_END);
                 leave_if_stuck(server);
         }
         return NULL;
 }
 
-/* First SIGTERM or SIGINT: finish what is in progress. A second one, watched for while the shards drain: at once. */
-static void run_until_signal(struct server *server, const sigset_t *set)
+/* The first signal: finish what is in progress. A second one, watched for while the shards drain: at once. */
+static void run_until_signal(struct server *server)
 {
-        int signal_number = 0;
-        while (sigwait(set, &signal_number) == 0 && !is_end(signal_number))
-                if (signal_number == SIGHUP) {
+        enum told told;
+        while ((told = signals_wait(-1)) != TOLD_END)
+                if (told == TOLD_RELOAD) {
                         reopen_log(server);
                         access_reload(server);
                 }
@@ -272,7 +220,7 @@ static void drain(struct server *server)
                 pthread_join(server->shards[i]->thread, NULL);
         atomic_store(&server->drained, true);
         if (watching) {
-                pthread_kill(watcher, SIGUSR2);
+                signals_wake();
                 pthread_join(watcher, NULL);
         }
         admin_stop(server->admin);
@@ -285,7 +233,7 @@ static void drain(struct server *server)
 /* Each shard has its part of every bound, so there are no more shards than of anything. */
 static unsigned shard_count(const struct serve_options *options)
 {
-        unsigned threads = options->threads ? options->threads : core_count();
+        unsigned threads = options->threads ? options->threads : min_of(machine_cores(), (unsigned)MAX_THREADS);
         const unsigned bounds[] = { options->connections, options->requests, options->sends };
         for (size_t i = 0; i < array_count(bounds); i++)
                 if (bounds[i])
@@ -312,11 +260,11 @@ static int make_shared(struct server *server, unsigned threads)
         if (!error)
                 error = berth_workers_create(&server->workers, max_of(threads, 4u), WORKER_QUEUE);
         if (error)
-                complain("cannot start: %s", strerror(-error));
+                complain("cannot start: %s", error_text(-error));
         return error ? error : listeners_open(&server->listeners, threads, (int)options->backlog);
 }
 
-static int run(struct server *server, unsigned threads, const sigset_t *set)
+static int run(struct server *server, unsigned threads)
 {
         int error = start_shards(server, threads);
         if (error)
@@ -325,7 +273,7 @@ static int run(struct server *server, unsigned threads, const sigset_t *set)
         if (!error) {
                 announce(server);
                 check_backlog(server->options.backlog);
-                run_until_signal(server, set);
+                run_until_signal(server);
         } else {
                 tell_shards(server, SHARD_END);
         }
@@ -335,10 +283,9 @@ static int run(struct server *server, unsigned threads, const sigset_t *set)
 
 static int serve(struct server *server)
 {
-        sigset_t set;
         struct limits limits;
-        block_signals(&set);
-        unsigned threads = shard_count(&server->options);
+        signals_take(true);
+        unsigned threads = listeners_shards(&server->listeners, shard_count(&server->options));
         int error = look_at_limits(&limits, server->options.engine);
         if (error) {
                 explain_start(server, error);
@@ -352,7 +299,7 @@ static int serve(struct server *server)
         store_load_types();
         error = make_shared(server, threads);
         if (!error)
-                error = run(server, threads, &set);
+                error = run(server, threads);
         berth_workers_destroy(server->workers);
         addresses_destroy(server->addresses);
         store_unload_types();
@@ -384,6 +331,6 @@ int serve_command(int argc, char **argv)
         listeners_finish(&server.listeners);
         log_close(&server.log);
         store_tree_destroy(server.tree);
-        close(server.root);
+        plain_close_folder(server.root);
         return result;
 }

@@ -281,7 +281,7 @@ bool shard_turn(struct shard *shard, int timeout_ms)
         shard->turns++;
         int n = berth_port_run(shard->port, list_empty(&shard->gathering) ? timeout_ms : 0);
         if (n < 0) {
-                complain("the %s engine failed: %s", berth_port_engine(shard->port), strerror(-n));
+                complain("the %s engine failed: %s", berth_port_engine(shard->port), error_text(-n));
                 abort();
         }
         shard->now_seconds = (uint32_t)((berth_port_now_ms(shard->port) - shard->started_ms) / 1000);

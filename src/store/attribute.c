@@ -1,141 +1,8 @@
-/* Extended attributes of a name in a folder. The file is not opened, since it may be one that cannot be read, or a
- * FIFO, and no link is followed. Linux 6.13 has system calls for just that; before, the way leads through
- * /proc/self/fd.
- */
+/* All attributes of a file or folder: going through them, copying them; and digests to name them by. */
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/limits.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <sys/xattr.h>
-#include <unistd.h>
-
-/* ---- by number, as the C library has no names for them yet; the same on every architecture ---- */
-
-enum { CALL_SETXATTRAT = 463, CALL_GETXATTRAT, CALL_LISTXATTRAT, CALL_REMOVEXATTRAT };
-
-struct xattr_call {
-        uint64_t value; /* address */
-        uint32_t size, flags;
-} __attribute__((aligned(8)));
-
-static struct xattr_call call_of(const void *value, size_t size, int flags)
-{
-        return (struct xattr_call){ (uint64_t)(uintptr_t)value, (uint32_t)size, (uint32_t)flags };
-}
-
-/* The kernel does not change while we run: what it once did not know it never will. */
-static atomic_bool by_proc;
-
-void store_xattr_by_proc(bool always)
-{
-        atomic_store_explicit(&by_proc, always, memory_order_relaxed);
-}
-
-static bool has_calls(void)
-{
-        return !atomic_load_explicit(&by_proc, memory_order_relaxed);
-}
-
-/* True: there are no such calls, the other way is to be taken. */
-static bool unknown_call(long result)
-{
-        if (result >= 0 || errno != ENOSYS)
-                return false;
-        store_xattr_by_proc(true);
-        return true;
-}
-
-/* The folder may not move away between the two parts of this way: the descriptor is what leads there. */
-struct proc_path {
-        char text[32 + STORE_NAME_BYTES + 1];
-};
-
-static const char *proc_path(struct proc_path *path, int folder, const char *name)
-{
-        int size = snprintf(path->text, sizeof(path->text), "/proc/self/fd/%d/%s", folder, name);
-
-        return size < (int)sizeof(path->text) ? path->text : NULL;
-}
-
-static int result_of(long result)
-{
-        return result < 0 ? -errno : 0;
-}
-
-/* ---- the four calls ---- */
-
-ssize_t store_xattr_get(int folder, const char *name, const char *attribute, void *value, size_t size)
-{
-        struct xattr_call call = call_of(value, size, 0);
-        struct proc_path path;
-        long result;
-
-        name = store_name(name);
-        if (has_calls()) {
-                result = syscall(CALL_GETXATTRAT, folder, name, AT_SYMLINK_NOFOLLOW, attribute, &call, sizeof(call));
-                if (!unknown_call(result))
-                        return result < 0 ? -errno : result;
-        }
-        if (!proc_path(&path, folder, name))
-                return -ENAMETOOLONG;
-        result = lgetxattr(path.text, attribute, value, size);
-        return result < 0 ? -errno : result;
-}
-
-int store_xattr_set(int folder, const char *name, const char *attribute, const void *value, size_t size, int flags)
-{
-        struct xattr_call call = call_of(value, size, flags);
-        struct proc_path path;
-
-        name = store_name(name);
-        if (has_calls()) {
-                long result = syscall(CALL_SETXATTRAT, folder, name, AT_SYMLINK_NOFOLLOW, attribute, &call,
-                                      sizeof(call));
-                if (!unknown_call(result))
-                        return result_of(result);
-        }
-        if (!proc_path(&path, folder, name))
-                return -ENAMETOOLONG;
-        return result_of(lsetxattr(path.text, attribute, value, size, flags));
-}
-
-int store_xattr_remove(int folder, const char *name, const char *attribute)
-{
-        struct proc_path path;
-
-        name = store_name(name);
-        if (has_calls()) {
-                long result = syscall(CALL_REMOVEXATTRAT, folder, name, AT_SYMLINK_NOFOLLOW, attribute);
-                if (!unknown_call(result))
-                        return result_of(result);
-        }
-        if (!proc_path(&path, folder, name))
-                return -ENAMETOOLONG;
-        return result_of(lremovexattr(path.text, attribute));
-}
-
-ssize_t store_xattr_list(int folder, const char *name, char *list, size_t size)
-{
-        struct proc_path path;
-        long result;
-
-        name = store_name(name);
-        if (has_calls()) {
-                result = syscall(CALL_LISTXATTRAT, folder, name, AT_SYMLINK_NOFOLLOW, list, size);
-                if (!unknown_call(result))
-                        return result < 0 ? -errno : result;
-        }
-        if (!proc_path(&path, folder, name))
-                return -ENAMETOOLONG;
-        result = llistxattr(path.text, list, size);
-        return result < 0 ? -errno : result;
-}
-
-/* ---- all of a file ---- */
 
 static int each_in(const char *list, size_t size, int (*each)(void *context, const char *attribute), void *context)
 {
@@ -155,10 +22,10 @@ int store_xattr_each(int folder, const char *name, int (*each)(void *context, co
         int result;
 
         if (size == -ERANGE) {
-                list = malloc(XATTR_LIST_MAX);
+                list = malloc(STORE_ATTRIBUTES_BYTES);
                 if (!list)
                         return -ENOMEM;
-                size = store_xattr_list(folder, name, list, XATTR_LIST_MAX);
+                size = store_xattr_list(folder, name, list, STORE_ATTRIBUTES_BYTES);
         }
         if (size >= 0)
                 result = each_in(list, (size_t)size, each, context);
@@ -186,7 +53,7 @@ int store_xattr_any(int folder, const char *name)
 struct copying {
         int folder, to;
         const char *name;
-        char *value; /* XATTR_SIZE_MAX, when there was something to copy */
+        char *value; /* STORE_VALUE_BYTES, when there was something to copy */
         bool locks;
 };
 
@@ -197,14 +64,14 @@ static int copy_one(void *context, const char *attribute)
 
         if (!copying->locks && strcmp(attribute, STORE_LOCK_ATTRIBUTE) == 0)
                 return 0;
-        if (!copying->value && !(copying->value = malloc(XATTR_SIZE_MAX)))
+        if (!copying->value && !(copying->value = malloc(STORE_VALUE_BYTES)))
                 return -ENOMEM;
-        size = store_xattr_get(copying->folder, copying->name, attribute, copying->value, XATTR_SIZE_MAX);
+        size = store_xattr_get(copying->folder, copying->name, attribute, copying->value, STORE_VALUE_BYTES);
         if (size == -ENODATA)
                 return 0; /* removed meanwhile */
         if (size < 0)
                 return (int)size;
-        return fsetxattr(copying->to, attribute, copying->value, (size_t)size, 0) < 0 ? -errno : 0;
+        return store_xattr_set_of(copying->to, attribute, copying->value, (size_t)size);
 }
 
 int store_xattr_copy(int folder, const char *name, int to, bool locks)

@@ -11,12 +11,7 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { BUCKETS = 4096, WATCH_BUCKETS = 1024, PATH_MAX_BYTES = 4096, FORGET_AT_ONCE = 16 };
 
@@ -31,8 +26,7 @@ struct entry {
         uint64_t checked_ms; /* when the path was last seen to lead here */
         uint64_t epoch;      /* ... and in which epoch of the store that look began */
         struct timespec modified, changed;
-        dev_t device;
-        ino_t inode;
+        uint64_t device, inode;
         char *content;
         uint32_t references;
         int watch;  /* -1: none */
@@ -69,13 +63,10 @@ static struct entry *entry_of(struct store_file *file)
 
 static void watch_file(struct store *store, struct entry *entry, int descriptor)
 {
-        char link[32];
         entry->watch = -1;
         if (!store->watching)
                 return;
-        snprintf(link, sizeof(link), "/proc/self/fd/%d", descriptor);
-        int watch = inotify_add_watch(berth_file_descriptor(&store->inotify), link,
-                                      IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF);
+        int watch = store_watch_add(berth_file_descriptor(&store->inotify), descriptor);
         if (watch < 0)
                 return; /* too many watches: this file is looked up again after STORE_TRUST_MS */
         entry->watch = watch;
@@ -100,7 +91,7 @@ static void unwatch_file(struct store *store, struct entry *entry)
                 link = &at->next_watch;
         }
         if (!shared)
-                inotify_rm_watch(berth_file_descriptor(&store->inotify), entry->watch);
+                store_watch_remove(berth_file_descriptor(&store->inotify), entry->watch);
         entry->watch = -1;
 }
 
@@ -169,6 +160,12 @@ static void forget(struct store *store, struct entry *entry)
                 drop_entry(store, entry);
 }
 
+static void forget_all(struct store *store)
+{
+        while (!list_empty(&store->by_use))
+                forget(store, container_of(store->by_use.next, struct entry, by_use));
+}
+
 static void enter(struct store *store, struct entry *entry)
 {
         struct entry *older = look_up(store, entry->path, entry->path_size, entry->tag, entry->hash);
@@ -199,6 +196,8 @@ struct store_file *store_find(struct store *store, struct span path, uint8_t tag
 void store_distrust(struct store *store)
 {
         store->epoch++;
+        if (store_open_hinders())
+                forget_all(store);
 }
 
 void store_release(struct store *store, struct store_file *file)
@@ -227,37 +226,20 @@ static struct entry *known_by_watch(struct store *store, int watch)
         return entry;
 }
 
-static void watch_told(struct store *store, int watch)
+static void watch_told(void *context, int watch)
 {
+        struct store *store = context;
         struct entry *entry;
+        if (watch < 0) {
+                forget_all(store);
+                return;
+        }
         while ((entry = known_by_watch(store, watch)))
                 forget(store, entry);
         /* What is being opened now must not become known. */
         for (entry = store->watches[watch % WATCH_BUCKETS]; entry; entry = entry->next_watch)
                 if (entry->watch == watch)
                         entry->checked_ms = 0;
-}
-
-static void forget_all(struct store *store)
-{
-        while (!list_empty(&store->by_use))
-                forget(store, container_of(store->by_use.next, struct entry, by_use));
-}
-
-static void take_events(struct store *store)
-{
-        char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-        ssize_t n;
-        while ((n = read(berth_file_descriptor(&store->inotify), events, sizeof(events))) > 0) {
-                for (char *at = events; at < events + n;) {
-                        const struct inotify_event *event = (const struct inotify_event *)(void *)at;
-                        if (event->mask & IN_Q_OVERFLOW)
-                                forget_all(store);
-                        else if (!(event->mask & IN_IGNORED))
-                                watch_told(store, event->wd);
-                        at += sizeof(*event) + event->len;
-                }
-        }
 }
 
 static void inotify_readable(struct berth_op *op)
@@ -269,18 +251,18 @@ static void inotify_readable(struct berth_op *op)
                 finish_destroy(store);
                 return;
         }
-        take_events(store);
+        store_watch_read(berth_file_descriptor(&store->inotify), watch_told, store);
         berth_wait_readable(store->port, &store->inotify_op, &store->inotify);
 }
 
 /* Without inotify (no room for an instance, or the simulator) changes are found after STORE_TRUST_MS. */
 static void start_watching(struct store *store)
 {
-        int descriptor = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        int descriptor = store_watch_create();
         if (descriptor < 0)
                 return;
         if (berth_adopt_pollable(store->port, &store->inotify, descriptor) < 0) {
-                close(descriptor);
+                store_close(descriptor);
                 return;
         }
         store->watching = true;
@@ -290,24 +272,22 @@ static void start_watching(struct store *store)
 
 /* ---- opening ---- */
 
-static bool same_state(const struct entry *entry, const struct stat *now)
+static bool same_state(const struct entry *entry, const struct store_state *now)
 {
-        return entry->inode == now->st_ino && entry->device == now->st_dev &&
-               entry->file.size == (uint64_t)now->st_size && entry->modified.tv_sec == now->st_mtim.tv_sec &&
-               entry->modified.tv_nsec == now->st_mtim.tv_nsec && entry->changed.tv_sec == now->st_ctim.tv_sec &&
-               entry->changed.tv_nsec == now->st_ctim.tv_nsec;
+        return entry->inode == now->inode && entry->device == now->device && entry->file.size == now->size &&
+               store_same_time(&entry->modified, &now->modified) && store_same_time(&entry->changed, &now->changed);
 }
 
-static void note_state(struct entry *entry, const struct stat *now)
+static void note_state(struct entry *entry, const struct store_state *now)
 {
         struct store_file *file = &entry->file;
-        entry->inode = now->st_ino;
-        entry->device = now->st_dev;
-        entry->modified = now->st_mtim;
-        entry->changed = now->st_ctim;
-        file->size = (uint64_t)now->st_size;
-        file->modified = now->st_mtim.tv_sec;
-        file->etag_size = store_etag(file->etag, now->st_ino, file->size, &now->st_mtim);
+        entry->inode = now->inode;
+        entry->device = now->device;
+        entry->modified = now->modified;
+        entry->changed = now->changed;
+        file->size = now->size;
+        file->modified = now->modified.tv_sec;
+        file->etag_size = store_etag(file->etag, now->inode, file->size, &now->modified);
 }
 
 static void opened(struct store_opening *opening, int result, struct entry *entry)
@@ -356,9 +336,9 @@ static void content_read(struct berth_op *op)
 {
         struct store_opening *opening = container_of(op, struct store_opening, op);
         struct entry *entry = entry_of(opening->file);
-        struct stat now;
+        struct store_state now;
         int descriptor = berth_file_descriptor(&entry->file.handle);
-        if (op->result != (int64_t)entry->file.size || fstat(descriptor, &now) < 0 || !same_state(entry, &now))
+        if (op->result != (int64_t)entry->file.size || store_stat_of(descriptor, &now) < 0 || !same_state(entry, &now))
                 drop_content(opening->store, entry);
         entry->file.content = entry->content;
         complete(opening, entry);
@@ -382,9 +362,9 @@ static bool read_content(struct store *store, struct store_opening *opening, str
 static void load(struct store *store, struct store_opening *opening, int descriptor, uint64_t hash)
 {
         struct entry *entry = make_entry(store, opening, hash);
-        struct stat now;
+        struct store_state now;
         if (!entry) {
-                close(descriptor);
+                store_close(descriptor);
                 opened(opening, -ENOMEM, NULL);
                 return;
         }
@@ -392,8 +372,8 @@ static void load(struct store *store, struct store_opening *opening, int descrip
         berth_adopt_file(store->port, &entry->file.handle, descriptor);
         entry->checked_ms = max_of(berth_port_now_ms(store->port), 1ull);
         entry->epoch = opening->epoch;
-        if (fstat(descriptor, &now) < 0) {
-                int error = -errno;
+        int error = store_stat_of(descriptor, &now);
+        if (error) {
                 store_release(store, &entry->file);
                 opened(opening, error, NULL);
                 return;
@@ -404,7 +384,8 @@ static void load(struct store *store, struct store_opening *opening, int descrip
 }
 
 /* Known already and unchanged: the path has proved to lead to it still. */
-static bool still_known(struct store *store, struct store_opening *opening, const struct stat *now, uint64_t hash)
+static bool still_known(struct store *store, struct store_opening *opening, const struct store_state *now,
+                        uint64_t hash)
 {
         struct entry *entry = look_up(store, opening->path, opening->path_size, opening->tag, hash);
         if (!entry || !same_state(entry, now))
@@ -430,7 +411,7 @@ static void path_opened(struct berth_op *op)
 {
         struct store_opening *opening = container_of(op, struct store_opening, op);
         struct store *store = opening->store;
-        struct stat now;
+        struct store_state now;
         int descriptor = (int)op->result;
         if (descriptor == -EMFILE || descriptor == -ENFILE)
                 make_room(store);
@@ -439,21 +420,32 @@ static void path_opened(struct berth_op *op)
                 return;
         }
         uint64_t hash = hash_of(opening->path, opening->path_size, opening->tag);
-        int error = 0;
-        if (fstat(descriptor, &now) < 0)
-                error = -errno;
-        else if (!S_ISREG(now.st_mode))
-                error = S_ISDIR(now.st_mode) ? -EISDIR : -EACCES;
+        int error = store_stat_of(descriptor, &now);
+        if (!error && now.kind != STORE_IS_FILE)
+                error = now.kind == STORE_IS_FOLDER ? -EISDIR : -EACCES;
         if (error)
                 opened(opening, error, NULL);
         if (error || still_known(store, opening, &now, hash))
-                close(descriptor);
+                store_close(descriptor);
         else
                 load(store, opening, descriptor, hash);
 }
 
+/* Where open files hinder others, those that must be opened anew anyway are closed. */
+static void forget_stale(struct store *store)
+{
+        while (!list_empty(&store->by_use)) {
+                struct entry *oldest = container_of(store->by_use.next, struct entry, by_use);
+                if (berth_port_now_ms(store->port) - oldest->checked_ms < STORE_TRUST_MS)
+                        return;
+                forget(store, oldest);
+        }
+}
+
 void store_open(struct store *store, struct store_opening *opening)
 {
+        if (store_open_hinders())
+                forget_stale(store);
         ensure(opening->path_size < PATH_MAX_BYTES && opening->done);
         opening->store = store;
         opening->file = NULL;
@@ -470,10 +462,10 @@ int store_create(struct store **out, const struct store_config *config)
         struct store *store = calloc(1, sizeof(*store));
         if (!store)
                 return -ENOMEM;
-        int root = fcntl(config->root, F_DUPFD_CLOEXEC, 3);
+        int root = store_copy_descriptor(config->root);
         if (root < 0) {
                 free(store);
-                return -errno;
+                return root;
         }
         store->port = config->port;
         store->max_files = config->max_files;

@@ -3,9 +3,9 @@
  * Every function here blocks and belongs on a worker thread. Nothing is kept in memory between calls: what a change
  * has to know lies in the file system, so that several servers over one folder (and their threads) agree:
  *
- *   section      the folder that holds a name is locked (flock(2), and a mutex of this process before it) while
+ *   section      the folder that holds a name is locked (guard.c, and a mutex of this process before it) while
  *                conditions are checked and the name is changed
- *   staging      ROOT/.berth-staging/XXXXXXXX/, one for each running server, locked (flock) by it as long as it
+ *   staging      ROOT/.berth-staging/XXXXXXXX/, one for each running server, claimed by it as long as it
  *                lives: names that a rename needs for a moment lie there. What a dead server left is removed when
  *                another one starts
  *   property     the attribute user.berth.p.<32 hex digits of a hash of its name>: "namespace NUL local NUL lang NUL
@@ -14,7 +14,7 @@
  *                so that one which came along with a renamed or copied file is no lock any more
  *
  * Results are 0 or -errno unless told otherwise. Paths are relative to the root, NUL-terminated, without leading or
- * trailing slash, "" for the root. Nothing ever leads outside the root (openat2, RESOLVE_BENEATH).
+ * trailing slash, "" for the root. Nothing ever leads outside the root (names.c).
  */
 #ifndef STORE_CHANGE_H
 #define STORE_CHANGE_H
@@ -22,7 +22,6 @@
 #include "store/store.h"
 
 #include <sys/types.h>
-#include <sys/uio.h>
 #include <time.h>
 
 /* ---- the root and its staging folder (staging.c) ---- */
@@ -78,6 +77,7 @@ struct store_section {
         int folder;       /* descriptor of what holds it */
         unsigned mutex;
         bool locked;
+        int guard;              /* once it is locked */
         struct store_state now; /* what stands there (as store_look() tells it), looked up after the lock was taken */
 };
 
@@ -105,7 +105,7 @@ struct store_upload;
 int store_upload_create(struct store_upload **upload, struct store_tree *tree, const char *path,
                         uint64_t expected_bytes);
 /* Appends. All or an error. */
-int store_upload_write(struct store_upload *upload, const struct iovec *vecs, int count);
+int store_upload_write(struct store_upload *upload, const struct berth_vec *vecs, int count);
 uint64_t store_upload_size(const struct store_upload *upload);
 
 /* What a change sets beside the content, before what is new appears and before its state is told. Zeroed: nothing. */
@@ -138,7 +138,7 @@ void store_upload_destroy(struct store_upload *upload);
 /* The short forms, for bytes that are in memory: commit with an upload of these bytes; apply. */
 int store_put(struct store_section *section, const void *data, size_t size, const struct store_commit *commit,
               struct store_state *state);
-int store_write(struct store_section *section, const struct iovec *vecs, int count, uint64_t offset,
+int store_write(struct store_section *section, const struct berth_vec *vecs, int count, uint64_t offset,
                 const struct store_commit *commit, struct store_state *state);
 /* Sets the size of the file that stands there (created when nothing does). */
 int store_truncate(struct store_section *section, uint64_t size, const struct store_commit *commit,
@@ -305,7 +305,7 @@ int store_locks_at(int folder, const char *name, const char *path,
 /* Adds a lock to what stands there; something must (-ENOENT), and no link (-EPERM). The section must be entered;
  * conflicts above it are checked here, and of an `infinite` one beneath it as well: -EAGAIN and *conflict (if not
  * NULL) is the path of the lock in the way, 4,096 bytes. The first lock is an atomic create of the attribute, so that
- * servers which share no flock agree, too. */
+ * servers which share no such lock agree, too. */
 int store_lock_add(struct store_section *section, const struct store_lock *lock, char *conflict);
 /* Of the lock with that token whose root is the section's: -ENOENT when there is none in force. */
 int store_lock_refresh(struct store_section *section, const char *token, int64_t expires, struct store_lock *lock);

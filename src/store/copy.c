@@ -7,13 +7,7 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
-#include <unistd.h>
 
 struct job {
         struct store_section *from, *to;
@@ -26,7 +20,7 @@ struct job {
         bool durable, failed;
         bool no_clones; /* the file system has none: not to be tried for each file */
         bool is_sure;   /* a file that is made in `folder` with these permission bits has them then: */
-        mode_t sure;
+        uint32_t sure;
 };
 
 enum { SHORT_BYTES = 64 << 10 }; /* a file up to this size is copied through memory, without a look for holes */
@@ -38,39 +32,30 @@ static int copy_data(int from, int to, uint64_t size, struct store_watch *watch)
 {
         uint64_t at = 0;
 
-        if (ftruncate(to, (off_t)size) < 0)
-                return -errno;
-        while (at < size) {
-                off_t start = lseek(from, (off_t)at, SEEK_DATA), end;
-                int error;
+        int error = store_resize(to, size);
 
-                if (start < 0 && errno == ENXIO)
-                        return 0; /* a hole up to the end */
-                start = start < 0 ? (off_t)at : start;
-                end = lseek(from, start, SEEK_HOLE);
-                end = end <= start ? (off_t)size : (off_t)min_of((uint64_t)end, size);
-                if ((uint64_t)start >= size)
-                        return 0;
-                error = store_copy_bytes(from, (uint64_t)start, to, (uint64_t)start, (uint64_t)(end - start), watch);
-                if (error)
-                        return error;
-                at = (uint64_t)end;
+        while (!error && at < size) {
+                uint64_t start;
+
+                store_next_data(from, at, size, &start, &at);
+                if (start < size)
+                        error = store_copy_bytes(from, start, to, start, at - start, watch);
         }
-        return 0;
+        return error;
 }
 
 /* Mostly it is right already, and to ask is cheaper than to set. Nobody else reaches into staging meanwhile. */
-static int set_mode(int file, mode_t mode, bool *was_right)
+static int set_mode(int file, uint32_t mode, bool *was_right)
 {
-        struct stat now;
+        struct store_state now;
 
-        *was_right = fstat(file, &now) == 0 && (now.st_mode & 07777) == mode;
-        return !*was_right && fchmod(file, mode) < 0 ? -errno : 0;
+        *was_right = store_stat_of(file, &now) == 0 && now.mode == mode;
+        return *was_right ? 0 : store_set_mode_of(file, mode);
 }
 
 /* A file is made with its permission bits. What the umask or the folder's default ACL leaves of them it leaves of
  * every file's in the folder, so one that was right is not asked about again. */
-static int set_file_mode(struct job *job, int file, mode_t mode)
+static int set_file_mode(struct job *job, int file, uint32_t mode)
 {
         int error;
 
@@ -97,22 +82,21 @@ static int dress_folder(const struct job *job, int folder, const char *name, con
 static int dress_file(struct job *job, int folder, const char *name, int source, const struct store_state *state,
                       int copy)
 {
-        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, state->modified };
-        bool bare = flistxattr(source, NULL, 0) == 0; /* mostly; and without a way to look up */
+        bool bare = store_xattr_none_of(source); /* mostly; and without a way to look up */
         int error = bare ? 0 : store_xattr_copy(folder, name, copy, false);
 
         if (!error)
                 error = set_file_mode(job, copy, state->mode & 0777);
-        if (!error && futimens(copy, times) < 0)
-                error = -errno;
+        if (!error)
+                error = store_set_time_of(copy, &state->modified);
         if (!error && job->durable)
-                error = store_sync_folder(copy);
+                error = store_sync_file(copy);
         return error;
 }
 
 static int copy_content(struct job *job, int source, uint64_t size, int copy)
 {
-        if (!job->no_clones && ioctl(copy, FICLONE, source) == 0)
+        if (!job->no_clones && store_clone(source, copy) == 0)
                 return 0;
         job->no_clones = true;
         return size <= SHORT_BYTES ? store_copy_by_memory(source, 0, copy, 0, size)
@@ -127,39 +111,39 @@ static int copy_open_file(struct job *job, int folder, const char *name, int sou
 
         if (error || state.kind != STORE_IS_FILE)
                 return error ? error : -EACCES; /* it was replaced meanwhile */
-        copy = openat(to, new_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, state.mode & 0777);
+        copy = store_create_file(to, new_name, state.mode & 0777);
         if (copy < 0)
-                return -errno;
+                return copy;
         error = copy_content(job, source, state.size, copy);
         if (!error)
                 error = dress_file(job, folder, name, source, &state, copy);
         if (error)
-                unlinkat(to, new_name, 0);
-        close(copy);
+                store_unlink_at(to, new_name, true);
+        store_close(copy);
         return error;
 }
 
 static int copy_file(struct job *job, int folder, const char *name, int to, const char *new_name)
 {
-        int source = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        int source = store_open_file(folder, name, STORE_READ);
         int error;
 
         if (source < 0)
-                return -errno;
+                return source;
         error = copy_open_file(job, folder, name, source, to, new_name);
-        close(source);
+        store_close(source);
         return error;
 }
 
 static int copy_link(int folder, const char *name, int to, const char *new_name)
 {
         char target[STORE_PATH_BYTES];
-        ssize_t size = readlinkat(folder, name, target, sizeof(target) - 1);
+        ssize_t size = store_readlink_at(folder, name, target, sizeof(target) - 1);
 
         if (size < 0)
-                return -errno;
+                return (int)size;
         target[size] = '\0';
-        return symlinkat(target, to, new_name) < 0 ? -errno : 0;
+        return store_symlink_at(target, to, new_name);
 }
 
 /* FIFOs, sockets and devices are nothing that one can copy. */
@@ -179,14 +163,11 @@ static int fail(struct job *job, int error)
         return error == -ECANCELED ? error : store_tell(job->watch, job->descent->path, error);
 }
 
-/* Nobody but us is in staging: ".." leads where we came from. */
-static int make_current(struct job *job, int folder, const char *name)
+static int make_current(struct job *job, int next)
 {
-        int next = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
         if (next < 0)
-                return -errno;
-        close(job->folder);
+                return next;
+        store_close(job->folder);
         job->folder = next;
         job->is_sure = false;
         return 0;
@@ -207,12 +188,12 @@ static int make_top(const struct job *job)
         int error;
 
         snprintf(hidden, sizeof(hidden), ".berth-copy-%s", job->staged);
-        if (mkdirat(place, hidden, 0700) < 0)
-                return -errno;
-        if (renameat(place, hidden, job->staging, job->staged) == 0)
-                return 0;
-        error = -errno;
-        unlinkat(place, hidden, AT_REMOVEDIR);
+        error = store_folder_at(place, hidden, 0700);
+        if (error)
+                return error;
+        error = store_rename_at(place, hidden, job->staging, job->staged);
+        if (error)
+                store_rmdir_at(place, hidden);
         return error;
 }
 
@@ -220,7 +201,7 @@ static int make_folder(const struct job *job)
 {
         if (job->descent->depth == 0)
                 return make_top(job);
-        return mkdirat(job->folder, new_name(job), 0700) < 0 ? -errno : 0;
+        return store_folder_at(job->folder, new_name(job), 0700);
 }
 
 static int enter_copy(struct job *job)
@@ -228,7 +209,7 @@ static int enter_copy(struct job *job)
         int error = make_folder(job);
 
         if (!error)
-                error = make_current(job, job->folder, new_name(job));
+                error = make_current(job, store_open_folder(job->folder, new_name(job)));
         if (!error)
                 return 0;
         store_descent_skip(job->descent);
@@ -244,8 +225,8 @@ static int leave_copy(struct job *job)
                 error = descent->left->error;
         if (error)
                 error = fail(job, error);
-        if (!error)
-                error = make_current(job, job->folder, "..");
+        if (!error) /* nobody but us is in staging, so that is where we came from */
+                error = make_current(job, store_open_parent(job->folder));
         return error;
 }
 
@@ -294,10 +275,10 @@ static int copy_tree(struct job *job)
         if (error)
                 return error;
         job->descent->kinds_only = true;
-        job->folder = openat(job->staging, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        error = job->folder < 0 ? -errno : copy_steps(job);
+        job->folder = store_open_folder(job->staging, "");
+        error = job->folder < 0 ? job->folder : copy_steps(job);
         if (job->folder >= 0)
-                close(job->folder);
+                store_close(job->folder);
         store_descent_destroy(job->descent);
         return error;
 }
@@ -305,18 +286,19 @@ static int copy_tree(struct job *job)
 static int copy_folder_alone(struct job *job)
 {
         int error = make_top(job);
-        int copy = error ? -1 : openat(job->staging, job->staged, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int copy = error ? error : store_open_folder(job->staging, job->staged);
 
-        if (error || copy < 0)
-                return error ? error : -errno;
+        if (copy < 0)
+                return copy;
         error = dress_folder(job, job->from->folder, job->from->name, &job->source, copy);
-        close(copy);
+        store_close(copy);
         return error;
 }
 
 /* The copy in staging. What is there after an error is removed. */
 static int build(struct job *job, bool deep)
 {
+        struct store_state copied;
         int error;
 
         job->staging = store_staging(job->to->tree, job->to->folder);
@@ -324,7 +306,7 @@ static int build(struct job *job, bool deep)
                 return job->staging;
         store_staged_name(job->to->tree, job->staged);
         error = job->source.kind == STORE_IS_FOLDER && !deep ? copy_folder_alone(job) : copy_tree(job);
-        if (!error && job->failed && faccessat(job->staging, job->staged, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        if (!error && job->failed && store_stat_at(job->staging, job->staged, &copied) < 0)
                 error = -ENOTEMPTY; /* not even the first of it */
         if (error)
                 store_discard(job->staging, job->staged);
@@ -337,7 +319,7 @@ static int exchange(const struct job *job, int folder, const char *name)
 {
         if (job->to->tree->without_exchange)
                 return -EINVAL;
-        return renameat2(folder, name, job->to->folder, job->to->name, RENAME_EXCHANGE) < 0 ? -errno : 0;
+        return store_exchange_at(folder, name, job->to->folder, job->to->name);
 }
 
 /* Where the file system cannot exchange: what stands there makes room, and comes back if the other does not get in. */
@@ -347,8 +329,9 @@ static int displace(struct job *job, int folder, const char *name)
         int error;
 
         store_staged_name(job->to->tree, aside);
-        if (renameat(job->to->folder, job->to->name, job->staging, aside) < 0)
-                return -errno;
+        error = store_rename_new(job->to->folder, job->to->name, job->staging, aside);
+        if (error)
+                return error;
         error = store_rename_new(folder, name, job->to->folder, job->to->name);
         if (error)
                 store_rename_new(job->staging, aside, job->to->folder, job->to->name);
@@ -364,7 +347,7 @@ static int replace_folder(struct job *job, int folder, const char *name)
         char aside[STORE_STAGED_BYTES];
         int error = exchange(job, folder, name);
 
-        if (error == -EINVAL || error == -ENOSYS)
+        if (error == -EINVAL)
                 return displace(job, folder, name);
         if (error)
                 return error;
@@ -373,8 +356,8 @@ static int replace_folder(struct job *job, int folder, const char *name)
                 return 0;
         }
         store_staged_name(job->to->tree, aside);
-        if (renameat(folder, name, job->staging, aside) < 0) {
-                error = -errno;
+        error = store_rename_at(folder, name, job->staging, aside);
+        if (error) {
                 exchange(job, folder, name);
                 return error;
         }
@@ -390,7 +373,7 @@ static int install(struct job *job, int folder, const char *name)
                 return store_rename_new(folder, name, to->folder, to->name);
         if (job->source.kind == STORE_IS_FOLDER || job->target.kind == STORE_IS_FOLDER)
                 return replace_folder(job, folder, name);
-        return renameat(folder, name, to->folder, to->name) < 0 ? -errno : 0;
+        return store_rename_over(to->tree, folder, name, to->folder, to->name);
 }
 
 /* ---- the two ---- */
@@ -422,6 +405,12 @@ static int look_at_both(struct job *job, bool replace, bool *created)
 static bool is_one_file(const struct job *job)
 {
         return job->source.inode == job->target.inode && job->source.device == job->target.device;
+}
+
+/* One name in other letters, where the file system takes no account of their case. */
+static bool is_one_name(const struct job *job)
+{
+        return is_one_file(job) && (job->source.kind == STORE_IS_FOLDER || job->source.links == 1);
 }
 
 static int begin(struct job *job, bool replace, bool *created)
@@ -470,8 +459,9 @@ static int move_by_copy(struct job *job)
                 return error;
         }
         store_staged_name(job->from->tree, aside);
-        if (renameat(job->from->folder, job->from->name, staging, aside) < 0)
-                return -errno;
+        error = store_rename_at(job->from->folder, job->from->name, staging, aside);
+        if (error)
+                return error;
         store_discard(staging, aside);
         return 0;
 }
@@ -481,14 +471,15 @@ static int move_by_rename(struct job *job)
         struct store_section *from = job->from;
 
         /* Two names of one file: rename(2) would leave both. */
-        if (is_one_file(job))
-                return unlinkat(from->folder, from->name, 0) < 0 ? -errno : 0;
+        if (is_one_file(job) && !is_one_name(job))
+                return store_unlink(from->tree, from->folder, from->name);
         if (job->target.kind != STORE_NOTHING) {
                 job->staging = store_staging(job->to->tree, job->to->folder);
                 if (job->staging < 0)
                         return job->staging;
         }
-        return install(job, from->folder, from->name);
+        return is_one_name(job) ? store_rename_at(from->folder, from->name, job->to->folder, job->to->name)
+                                : install(job, from->folder, from->name);
 }
 
 /* A lock does not come along; it would be in force again when the file came back. */
@@ -520,7 +511,7 @@ int store_move(struct store_section *from, struct store_section *to, bool replac
                 error = store_ask(from, watch);
         if (!error)
                 error = move_by_rename(&job);
-        if (error == -EXDEV)
+        if (error == -EXDEV && !is_one_file(&job)) /* else a mount shows it at both places */
                 error = move_by_copy(&job);
         return error ? error : arrived(&job);
 }
@@ -528,9 +519,7 @@ int store_move(struct store_section *from, struct store_section *to, bool replac
 /* The kernel judges what may take whose place, in the moment in which it does. */
 static int rename_over(const struct job *job)
 {
-        if (renameat(job->from->folder, job->from->name, job->to->folder, job->to->name) == 0)
-                return 0;
-        return errno == EEXIST ? -ENOTEMPTY : -errno; /* POSIX allows both words for it */
+        return store_rename_over(job->to->tree, job->from->folder, job->from->name, job->to->folder, job->to->name);
 }
 
 int store_rename(struct store_section *from, struct store_section *to, bool replace, struct store_watch *watch,
@@ -541,13 +530,14 @@ int store_rename(struct store_section *from, struct store_section *to, bool repl
 
         if (error)
                 return error;
-        if (is_one_file(&job))
+        if (is_one_file(&job) && !is_one_name(&job))
                 return 0;
         error = store_ask(from, watch);
         if (!error)
                 error = *created && !replace ? store_rename_new(from->folder, from->name, to->folder, to->name)
                                              : rename_over(&job);
-        if (error == -EXDEV && job.target.kind != STORE_IS_FOLDER && !lies_in(to->path, from->path))
+        if (error == -EXDEV && job.target.kind != STORE_IS_FOLDER && !is_one_file(&job) &&
+            !lies_in(to->path, from->path))
                 error = job.source.kind == STORE_IS_FOLDER && !*created ? -ENOTDIR : move_by_copy(&job);
         return error ? error : arrived(&job);
 }

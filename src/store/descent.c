@@ -1,20 +1,14 @@
 /* Going through a tree: every folder, then what is in it, then the folder again.
  *
- * A level is a folder on the way down, with a piece of its entries. Only the lowest STORE_OPEN_LEVELS are kept open;
+ * A level is a folder on the way down, with a piece of its entries. Only the lowest store_open_levels() are kept open;
  * coming back to one that was closed, it is found by ".." from the one below, must be the same folder still, and is
  * read on from behind the last entry told. So the length of paths does not matter, and nothing that is renamed
  * meanwhile leads elsewhere.
  */
 #include "store/store_priv.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-enum { FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 
 static void find_name(struct store_descent *descent)
 {
@@ -68,10 +62,10 @@ static void close_level(struct store_level *level)
 {
         close_snapshot(level, false);
         if (level->folder >= 0)
-                close(level->folder);
-        free(level->dents);
+                store_close(level->folder);
+        free(level->entries);
         level->folder = -1;
-        level->dents = NULL;
+        level->entries = NULL;
 }
 
 void store_descent_destroy(struct store_descent *descent)
@@ -96,25 +90,35 @@ static struct store_snapshot *open_snapshot(const struct store_descent *descent,
         return store_snapshot_open(descent->tree->snapshots, level->folder, &state, &level->known);
 }
 
+/* Not cleared: what is read comes over it. */
+static int make_entries(struct store_level *level)
+{
+        level->entries = malloc(sizeof(*level->entries));
+        if (!level->entries)
+                return -ENOMEM;
+        level->entries->at = level->entries->got = 0;
+        level->entries->cookie = level->cookie;
+        return 0;
+}
+
 static int open_level(struct store_descent *descent, struct store_level *level)
 {
         bool by_start = descent->depth == 0 && descent->start >= 0;
-        struct stat st;
+        struct store_state seen;
+        int error;
 
         if (descent->depth == STORE_MAX_DEPTH)
                 return -ELOOP;
-        level->folder = by_start ? openat(descent->start, ".", FOLDER_FLAGS)
-                                 : openat(descent->folder, store_name(descent->name), FOLDER_FLAGS);
-        if (level->folder < 0 || fstat(level->folder, &st) < 0)
-                return -errno;
-        level->device = st.st_dev;
-        level->inode = st.st_ino;
+        level->folder = by_start ? store_open_folder(descent->start, "")
+                                 : store_open_folder(descent->folder, descent->name);
+        error = level->folder < 0 ? level->folder : store_stat_of(level->folder, &seen);
+        if (error)
+                return error;
+        level->device = seen.device;
+        level->inode = seen.inode;
         if (descent->remember && descent->depth == 0)
                 level->snapshot = open_snapshot(descent, level);
-        if (level->known)
-                return 0;
-        level->dents = malloc(STORE_DENTS_BYTES);
-        return level->dents ? 0 : -ENOMEM;
+        return level->known ? 0 : make_entries(level);
 }
 
 /* A folder that cannot be entered is left at once, with its error. */
@@ -126,50 +130,45 @@ static void go_down(struct store_descent *descent)
         *level = (struct store_level){ .folder = -1, .path_size = descent->path_size, .state = descent->state };
         level->error = open_level(descent, level);
         descent->depth++;
-        if (descent->depth > STORE_OPEN_LEVELS) {
-                close_level(&descent->levels[descent->depth - 1 - STORE_OPEN_LEVELS]);
-        }
+        if (descent->depth > store_open_levels())
+                close_level(&descent->levels[descent->depth - 1 - store_open_levels()]);
 }
 
 static bool is_still(const struct store_level *level, int folder)
 {
-        struct stat st;
+        struct store_state now;
 
-        return folder >= 0 && fstat(folder, &st) == 0 && st.st_dev == level->device && st.st_ino == level->inode;
+        return folder >= 0 && store_stat_of(folder, &now) == 0 && now.device == level->device &&
+               now.inode == level->inode;
 }
 
 /* `below` was in it; if that has been moved away, the folder may still be found by its path. */
 static int find_again(struct store_descent *descent, const struct store_level *level, int below)
 {
         char *end = descent->path + level->path_size, cut = *end;
-        int folder = openat(below, "..", FOLDER_FLAGS);
+        int folder = store_open_parent(below);
 
         if (is_still(level, folder))
                 return folder;
         if (folder >= 0)
-                close(folder);
+                store_close(folder);
         *end = '\0';
-        folder = store_open_beneath(descent->tree->root, descent->path, FOLDER_FLAGS, descent->tree->links);
+        folder = store_open_beneath(descent->tree->root, descent->path, STORE_OPEN_FOLDER, descent->tree->links);
         *end = cut;
         if (is_still(level, folder))
                 return folder;
         if (folder >= 0)
-                close(folder);
+                store_close(folder);
         return -ESTALE;
 }
 
 static void reopen(struct store_descent *descent, struct store_level *level, int below)
 {
-        level->at = level->got = 0;
-        level->dents = malloc(STORE_DENTS_BYTES);
-        if (!level->dents) {
-                level->error = -ENOMEM;
+        level->error = make_entries(level);
+        if (level->error)
                 return;
-        }
         level->folder = find_again(descent, level, below);
-        if (level->folder >= 0 && lseek(level->folder, level->cookie, SEEK_SET) >= 0)
-                return;
-        level->error = level->folder < 0 ? level->folder : -errno;
+        level->error = level->folder < 0 ? level->folder : store_seek_entries(level->folder, level->entries);
 }
 
 static enum store_step go_up(struct store_descent *descent)
@@ -199,42 +198,29 @@ static bool is_member(const char *name)
         return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, STORE_STAGING) != 0;
 }
 
-static bool read_piece(struct store_level *level)
+static bool next_entry(struct store_level *level, struct store_dent *entry)
 {
-        ssize_t got;
-
-        do
-                got = getdents64(level->folder, level->dents, STORE_DENTS_BYTES);
-        while (got < 0 && errno == EINTR);
-        if (got < 0 && errno != ENOENT) /* ENOENT: the folder itself was removed meanwhile */
-                level->error = -errno;
-        level->at = 0;
-        level->got = got > 0 ? (uint32_t)got : 0;
-        return got > 0;
-}
-
-static const struct dirent64 *next_entry(struct store_level *level)
-{
-        const struct dirent64 *entry;
+        int got;
 
         do {
-                if (level->error && level->at == level->got)
-                        return NULL;
-                if (level->at == level->got && !read_piece(level))
-                        return NULL;
-                entry = (const void *)(level->dents + level->at);
-                level->at += entry->d_reclen;
-                level->cookie = entry->d_off;
-        } while (!is_member(entry->d_name));
-        return entry;
+                if (!level->entries || (level->error && level->entries->at == level->entries->got))
+                        return false;
+                got = store_next_entry(level->folder, level->entries, entry);
+                if (got < 0)
+                        level->error = got;
+                if (got <= 0)
+                        return false;
+                level->cookie = level->entries->cookie;
+        } while (!is_member(entry->name));
+        return true;
 }
 
 /* What the folder itself says of a member's kind, which is all that some want to know: a system call less. False for a
  * folder, too, and where it says nothing. */
-static bool has_kind(const struct dirent64 *entry, enum store_kind *kind)
+static bool has_kind(enum store_hint hint, enum store_kind *kind)
 {
-        *kind = entry->d_type == DT_REG ? STORE_IS_FILE : entry->d_type == DT_LNK ? STORE_IS_LINK : STORE_IS_OTHER;
-        return entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN;
+        *kind = hint == STORE_HINT_FILE ? STORE_IS_FILE : hint == STORE_HINT_LINK ? STORE_IS_LINK : STORE_IS_OTHER;
+        return hint != STORE_HINT_FOLDER && hint != STORE_HINT_NONE;
 }
 
 /* Makes it the current member, but for its state. */
@@ -267,13 +253,13 @@ static bool look_at_it(struct store_descent *descent, struct store_level *level)
 }
 
 /* Makes it the current member; false when it is gone. */
-static bool take(struct store_descent *descent, struct store_level *level, const struct dirent64 *entry)
+static bool take(struct store_descent *descent, struct store_level *level, const struct store_dent *entry)
 {
         enum store_kind kind;
 
-        if (!take_name(descent, level, entry->d_name))
+        if (!take_name(descent, level, entry->name))
                 return false;
-        if (descent->kinds_only && has_kind(entry, &kind)) {
+        if (descent->kinds_only && has_kind(entry->hint, &kind)) {
                 descent->state = (struct store_state){ .kind = kind };
                 return true;
         }
@@ -304,10 +290,10 @@ static bool take_known(struct store_descent *descent, struct store_level *level)
 /* The next that is read from the folder; false at its end. */
 static bool take_read(struct store_descent *descent, struct store_level *level)
 {
-        const struct dirent64 *entry;
+        struct store_dent entry;
 
-        while ((entry = next_entry(level)))
-                if (take(descent, level, entry))
+        while (next_entry(level, &entry))
+                if (take(descent, level, &entry))
                         return true;
         close_snapshot(level, !level->error);
         return false;

@@ -18,20 +18,12 @@
  */
 #include "store/store_priv.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
         NAME_BYTES = 255,
         RECORDS = STORE_LIST_BATCH_BYTES / 16,
-        DENTS_BYTES = 32 << 10,
         GIVEN_BITS = 1 << 23, /* 1 MiB */
         GIVEN_HASHES = 4,
 };
@@ -73,7 +65,7 @@ struct store_list {
 
         char name[NAME_BYTES + 1];
         uint64_t given[GIVEN_BITS / 64]; /* names handed out, see given_before() */
-        char dents[DENTS_BYTES] __attribute__((aligned(16)));
+        struct store_entries entries;
         struct record records[RECORDS];
         char arena[STORE_LIST_BATCH_BYTES];
 };
@@ -122,7 +114,7 @@ static int compare_for_qsort(const void *a, const void *b, void *list)
 
 static void sort_records(struct store_list *list)
 {
-        qsort_r(list->records, list->count, sizeof(list->records[0]), compare_for_qsort, list);
+        store_sort(list->records, list->count, sizeof(list->records[0]), compare_for_qsort, list);
 }
 
 /* The first eight bytes, so that most comparisons need not look at the arena. */
@@ -146,9 +138,9 @@ static uint64_t time_key(const struct timespec *time)
 /* ---- what an entry is ---- */
 
 /* Where a link leads; false when that is outside the root, or nowhere. */
-static bool stat_link(struct store_list *list, const char *name, struct stat *st)
+static bool stat_link(struct store_list *list, const char *name, struct store_state *state)
 {
-        char path[PATH_MAX];
+        char path[STORE_PATH_BYTES];
         size_t size = strlen(name) + 1;
         bool known;
         int fd;
@@ -157,43 +149,43 @@ static bool stat_link(struct store_list *list, const char *name, struct stat *st
                 return false;
         memcpy(path, list->path, list->path_size);
         memcpy(path + list->path_size, name, size);
-        fd = store_open_beneath(list->root, path, O_PATH, true);
+        fd = store_open_beneath(list->root, path, STORE_OPEN_ANY, true);
         if (fd < 0)
                 return false;
-        known = fstat(fd, st) == 0;
-        close(fd);
+        known = store_stat_of(fd, state) == 0;
+        store_close(fd);
         return known;
 }
 
 /* Looks at an entry as the server would serve it; false when it is not to be seen. */
-static bool stat_entry(struct store_list *list, const char *name, struct stat *st, enum store_type *type)
+static bool stat_entry(struct store_list *list, const char *name, struct store_state *state, enum store_type *type)
 {
-        if (fstatat(list->folder, name, st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
+        if (store_stat_at(list->folder, name, state) < 0)
                 return false;
-        if (S_ISLNK(st->st_mode) && !stat_link(list, name, st))
+        if (state->kind == STORE_IS_LINK && !stat_link(list, name, state))
                 return false;
-        *type = S_ISDIR(st->st_mode) ? STORE_FOLDER : STORE_FILE;
-        return S_ISDIR(st->st_mode) || S_ISREG(st->st_mode);
+        *type = state->kind == STORE_IS_FOLDER ? STORE_FOLDER : STORE_FILE;
+        return state->kind == STORE_IS_FOLDER || state->kind == STORE_IS_FILE;
 }
 
 /* Fills in type and key; false when the entry is not to be seen. */
-static bool examine(struct store_list *list, const struct dirent64 *entry, struct record *record)
+static bool examine(struct store_list *list, const struct store_dent *entry, struct record *record)
 {
-        enum store_type type = entry->d_type == DT_DIR ? STORE_FOLDER : STORE_FILE;
-        bool plain = entry->d_type == DT_DIR || entry->d_type == DT_REG;
+        enum store_type type = entry->hint == STORE_HINT_FOLDER ? STORE_FOLDER : STORE_FILE;
+        bool plain = entry->hint == STORE_HINT_FOLDER || entry->hint == STORE_HINT_FILE;
         bool by_name = list->options.sort == STORE_SORT_NAME;
-        struct stat st;
+        struct store_state state;
 
-        if (!plain && entry->d_type != DT_LNK && entry->d_type != DT_UNKNOWN)
+        if (!plain && entry->hint != STORE_HINT_LINK && entry->hint != STORE_HINT_NONE)
                 return false;
-        if (!(plain && by_name) && !stat_entry(list, entry->d_name, &st, &type))
+        if (!(plain && by_name) && !stat_entry(list, entry->name, &state, &type))
                 return false;
         if (by_name)
-                record->key = name_key(entry->d_name, record->name_size);
+                record->key = name_key(entry->name, record->name_size);
         else if (list->options.sort == STORE_SORT_TIME)
-                record->key = time_key(&st.st_mtim);
+                record->key = time_key(&state.modified);
         else
-                record->key = type == STORE_FOLDER ? 0 : (uint64_t)st.st_size;
+                record->key = type == STORE_FOLDER ? 0 : state.size;
         if (list->options.descending)
                 record->key = ~record->key;
         record->type = (uint8_t)type;
@@ -241,23 +233,23 @@ static void halve(struct store_list *list)
 }
 
 /* Takes an entry in when it belongs to this batch. */
-static void offer(struct store_list *list, const struct dirent64 *entry)
+static void offer(struct store_list *list, const struct store_dent *entry)
 {
-        size_t size = strlen(entry->d_name);
+        size_t size = strlen(entry->name);
         struct record record = { .name_at = list->arena_used, .name_size = (uint8_t)size };
         struct cell cell = { .owner = NOBODY, .name_size = (uint8_t)size };
 
         if (size == 0 || size > NAME_BYTES)
                 return;
-        if (strcmp(entry->d_name, STORE_STAGING) == 0)
+        if (strcmp(entry->name, STORE_STAGING) == 0)
                 return;
-        if (entry->d_name[0] == '.' && (!list->options.hidden || size == 1 || (size == 2 && entry->d_name[1] == '.')))
+        if (entry->name[0] == '.' && (!list->options.hidden || size == 1 || (size == 2 && entry->name[1] == '.')))
                 return;
         if (!examine(list, entry, &record))
                 return;
         /* The cell behind the last is written before it is known to be wanted: then every record compares alike. */
         memcpy(list->arena + record.name_at, &cell, sizeof(cell));
-        memcpy(list->arena + record.name_at + sizeof(cell), entry->d_name, size);
+        memcpy(list->arena + record.name_at + sizeof(cell), entry->name, size);
         if (list->has_floor && compare(list, &record, &list->floor) <= 0)
                 return;
         if (list->kept && compare(list, &record, &list->records[list->kept - 1]) >= 0)
@@ -285,24 +277,16 @@ static void raise_floor(struct store_list *list)
 /* One pass. */
 static int read_folder(struct store_list *list)
 {
-        if (lseek(list->folder, 0, SEEK_SET) < 0)
-                return -errno;
-        for (;;) {
-                ssize_t got = getdents64(list->folder, list->dents, sizeof(list->dents));
+        struct store_dent entry;
+        int got;
 
-                if (got < 0 && errno == EINTR)
-                        continue;
-                if (got < 0 && errno != ENOENT) /* ENOENT: the folder itself was removed meanwhile */
-                        return -errno;
-                if (got <= 0)
-                        return 0;
-                for (ssize_t at = 0; at < got;) {
-                        const struct dirent64 *entry = (const void *)(list->dents + at);
-
-                        offer(list, entry);
-                        at += entry->d_reclen;
-                }
-        }
+        list->entries.cookie = 0;
+        got = store_seek_entries(list->folder, &list->entries);
+        if (got < 0)
+                return got;
+        while ((got = store_next_entry(list->folder, &list->entries, &entry)) > 0)
+                offer(list, &entry);
+        return got;
 }
 
 static int read_batch(struct store_list *list)
@@ -329,13 +313,13 @@ int store_list_create(struct store_list **out, int root, const char *path, const
         struct store_list *list;
         int folder;
 
-        folder = store_open_beneath(root, path, O_RDONLY | O_DIRECTORY, options->links);
+        folder = store_open_beneath(root, path, STORE_OPEN_FOLDER, options->links);
         if (folder < 0)
                 return folder;
         /* Mapped, as only the pages that a folder needs are ever touched, and all are given back at the end. */
-        list = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (list == MAP_FAILED) {
-                close(folder);
+        list = memory_map(mapped);
+        if (!list) {
+                store_close(folder);
                 return -ENOMEM;
         }
         list->root = root;
@@ -347,7 +331,7 @@ int store_list_create(struct store_list **out, int root, const char *path, const
         list->path_size = path_size;
         if (path_size && path[path_size - 1] != '/')
                 list->path[list->path_size++] = '/';
-        clock_gettime(CLOCK_REALTIME_COARSE, &list->started);
+        list->started = store_stamp_time();
         list->more = true;
         *out = list;
         return 0;
@@ -372,10 +356,11 @@ static bool note_given(struct store_list *list, const char *name)
  * not be seen twice. To remember every name would take memory without bound; so a filter does, and it is
  * believed only about files changed since the start: one in 10^5 of those is left out by mistake after 100,000 names,
  * one in fifty after a million. */
-static bool given_before(struct store_list *list, const char *name, const struct stat *st)
+static bool given_before(struct store_list *list, const char *name, const struct store_state *state)
 {
-        bool changed = st->st_ctim.tv_sec > list->started.tv_sec ||
-                       (st->st_ctim.tv_sec == list->started.tv_sec && st->st_ctim.tv_nsec >= list->started.tv_nsec);
+        bool changed = state->changed.tv_sec > list->started.tv_sec ||
+                       (state->changed.tv_sec == list->started.tv_sec &&
+                        state->changed.tv_nsec >= list->started.tv_nsec);
 
         if (!list->more && !list->has_floor)
                 return false; /* a single batch */
@@ -387,19 +372,20 @@ static bool hand_out(struct store_list *list, uint32_t index, struct store_entry
 {
         const struct record *record = &list->records[index];
         enum store_type type;
-        struct stat st;
+        struct store_state state;
 
         if (index > 0 && compare(list, record - 1, record) == 0)
                 return false; /* a folder read while it changes may tell a name twice */
         memcpy(list->name, record_name(list, record), record->name_size);
         list->name[record->name_size] = '\0';
-        if (!stat_entry(list, list->name, &st, &type) || type != record->type || given_before(list, list->name, &st))
+        if (!stat_entry(list, list->name, &state, &type) || type != record->type ||
+            given_before(list, list->name, &state))
                 return false;
         *entry = (struct store_entry){
                 .name = list->name,
                 .type = type,
-                .size = type == STORE_FOLDER ? 0 : (uint64_t)st.st_size,
-                .modified = st.st_mtim.tv_sec,
+                .size = type == STORE_FOLDER ? 0 : state.size,
+                .modified = state.modified.tv_sec,
         };
         return true;
 }
@@ -425,6 +411,6 @@ void store_list_destroy(struct store_list *list)
 {
         if (!list)
                 return;
-        close(list->folder);
-        munmap(list, list->mapped);
+        store_close(list->folder);
+        memory_unmap(list, list->mapped);
 }

@@ -15,10 +15,7 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/xattr.h>
-#include <unistd.h>
 
 enum {
         VERSION = 1,
@@ -90,7 +87,10 @@ static bool take_record(struct span *from, struct record *record)
 
 static struct store_digest digest_of(const char *path)
 {
-        return store_digest((struct span){ "", 0 }, span_of(path));
+        char room[PATH_FOLD_BYTES];
+        struct span folded = path_fold(span_of(path), room, sizeof(room));
+
+        return store_digest((struct span){ "", 0 }, folded.data ? folded : span_of(path));
 }
 
 static void parse(struct table *table, size_t size, const char *path)
@@ -189,15 +189,14 @@ int store_locks_on(struct store_tree *tree, const char *path, int (*each)(void *
 
                 memcpy(above, path, at);
                 above[at] = '\0';
-                folder = at == 0 ? tree->root
-                                 : store_open_beneath(tree->root, above, O_PATH | O_DIRECTORY, tree->links);
+                folder = at == 0 ? tree->root : store_open_beneath(tree->root, above, STORE_OPEN_WAY, tree->links);
                 if (folder < 0)
                         return leads_nowhere(folder) ? 0 : folder;
                 result = tell(folder, "", above, size > 0, each, context);
                 if (!result && !slash && size > 0)
                         result = tell(folder, name, path, false, each, context);
                 if (at > 0)
-                        close(folder);
+                        store_close(folder);
                 if (result || !slash)
                         return result;
                 at = (size_t)(slash - path);
@@ -239,7 +238,7 @@ static int write_table(struct store_section *section, const struct table *table)
                 put_record(&text, &table->records[i]);
         ensure(!text.overflow);
         return store_xattr_set(section->folder, section->name, STORE_LOCK_ATTRIBUTE, data, text.used,
-                               table->present ? XATTR_REPLACE : XATTR_CREATE);
+                               table->present ? STORE_PUT_OLD : STORE_PUT_NEW);
 }
 
 static struct record *find(struct table *table, const char *token)

@@ -5,9 +5,7 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <linux/limits.h>
 #include <stdlib.h>
-#include <sys/xattr.h>
 
 enum { DIGITS = 32, ATTRIBUTE_BYTES = sizeof(STORE_PROPERTY_PREFIX) + DIGITS };
 
@@ -69,7 +67,7 @@ ssize_t store_property_get(int folder, const char *name, struct span space, stru
 struct reading {
         int folder;
         const char *name;
-        char *value; /* XATTR_SIZE_MAX, when there was something to read */
+        char *value; /* STORE_VALUE_BYTES, when there was something to read */
         int (*property)(void *context, const struct store_property *property);
         int (*attribute)(void *context, struct span attribute, struct span value);
         void *context;
@@ -82,9 +80,9 @@ static bool is_property(const char *attribute)
 
 static ssize_t read_value(struct reading *reading, const char *attribute)
 {
-        if (!reading->value && !(reading->value = malloc(XATTR_SIZE_MAX)))
+        if (!reading->value && !(reading->value = malloc(STORE_VALUE_BYTES)))
                 return -ENOMEM;
-        return read_attribute(reading->folder, reading->name, attribute, reading->value, XATTR_SIZE_MAX);
+        return read_attribute(reading->folder, reading->name, attribute, reading->value, STORE_VALUE_BYTES);
 }
 
 /* What has our prefix but was not written by us is passed over, as it could not be found by its name either. */
@@ -112,9 +110,9 @@ static bool is_ours(const char *attribute)
 }
 
 /* Of a plain attribute. */
-static int full_name(char full[XATTR_NAME_MAX + 1], const char *attribute)
+static int full_name(char full[STORE_ATTRIBUTE_BYTES + 1], const char *attribute)
 {
-        struct text text = text_in(full, XATTR_NAME_MAX + 1);
+        struct text text = text_in(full, STORE_ATTRIBUTE_BYTES + 1);
 
         if (!attribute[0])
                 return -EINVAL;
@@ -162,7 +160,7 @@ int store_attribute_each(int folder, const char *name,
 
 ssize_t store_attribute_get(int folder, const char *name, const char *attribute, char *room, size_t size)
 {
-        char full[XATTR_NAME_MAX + 1];
+        char full[STORE_ATTRIBUTE_BYTES + 1];
 
         if (full_name(full, attribute))
                 return -ENODATA;
@@ -173,14 +171,14 @@ ssize_t store_attribute_get(int folder, const char *name, const char *attribute,
 
 /* What an attribute was before. */
 struct before {
-        char attribute[XATTR_NAME_MAX + 1];
+        char attribute[STORE_ATTRIBUTE_BYTES + 1];
         char *value; /* NULL: it was not there */
         size_t size;
 };
 
 static int remember(struct store_section *section, struct before *before, char *room)
 {
-        ssize_t got = store_xattr_get(section->folder, section->name, before->attribute, room, XATTR_SIZE_MAX);
+        ssize_t got = store_xattr_get(section->folder, section->name, before->attribute, room, STORE_VALUE_BYTES);
 
         if (got == -ENODATA)
                 return 0;
@@ -204,7 +202,8 @@ static int remove_attribute(struct store_section *section, const char *attribute
 static void undo(struct store_section *section, const struct before *before)
 {
         if (before->value)
-                store_xattr_set(section->folder, section->name, before->attribute, before->value, before->size, 0);
+                store_xattr_set(section->folder, section->name, before->attribute, before->value, before->size,
+                                STORE_PUT);
         else
                 remove_attribute(section, before->attribute);
 }
@@ -239,7 +238,7 @@ static int name_changed(struct before *before, const struct store_property_chang
         return 0;
 }
 
-/* `room` holds XATTR_SIZE_MAX. */
+/* `room` holds STORE_VALUE_BYTES. */
 static int make_change(struct store_section *section, const struct store_property_change *change, struct before *before,
                        char *room)
 {
@@ -255,9 +254,10 @@ static int make_change(struct store_section *section, const struct store_propert
                 return remove_attribute(section, before->attribute);
         if (change->attribute)
                 return store_xattr_set(section->folder, section->name, before->attribute, change->value.data,
-                                       change->value.size, 0);
+                                       change->value.size, STORE_PUT);
         error = compose(change, room, &size);
-        return error ? error : store_xattr_set(section->folder, section->name, before->attribute, room, size, 0);
+        return error ? error
+                     : store_xattr_set(section->folder, section->name, before->attribute, room, size, STORE_PUT);
 }
 
 static int make_changes(struct store_section *section, struct store_property_change *changes, unsigned count,
@@ -277,7 +277,7 @@ static int make_changes(struct store_section *section, struct store_property_cha
 int store_property_change(struct store_section *section, struct store_property_change *changes, unsigned count)
 {
         struct before *befores = calloc(max_of(count, 1u), sizeof(*befores));
-        char *room = malloc(XATTR_SIZE_MAX);
+        char *room = malloc(STORE_VALUE_BYTES);
         int error = befores && room ? 0 : -ENOMEM;
 
         for (unsigned i = 0; i < count; i++)

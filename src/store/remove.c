@@ -2,12 +2,11 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 enum { PASSES = 8 };
 
 struct removal {
+        struct store_tree *tree;
         struct store_watch *watch;
         struct store_descent *descent;
         unsigned passes; /* over one folder that would not become empty */
@@ -40,9 +39,9 @@ static int remove_member(struct removal *removal)
         struct store_descent *descent = removal->descent;
         int error = may_go(removal->watch, descent);
 
-        if (!error && unlinkat(descent->folder, descent->name, 0) < 0 && errno != ENOENT)
-                error = -errno;
-        return error ? fail(removal, error) : 0;
+        if (!error)
+                error = store_unlink(removal->tree, descent->folder, descent->name);
+        return error && error != -ENOENT ? fail(removal, error) : 0;
 }
 
 static int enter_folder(struct removal *removal)
@@ -65,11 +64,11 @@ static int remove_folder(struct removal *removal)
                 store_descent_fail(descent);
                 return 0;
         }
-        if (unlinkat(descent->folder, descent->name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
+        error = store_rmdir_at(descent->folder, descent->name);
+        if (!error || error == -ENOENT) {
                 removal->passes = 0;
                 return 0;
         }
-        error = errno == EEXIST ? -ENOTEMPTY : -errno;
         if (error == -ENOTEMPTY && descent->left->error)
                 error = descent->left->error;
         else if (error == -ENOTEMPTY && removal->passes++ < PASSES) {
@@ -106,7 +105,7 @@ static int remove_all(struct removal *removal)
 
 int store_remove(struct store_section *section, struct store_watch *watch)
 {
-        struct removal removal = { .watch = watch };
+        struct removal removal = { .tree = section->tree, .watch = watch };
         int error;
 
         if (!section->name[0])
@@ -124,11 +123,12 @@ int store_remove(struct store_section *section, struct store_watch *watch)
 
 int store_remove_empty(struct store_section *section)
 {
+        int error;
+
         if (!section->name[0])
                 return -EPERM;
-        if (unlinkat(section->folder, section->name, AT_REMOVEDIR) < 0)
-                return errno == EEXIST ? -ENOTEMPTY : -errno; /* POSIX allows both words for it */
-        return section->tree->durable ? store_sync_folder(section->folder) : 0;
+        error = store_rmdir_at(section->folder, section->name);
+        return !error && section->tree->durable ? store_sync_folder(section->folder) : error;
 }
 
 /* ---- asking before a whole is replaced or moved ---- */

@@ -1,6 +1,6 @@
 /* Sections: who changes a name holds the folder that holds it.
  *
- * First a mutex of this process, chosen by the folder's identity, then flock(2) on the folder for all others. With
+ * First a mutex of this process, chosen by the folder's identity, then a lock between processes (guard.c). With
  * the mutex the threads of one server wait for each other without asking the kernel again and again, and it is all
  * there is where the file system has no locks on folders.
  *
@@ -11,53 +11,15 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-/* ---- flock ---- */
-
-bool store_no_flock(int error)
-{
-        return error == -EBADF || error == -ENOLCK || error == -EOPNOTSUPP || error == -ENOSYS || error == -EINVAL;
-}
-
-static int try_flock(int descriptor)
-{
-        int result;
-
-        do
-                result = flock(descriptor, LOCK_EX | LOCK_NB);
-        while (result < 0 && errno == EINTR);
-        return result < 0 ? -errno : 0;
-}
-
-/* flock has no wait with an end; so it is asked again after 1 ms, then less and less often, at last every 20 ms. */
-int store_flock(int descriptor, unsigned busy_ms)
-{
-        uint64_t end = clock_ms() + busy_ms;
-        unsigned pause_ms = 1;
-
-        for (;;) {
-                int error = try_flock(descriptor);
-                struct timespec pause = { .tv_nsec = (long)pause_ms * 1000000 };
-
-                if (error != -EWOULDBLOCK)
-                        return error;
-                if (clock_ms() >= end)
-                        return -EBUSY;
-                nanosleep(&pause, NULL);
-                pause_ms = min_of(pause_ms * 2, 20u);
-        }
-}
 
 static int lock_folder(struct store_section *section)
 {
-        int error = section->tree->without_flock ? -ENOLCK : store_flock(section->folder, section->tree->busy_ms);
+        int error = section->tree->without_flock
+                            ? -ENOLCK
+                            : store_guard(section->folder, section->tree->busy_ms, &section->guard);
 
         section->locked = error == 0;
-        return store_no_flock(error) ? 0 : error;
+        return store_no_lock(error) ? 0 : error;
 }
 
 /* ---- mutexes ---- */
@@ -89,9 +51,8 @@ static int take_mutex(struct store_section *section, unsigned mutex)
 
 static void let_go(struct store_section *section)
 {
-        /* Not by close alone: a process that was forked meanwhile would keep it. */
         if (section->locked)
-                flock(section->folder, LOCK_UN);
+                store_unguard(section->guard);
         section->locked = false;
         if (section->mutex != STORE_NO_MUTEX)
                 pthread_mutex_unlock(&section->tree->sections[section->mutex]);
@@ -101,8 +62,7 @@ static void let_go(struct store_section *section)
 /* ---- entering ---- */
 
 struct identity {
-        dev_t device;
-        ino_t inode;
+        uint64_t device, inode;
         unsigned mutex;
 };
 
@@ -110,21 +70,22 @@ struct identity {
 static int open_folder(struct store_section *section, struct store_tree *tree, const char *path,
                        struct identity *identity)
 {
-        struct stat st;
+        struct store_state seen;
+        int error;
 
         *section = (struct store_section){ .tree = tree, .path = path, .mutex = STORE_NO_MUTEX };
-        section->folder = store_open_above(tree, path, O_RDONLY, &section->name);
+        section->folder = store_open_above(tree, path, STORE_OPEN_FOLDER, &section->name);
         if (section->folder == -EACCES)
-                section->folder = store_open_above(tree, path, O_PATH, &section->name);
+                section->folder = store_open_above(tree, path, STORE_OPEN_WAY, &section->name);
         if (section->folder < 0)
                 return section->folder;
-        if (fstat(section->folder, &st) < 0) {
-                int error = -errno;
-                close(section->folder);
+        error = store_stat_of(section->folder, &seen);
+        if (error) {
+                store_close(section->folder);
                 return error;
         }
-        *identity = (struct identity){ .device = st.st_dev, .inode = st.st_ino };
-        identity->mutex = (unsigned)((st.st_ino * 0x9e3779b97f4a7c15u + st.st_dev) >> 20) % STORE_MUTEXES;
+        *identity = (struct identity){ .device = seen.device, .inode = seen.inode };
+        identity->mutex = (unsigned)((seen.inode * 0x9e3779b97f4a7c15u + seen.device) >> 20) % STORE_MUTEXES;
         return 0;
 }
 
@@ -158,7 +119,7 @@ int store_look_again(const struct store_section *section, struct store_state *st
 void store_leave(struct store_section *section)
 {
         let_go(section);
-        close(section->folder);
+        store_close(section->folder);
         section->folder = -1;
 }
 

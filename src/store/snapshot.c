@@ -1,8 +1,8 @@
 /* What stood in folders that are asked for again and again, so that not each member is looked at each time.
  *
  * A folder listed a second time within AGAIN_MS is noted down while it is read. It counts for STORE_TRUST_MS from then
- * on, and only as long as inotify tells of no change in it: a watch made before the first member was read ends with the
- * first event (IN_ONESHOT), so what changes all the time costs nothing more. Beyond what inotify tells (writes to mapped
+ * on, and only as long as the system tells of no change in it: a watch made before the first member was read ends with the
+ * first change, so what changes all the time costs nothing more. Beyond what inotify(7) tells (writes to mapped
  * memory, or by another machine) a snapshot is as old as STORE_TRUST_MS allows for, like a file that is known (cache.c).
  *
  *   listed once --> recent --listed again--> noted down --whole, and unchanged--> kept --an event, or its age--> gone
@@ -12,21 +12,14 @@
  */
 #include "store/store_priv.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/inotify.h>
-#include <unistd.h>
 
 enum {
         KEPT = 16,
         RECENT = 64,
         AGAIN_MS = 10000,
         FIRST_BYTES = 64 << 10,
-        EVENTS_BYTES = 4096,
         NOTE_ALIGN = 8,
-        CHANGES = IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF |
-                  IN_MOVE_SELF,
 };
 
 /* A member, with its name behind; the next one begins at a multiple of its alignment. */
@@ -53,7 +46,7 @@ struct recent {
 
 struct store_snapshots {
         pthread_mutex_t lock; /* protects all but the notes of a snapshot, which are its writer's until it is whole */
-        int inotify;
+        int watches;          /* < 0: nothing tells of changes, so nothing is kept */
         unsigned next_recent;
         size_t bytes, most; /* of all that are alive, and what they may come to */
         struct store_snapshot *kept[KEPT];
@@ -70,7 +63,7 @@ struct store_snapshots *store_snapshots_create(void)
                 return NULL;
         pthread_mutex_init(&all->lock, NULL);
         all->most = STORE_SNAPSHOT_BYTES;
-        all->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC); /* without it nothing is kept */
+        all->watches = store_watch_create();
         return all;
 }
 
@@ -93,7 +86,7 @@ static void forget(struct store_snapshots *all, unsigned place)
 {
         struct store_snapshot *snapshot = all->kept[place];
 
-        inotify_rm_watch(all->inotify, snapshot->watch); /* mostly gone with its event */
+        store_watch_remove(all->watches, snapshot->watch); /* mostly gone with its event */
         all->kept[place] = NULL;
         release(snapshot);
 }
@@ -106,35 +99,22 @@ void store_snapshots_destroy(struct store_snapshots *all)
                 if (all->kept[i])
                         forget(all, i);
         ensure(all->bytes == 0);
-        if (all->inotify >= 0)
-                close(all->inotify);
+        if (all->watches >= 0)
+                store_close(all->watches);
         pthread_mutex_destroy(&all->lock);
         free(all);
 }
 
 /* ---- changes ---- */
 
-static void take_event(struct store_snapshots *all, const struct inotify_event *event)
+/* -1: of which watches is not known. */
+static void changed(void *context, int watch)
 {
+        struct store_snapshots *all = context;
+
         for (unsigned i = 0; i < KEPT; i++)
-                if (all->kept[i] && (all->kept[i]->watch == event->wd || event->mask & IN_Q_OVERFLOW))
+                if (all->kept[i] && (all->kept[i]->watch == watch || watch < 0))
                         all->kept[i]->stale = true;
-}
-
-/* At most what one event of each watch, and of each that was taken away, comes to. */
-static void take_events(struct store_snapshots *all)
-{
-        char events[EVENTS_BYTES] __attribute__((aligned(__alignof__(struct inotify_event))));
-        ssize_t got;
-
-        while ((got = read(all->inotify, events, sizeof(events))) > 0) {
-                for (ssize_t at = 0; at < got;) {
-                        const struct inotify_event *event = (const void *)(events + at);
-
-                        take_event(all, event);
-                        at += (ssize_t)(sizeof(*event) + event->len);
-                }
-        }
 }
 
 /* ---- finding ---- */
@@ -185,14 +165,6 @@ static unsigned find_place(struct store_snapshots *all)
         return oldest;
 }
 
-static int watch_folder(struct store_snapshots *all, int descriptor)
-{
-        char link[32];
-
-        snprintf(link, sizeof(link), "/proc/self/fd/%d", descriptor);
-        return inotify_add_watch(all->inotify, link, CHANGES | IN_ONLYDIR | IN_ONESHOT);
-}
-
 /* Empty, with a watch, and references for the table and the caller. */
 static struct store_snapshot *begin(struct store_snapshots *all, int descriptor, const struct store_state *folder,
                                     uint64_t now)
@@ -210,7 +182,7 @@ static struct store_snapshot *begin(struct store_snapshots *all, int descriptor,
                 .modified = folder->modified,
                 .changed = folder->changed,
                 .references = 2,
-                .watch = watch_folder(all, descriptor),
+                .watch = store_watch_add_folder(all->watches, descriptor),
         };
         if (snapshot->watch < 0) {
                 free(snapshot);
@@ -227,10 +199,10 @@ struct store_snapshot *store_snapshot_open(struct store_snapshots *all, int desc
         uint64_t now = clock_ms();
         unsigned place = 0;
 
-        if (all->inotify < 0)
+        if (all->watches < 0)
                 return NULL;
         pthread_mutex_lock(&all->lock);
-        take_events(all);
+        store_watch_read(all->watches, changed, all); /* one of each watch at most */
         while (place < KEPT && !is_of(all->kept[place], folder))
                 place++;
         if (place < KEPT && is_trusted(all->kept[place], folder, now)) {

@@ -2,9 +2,9 @@
  * ROOT/.berth-staging/XXXXXXXX/. A rename stays on one mount, so each mount beneath the root on which something is
  * changed gets one of its own, in its topmost folder.
  *
- * Each running server holds flock(2) on its folder. Who can take that lock knows that the owner is dead and may clean
- * up; where the file system has no flock, nobody can know, and nothing is cleaned. A folder is made and locked while
- * .berth-staging itself is locked, and the lock of another's folder is tried only while it is; so nobody takes a new
+ * Each running server claims its folder (guard.c). Who can claim it knows that the owner is dead and may clean
+ * up; where the file system has no locks, nobody can know, and nothing is cleaned. A folder is made and claimed while
+ * .berth-staging itself is locked, and another's folder is tried only while it is; so nobody takes a new
  * folder for a dead one. .berth-staging may be removed by another server at any moment while it is empty, therefore
  * who has locked it looks whether it is still the one that has that name.
  *
@@ -13,17 +13,11 @@
  */
 #include "store/store_priv.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { TRIES = 16, MOUNTS_DEEP = 4096, FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+enum { TRIES = 16 };
 
 bool store_is_staging(struct span path)
 {
@@ -77,130 +71,74 @@ int store_tree_create(struct store_tree **out, int root, bool links, bool durabl
         return 0;
 }
 
-static unsigned empty_staging(int folder);
-static void remove_top(int above, int top);
-
-static void give_up_place(struct store_place *place)
-{
-        empty_staging(place->folder);
-        unlinkat(place->top, place->name, AT_REMOVEDIR);
-        store_flock(place->top, STORE_BUSY_MS);
-        remove_top(place->above, place->top);
-        close(place->folder);
-        close(place->top);
-        close(place->above);
-}
-
-void store_tree_destroy(struct store_tree *tree)
-{
-        if (!tree)
-                return;
-        for (unsigned i = 0; i < tree->place_count; i++)
-                give_up_place(&tree->places[i]);
-        for (unsigned i = 0; i < STORE_MUTEXES; i++)
-                pthread_mutex_destroy(&tree->sections[i]);
-        pthread_mutex_destroy(&tree->staging);
-        store_snapshots_destroy(tree->snapshots);
-        free(tree->bare);
-        free(tree);
-}
-
 /* ---- making a place ---- */
-
-/* Which mount a folder is on; where the kernel does not tell (before 5.8), which device. */
-static int mount_of(const struct store_tree *tree, int folder, uint64_t *mount)
-{
-        struct statx seen;
-
-        if (tree->without_mounts) {
-                *mount = 0;
-                return 0;
-        }
-        if (statx(folder, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_MNT_ID, &seen) < 0)
-                return -errno;
-        *mount = seen.stx_mask & STATX_MNT_ID ? seen.stx_mnt_id
-                                              : (uint64_t)seen.stx_dev_major << 32 | seen.stx_dev_minor;
-        return 0;
-}
-
-/* The folder above, when it is on the same mount; else -EXDEV. */
-static int open_above_on(const struct store_tree *tree, int folder, uint64_t mount)
-{
-        int above = openat(folder, "..", FOLDER_FLAGS);
-        uint64_t other;
-        int error;
-
-        if (above < 0)
-                return -errno;
-        error = mount_of(tree, above, &other);
-        if (!error && other == mount)
-                return above;
-        close(above);
-        return error ? error : -EXDEV;
-}
-
-/* The topmost folder of the mount: the root, when it is the root's mount, else where ".." would lead to another one.
- * That is beneath the root too, as the way to `folder` came in there. */
-static int open_topmost(const struct store_tree *tree, int folder, uint64_t mount)
-{
-        uint64_t roots;
-        int error = mount_of(tree, tree->root, &roots), at, above;
-
-        if (error)
-                return error;
-        at = openat(roots == mount ? tree->root : folder, ".", FOLDER_FLAGS);
-        if (at < 0)
-                return -errno;
-        if (roots == mount)
-                return at;
-        for (unsigned i = 0; i < MOUNTS_DEEP; i++) {
-                above = open_above_on(tree, at, mount);
-                if (above == -EXDEV)
-                        return at;
-                close(at);
-                if (above < 0)
-                        return above;
-                at = above;
-        }
-        close(at);
-        return -ELOOP;
-}
 
 static bool still_named(int above, int top)
 {
-        struct stat named, held;
+        struct store_state named, held;
 
-        return fstatat(above, STORE_STAGING, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(top, &held) == 0 &&
-               named.st_ino == held.st_ino && named.st_dev == held.st_dev;
+        return store_stat_at(above, STORE_STAGING, &named) == 0 && store_stat_of(top, &held) == 0 &&
+               named.inode == held.inode && named.device == held.device;
+}
+
+struct lock {
+        bool held;
+        int guard;
+};
+
+static int lock_folder(struct lock *lock, int folder)
+{
+        int error = store_guard(folder, STORE_BUSY_MS, &lock->guard);
+
+        lock->held = !error;
+        return store_no_lock(error) ? 0 : error;
+}
+
+static void unlock(struct lock *lock)
+{
+        if (lock->held)
+                store_unguard(lock->guard);
+        lock->held = false;
 }
 
 /* Fails while others have theirs in it. `top` is locked: nobody is about to make one. But it may have been removed
  * before, and what has its name now is another one, of others. */
-static void remove_top(int above, int top)
+static int remove_top(int above, int top)
 {
-        if (still_named(above, top))
-                unlinkat(above, STORE_STAGING, AT_REMOVEDIR);
+        return still_named(above, top) ? store_rmdir_at(above, STORE_STAGING) : 0;
+}
+
+/* Unlocks it, and removes it if it is empty. -EBUSY: it cannot go as long as somebody has it open, which may be us. */
+static void leave_top(int above, int top, struct lock *lock)
+{
+        int error = remove_top(above, top);
+
+        unlock(lock);
+        store_close(top);
+        if (error == -EBUSY)
+                store_rmdir_at(above, STORE_STAGING);
 }
 
 /* Opens and locks the staging folder of that mount; -ENOENT with `make` false when there is none. Where there is no
- * flock, it is left unlocked. */
-static int lock_top(int above, bool make)
+ * such lock, it is left unlocked. */
+static int lock_top(int above, bool make, struct lock *lock)
 {
         for (unsigned i = 0; i < TRIES; i++) {
-                int error, top;
+                int error = make ? store_folder_at(above, STORE_STAGING, 0700) : 0, top;
 
-                if (make && mkdirat(above, STORE_STAGING, 0700) < 0 && errno != EEXIST)
-                        return -errno;
-                top = openat(above, STORE_STAGING, FOLDER_FLAGS);
-                if (top < 0 && (errno != ENOENT || !make))
-                        return -errno;
+                if (error && error != -EEXIST)
+                        return error;
+                top = store_open_folder(above, STORE_STAGING);
+                if (top < 0 && (top != -ENOENT || !make))
+                        return top;
                 if (top < 0)
                         continue;
-                error = store_flock(top, STORE_BUSY_MS);
-                if ((!error || store_no_flock(error)) && still_named(above, top))
+                error = lock_folder(lock, top);
+                if (!error && still_named(above, top))
                         return top;
-                close(top);
-                if (error && !store_no_flock(error))
+                unlock(lock);
+                store_close(top);
+                if (error)
                         return error;
         }
         return -EAGAIN;
@@ -211,60 +149,51 @@ static int make_ours(struct store_place *place)
 {
         for (unsigned i = 0; i < TRIES; i++) {
                 uint32_t number;
+                int error;
 
-                if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+                if (!entropy(&number, sizeof(number)))
                         return -EAGAIN;
                 snprintf(place->name, sizeof(place->name), "%08x", number);
-                if (mkdirat(place->top, place->name, 0700) == 0) {
-                        place->folder = openat(place->top, place->name, FOLDER_FLAGS);
-                        if (place->folder >= 0)
-                                flock(place->folder, LOCK_EX | LOCK_NB);
-                        return place->folder < 0 ? -errno : 0;
+                error = store_folder_at(place->top, place->name, 0700);
+                if (!error) {
+                        place->folder = store_claim(place->top, place->name, true);
+                        return min_of(place->folder, 0);
                 }
-                if (errno != EEXIST)
-                        return -errno;
+                if (error != -EEXIST)
+                        return error;
         }
         return -EAGAIN;
 }
 
 static int make_place(struct store_tree *tree, int folder, uint64_t mount, struct store_place *place)
 {
+        struct lock lock;
         int error = 0;
 
         *place = (struct store_place){ .mount = mount, .top = -1, .folder = -1 };
-        place->above = open_topmost(tree, folder, mount);
+        place->above = store_mount_top(tree, folder, mount);
         if (place->above < 0)
                 return place->above;
-        place->top = lock_top(place->above, true);
+        place->top = lock_top(place->above, true, &lock);
         error = place->top < 0 ? place->top : make_ours(place);
         if (place->top >= 0)
-                flock(place->top, LOCK_UN);
+                unlock(&lock);
         if (!error)
                 return 0;
         if (place->top >= 0)
-                close(place->top);
-        close(place->above);
+                store_close(place->top);
+        store_close(place->above);
         return error;
 }
 
-/* Somebody may have removed it behind our back. */
-static bool place_is_there(const struct store_place *place)
-{
-        struct stat st;
-
-        return fstat(place->folder, &st) == 0 && st.st_nlink > 0;
-}
-
-/* Others may be using the descriptors right now, so the numbers stay the same. */
+/* Somebody may have removed it behind our back. Others may be using the descriptors right now, so the numbers stay the
+ * same. */
 static void replace_place(struct store_place *old, const struct store_place *new)
 {
-        dup3(new->folder, old->folder, O_CLOEXEC);
-        dup3(new->top, old->top, O_CLOEXEC);
-        dup3(new->above, old->above, O_CLOEXEC);
+        store_replace_descriptor(new->folder, old->folder);
+        store_replace_descriptor(new->top, old->top);
+        store_replace_descriptor(new->above, old->above);
         memcpy(old->name, new->name, sizeof(old->name));
-        close(new->folder);
-        close(new->top);
-        close(new->above);
 }
 
 static int find_or_make(struct store_tree *tree, int folder, uint64_t mount)
@@ -276,7 +205,7 @@ static int find_or_make(struct store_tree *tree, int folder, uint64_t mount)
                 place++;
         if (place == tree->places + STORE_PLACES)
                 return -EXDEV;
-        if (place < tree->places + tree->place_count && place_is_there(place))
+        if (place < tree->places + tree->place_count && store_is_named(place->folder))
                 return place->folder;
         error = make_place(tree, folder, mount, &made);
         if (error)
@@ -291,7 +220,7 @@ static int find_or_make(struct store_tree *tree, int folder, uint64_t mount)
 int store_staging(struct store_tree *tree, int folder)
 {
         uint64_t mount;
-        int staging = mount_of(tree, folder, &mount);
+        int staging = store_mount_of(tree, folder, &mount);
 
         if (staging)
                 return staging;
@@ -306,75 +235,115 @@ void store_staged_name(struct store_tree *tree, char name[STORE_STAGED_BYTES])
         snprintf(name, STORE_STAGED_BYTES, "%llx", (unsigned long long)atomic_fetch_add(&tree->next_name, 1));
 }
 
-int store_rename_new(int from, const char *name, int to, const char *new_name)
-{
-        struct stat st;
+/* ---- names that stay as long as somebody has the file open ---- */
 
-        if (renameat2(from, name, to, new_name, RENAME_NOREPLACE) == 0)
-                return 0;
-        if (errno != EINVAL && errno != ENOSYS)
-                return -errno;
-        if (fstatat(to, new_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-                return -EEXIST;
-        return renameat(from, name, to, new_name) < 0 ? -errno : 0;
+static int put_aside(struct store_tree *tree, int folder, const char *name, int *staging,
+                     char aside[STORE_STAGED_BYTES])
+{
+        *staging = store_staging(tree, folder);
+        if (*staging < 0)
+                return *staging;
+        store_staged_name(tree, aside);
+        return store_rename_new(folder, name, *staging, aside);
+}
+
+int store_unlink(struct store_tree *tree, int folder, const char *name)
+{
+        char aside[STORE_STAGED_BYTES];
+        int error = store_unlink_at(folder, name, false), staging;
+
+        if (error != -EBUSY || put_aside(tree, folder, name, &staging, aside))
+                return error;
+        store_unlink_at(staging, aside, true);
+        return 0;
+}
+
+/* What stood there comes back if the other does not get in. */
+int store_rename_over(struct store_tree *tree, int from, const char *name, int to, const char *new_name)
+{
+        char aside[STORE_STAGED_BYTES];
+        int error = store_rename_at(from, name, to, new_name), staging;
+
+        if (error != -EBUSY || put_aside(tree, to, new_name, &staging, aside))
+                return error;
+        error = store_rename_new(from, name, to, new_name);
+        if (error)
+                store_rename_new(staging, aside, to, new_name);
+        else
+                store_unlink_at(staging, aside, true);
+        return error;
 }
 
 /* ---- removing what is in staging ---- */
 
-static DIR *open_entries(int folder, const char *name)
-{
-        int copy = openat(folder, name, FOLDER_FLAGS);
-        DIR *entries = copy < 0 ? NULL : fdopendir(copy);
+struct reading {
+        int folder;
+        struct store_entries entries;
+};
 
-        if (!entries && copy >= 0)
-                close(copy);
-        return entries;
+static void end_reading(struct reading *reading)
+{
+        if (!reading)
+                return;
+        store_close(reading->folder);
+        free(reading);
 }
 
-static struct dirent *next_entry(DIR *entries)
+/* NULL: it cannot be read. */
+static struct reading *read_folder(int folder, const char *name)
 {
-        struct dirent *entry;
+        struct reading *reading = malloc(sizeof(*reading));
 
-        do
-                entry = readdir(entries);
-        while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
-        return entry;
+        if (!reading)
+                return NULL;
+        reading->folder = store_open_folder(folder, name);
+        reading->entries.cookie = 0;
+        reading->entries.at = reading->entries.got = 0;
+        if (reading->folder >= 0)
+                return reading;
+        free(reading);
+        return NULL;
+}
+
+static bool next_entry(struct reading *reading, struct store_dent *entry)
+{
+        while (reading && store_next_entry(reading->folder, &reading->entries, entry) > 0)
+                if (strcmp(entry->name, ".") != 0 && strcmp(entry->name, "..") != 0)
+                        return true;
+        return false;
 }
 
 /* A folder that its owner may not change cannot be emptied, nor moved. */
 static void make_writable(int folder, const char *name)
 {
-        fchmodat(folder, name, 0700, AT_SYMLINK_NOFOLLOW);
+        store_set_mode_at(folder, name, 0700);
 }
 
 /* Removes files, and moves folders to `staging` as NAME.0, NAME.1, ... Whether it is gone. */
 static bool empty_one(int staging, const char *name, const char *base, unsigned *count, int *removed)
 {
         char beside[STORE_STAGED_BYTES + 16];
-        struct dirent *entry;
-        DIR *entries;
-        int error;
+        struct reading *reading;
+        struct store_dent entry;
+        int error = store_unlink_at(staging, name, true);
 
-        if (unlinkat(staging, name, 0) == 0 || errno == ENOENT)
-                return ++*removed;
-        if (unlinkat(staging, name, AT_REMOVEDIR) == 0)
+        if (!error || error == -ENOENT || store_rmdir_at(staging, name) == 0)
                 return ++*removed;
         make_writable(staging, name);
-        entries = open_entries(staging, name);
-        while (entries && (entry = next_entry(entries))) {
-                if (unlinkat(dirfd(entries), entry->d_name, 0) == 0) {
+        reading = read_folder(staging, name);
+        while (next_entry(reading, &entry)) {
+                if (store_unlink_at(reading->folder, entry.name, true) == 0) {
                         ++*removed;
                         continue;
                 }
-                if (entry->d_type == DT_DIR)
-                        make_writable(dirfd(entries), entry->d_name);
+                if (entry.hint == STORE_HINT_FOLDER)
+                        make_writable(reading->folder, entry.name);
                 snprintf(beside, sizeof(beside), "%s.%x", base, *count);
-                error = store_rename_new(dirfd(entries), entry->d_name, staging, beside);
+                error = store_rename_new(reading->folder, entry.name, staging, beside);
                 *count += error == 0 || error == -EEXIST; /* left by one that died over this: is emptied as well */
         }
-        if (entries)
-                closedir(entries);
-        return unlinkat(staging, name, AT_REMOVEDIR) == 0 && ++*removed;
+        end_reading(reading);
+        return store_rmdir_at(staging, name) == 0 && ++*removed;
 }
 
 /* Reading a folder while it is emptied may pass over entries; so once more as long as something goes. */
@@ -410,148 +379,108 @@ static unsigned empty_staging(int folder)
         unsigned total = 0, number = 0;
 
         for (unsigned i = 0, before = UINT32_MAX; i < TRIES && before != total; i++) {
-                DIR *entries = open_entries(folder, ".");
-                struct dirent *entry;
+                struct reading *reading = read_folder(folder, "");
+                struct store_dent entry;
 
                 before = total;
-                while (entries && (entry = next_entry(entries))) {
+                while (next_entry(reading, &entry)) {
                         char name[STORE_STAGED_BYTES];
 
                         snprintf(name, sizeof(name), "x%x", number++);
-                        if (store_rename_new(folder, entry->d_name, folder, name) == 0)
+                        if (store_rename_new(folder, entry.name, folder, name) == 0)
                                 total += (unsigned)store_discard(folder, name);
                         else
-                                total += unlinkat(folder, entry->d_name, 0) == 0;
+                                total += store_unlink_at(folder, entry.name, true) == 0;
                 }
-                if (entries)
-                        closedir(entries);
+                end_reading(reading);
         }
         return total;
 }
 
-/* ---- cleaning up after dead servers ---- */
+/* ---- ending ---- */
 
-/* A server's folder, if nobody holds it; the lock is held from here on, which makes it ours. */
-static int open_dead(int top, const char *name)
+/* Where it cannot go as long as it is open, it goes then. */
+static bool remove_claimed(int top, const char *name, int folder)
 {
-        int folder = openat(top, name, FOLDER_FLAGS);
+        bool gone = store_rmdir_at(top, name) == 0;
 
-        if (folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) < 0) {
-                close(folder);
-                folder = -1;
-        }
-        return folder;
+        store_close(folder);
+        return gone || store_rmdir_at(top, name) == 0;
 }
 
-static unsigned clean_top(int above, int top)
+static void give_up_place(struct store_place *place)
 {
-        DIR *entries = open_entries(top, ".");
-        struct dirent *entry;
+        struct lock lock;
+
+        empty_staging(place->folder);
+        remove_claimed(place->top, place->name, place->folder);
+        lock_folder(&lock, place->top);
+        leave_top(place->above, place->top, &lock);
+        store_close(place->above);
+}
+
+void store_tree_destroy(struct store_tree *tree)
+{
+        if (!tree)
+                return;
+        for (unsigned i = 0; i < tree->place_count; i++)
+                give_up_place(&tree->places[i]);
+        for (unsigned i = 0; i < STORE_MUTEXES; i++)
+                pthread_mutex_destroy(&tree->sections[i]);
+        pthread_mutex_destroy(&tree->staging);
+        store_snapshots_destroy(tree->snapshots);
+        free(tree->bare);
+        free(tree);
+}
+
+/* ---- cleaning up after dead servers ---- */
+
+static unsigned clean_top(int top, struct lock *lock)
+{
+        struct reading *reading = read_folder(top, "");
+        struct store_dent entry;
         unsigned removed = 0;
 
-        while (entries && (entry = next_entry(entries))) {
-                int folder = open_dead(top, entry->d_name);
+        while (next_entry(reading, &entry)) {
+                int folder = store_claim(top, entry.name, false); /* if nobody holds it */
 
                 if (folder < 0)
                         continue;
-                flock(top, LOCK_UN); /* what is large takes long, and other servers want to start */
+                unlock(lock); /* what is large takes long, and other servers want to start */
                 removed += empty_staging(folder);
-                store_flock(top, STORE_BUSY_MS);
-                removed += unlinkat(top, entry->d_name, AT_REMOVEDIR) == 0;
-                close(folder);
+                lock_folder(lock, top);
+                removed += remove_claimed(top, entry.name, folder);
         }
-        if (entries)
-                closedir(entries);
-        remove_top(above, top);
+        end_reading(reading);
         return removed;
 }
 
 static int clean_mount(int above)
 {
-        int top = lock_top(above, false);
+        struct lock lock;
+        int top = lock_top(above, false, &lock);
         unsigned removed;
 
         if (top < 0)
                 return top == -ENOENT ? 0 : top;
-        removed = clean_top(above, top);
-        flock(top, LOCK_UN);
-        close(top);
+        removed = clean_top(top, &lock);
+        leave_top(above, top, &lock);
         return (int)removed;
-}
-
-/* Octal, as the kernel writes blanks and backslashes into mountinfo; in place. */
-static void unescape(char *text)
-{
-        char *to = text;
-
-        for (; *text; text++) {
-                unsigned a = (unsigned char)text[0] - '\\', b = a ? 8 : (unsigned char)text[1] - '0';
-                unsigned c = b < 8 ? (unsigned char)text[2] - '0' : 8, d = c < 8 ? (unsigned char)text[3] - '0' : 8;
-
-                *to++ = d < 8 ? (char)(b << 6 | c << 3 | d) : *text;
-                text += d < 8 ? 3 : 0;
-        }
-        *to = '\0';
-}
-
-/* The mount point of a line of mountinfo, if it lies beneath `root`: the way from there; else NULL. */
-static const char *beneath_root(char *line, const char *root, size_t root_size)
-{
-        char *point = line, *end;
-
-        for (unsigned field = 0; field < 4 && point; field++) {
-                point = strchr(point, ' ');
-                point += point ? 1 : 0;
-        }
-        end = point ? strchr(point, ' ') : NULL;
-        if (!end)
-                return NULL;
-        *end = '\0';
-        unescape(point);
-        if (strncmp(point, root, root_size) != 0 || point[root_size] != '/' || !point[root_size + 1])
-                return NULL;
-        return point + root_size + 1;
 }
 
 static int clean_at(const struct store_tree *tree, const char *path)
 {
-        int above = store_open_beneath(tree->root, path, O_RDONLY | O_DIRECTORY, false);
+        int above = store_open_beneath(tree->root, path, STORE_OPEN_FOLDER, false);
         int removed = above < 0 ? 0 : clean_mount(above);
 
         if (above >= 0)
-                close(above);
+                store_close(above);
         return max_of(removed, 0);
-}
-
-/* Mounts that cannot be told, or read, are left alone. */
-static int clean_mounts_below(const struct store_tree *tree)
-{
-        char link[32], root[STORE_PATH_BYTES], *line = NULL;
-        const char *below;
-        FILE *mounts;
-        ssize_t size;
-        size_t room = 0;
-        int removed = 0;
-
-        snprintf(link, sizeof(link), "/proc/self/fd/%d", tree->root);
-        size = readlink(link, root, sizeof(root) - 1);
-        mounts = size > 0 ? fopen("/proc/self/mountinfo", "re") : NULL;
-        if (!mounts)
-                return 0;
-        size = size == 1 ? 0 : size; /* "/" */
-        root[size] = '\0';
-        while (getline(&line, &room, mounts) > 0) {
-                below = beneath_root(line, root, (size_t)size);
-                removed += below ? clean_at(tree, below) : 0;
-        }
-        free(line);
-        fclose(mounts);
-        return removed;
 }
 
 int store_tree_clean(struct store_tree *tree)
 {
         int removed = clean_mount(tree->root);
 
-        return removed < 0 ? removed : removed + clean_mounts_below(tree);
+        return removed < 0 ? removed : removed + store_each_mount(tree, clean_at);
 }

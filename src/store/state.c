@@ -2,10 +2,6 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 /* ---- entity-tags ---- */
 
@@ -38,60 +34,27 @@ uint16_t store_etag(char out[STORE_ETAG_BYTES], uint64_t inode, uint64_t size, c
 
 /* ---- looking ---- */
 
-static enum store_kind kind_of(uint32_t mode)
+static int tag(struct store_state *state)
 {
-        switch (mode & S_IFMT) {
-        case S_IFREG:
-                return STORE_IS_FILE;
-        case S_IFDIR:
-                return STORE_IS_FOLDER;
-        case S_IFLNK:
-                return STORE_IS_LINK;
-        default:
-                return STORE_IS_OTHER;
-        }
-}
-
-static struct timespec time_of(const struct statx_timestamp *stamp)
-{
-        return (struct timespec){ .tv_sec = stamp->tv_sec, .tv_nsec = stamp->tv_nsec };
-}
-
-static int look_at(int folder, const char *name, int flags, struct store_state *state)
-{
-        struct statx seen;
-
-        if (statx(folder, name, flags | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &seen) < 0)
-                return -errno;
-        *state = (struct store_state){
-                .kind = kind_of(seen.stx_mode),
-                .size = seen.stx_size,
-                .inode = seen.stx_ino,
-                .device = (uint64_t)seen.stx_dev_major << 32 | seen.stx_dev_minor,
-                .mode = seen.stx_mode & 07777,
-                .links = seen.stx_nlink,
-                .modified = time_of(&seen.stx_mtime),
-                .changed = time_of(&seen.stx_ctime),
-        };
-        if (seen.stx_mask & STATX_BTIME)
-                state->born = time_of(&seen.stx_btime);
         state->etag_size = store_etag(state->etag, state->inode, state->size, &state->modified);
         return 0;
 }
 
 int store_state_at(int folder, const char *name, struct store_state *state)
 {
-        int error = look_at(folder, store_name(name), AT_SYMLINK_NOFOLLOW, state);
+        int error = store_stat_at(folder, name, state);
 
         if (error != -ENOENT)
-                return error;
+                return error ? error : tag(state);
         memset(state, 0, sizeof(*state));
         return 0;
 }
 
 int store_state_of(int descriptor, struct store_state *state)
 {
-        return look_at(descriptor, "", AT_EMPTY_PATH, state);
+        int error = store_stat_of(descriptor, state);
+
+        return error ? error : tag(state);
 }
 
 int store_state_followed(const struct store_tree *tree, int folder, const char *name, const char *path,
@@ -102,25 +65,25 @@ int store_state_followed(const struct store_tree *tree, int folder, const char *
 
         if (error || state->kind != STORE_IS_LINK || !tree->links)
                 return error;
-        file = store_open_beneath(tree->root, path, O_PATH, true);
+        file = store_open_beneath(tree->root, path, STORE_OPEN_ANY, true);
         if (file < 0)
                 return 0;
         error = store_state_of(file, state);
         state->linked = true;
-        close(file);
+        store_close(file);
         return error;
 }
 
 static int look(struct store_tree *tree, const char *path, bool follow, struct store_state *state)
 {
         const char *name;
-        int folder = store_open_above(tree, path, O_PATH, &name);
+        int folder = store_open_above(tree, path, STORE_OPEN_WAY, &name);
         int error;
 
         if (folder < 0)
                 return folder;
         error = follow ? store_state_followed(tree, folder, name, path, state) : store_state_at(folder, name, state);
-        close(folder);
+        store_close(folder);
         return error;
 }
 
@@ -141,11 +104,13 @@ struct timespec store_time_after(const struct timespec *old)
         struct timespec now;
 
         clock_gettime(CLOCK_REALTIME, &now);
+        now.tv_nsec -= now.tv_nsec % store_time_grain_ns();
         if (now.tv_sec > old->tv_sec || (now.tv_sec == old->tv_sec && now.tv_nsec > old->tv_nsec))
                 return now;
         now = *old;
-        if (++now.tv_nsec == 1000000000) {
-                now.tv_nsec = 0;
+        now.tv_nsec += store_time_grain_ns();
+        if (now.tv_nsec >= 1000000000) {
+                now.tv_nsec -= 1000000000;
                 now.tv_sec++;
         }
         return now;
@@ -153,25 +118,15 @@ struct timespec store_time_after(const struct timespec *old)
 
 /* ---- on disk ---- */
 
-/* Some file systems have nothing to sync of a folder, and say so in these words. */
-int store_sync_folder(int folder)
-{
-        return fsync(folder) < 0 && errno != EINVAL && errno != EBADF && errno != EOPNOTSUPP ? -errno : 0;
-}
-
-/* fsync asks for no permission, the open before it does: either one serves. */
 static int sync_member(int folder, const char *name)
 {
-        uint64_t flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-        int file = openat(folder, name, (int)flags | O_RDONLY);
+        int file = store_open_to_sync(folder, name);
         int error;
 
-        if (file < 0 && errno == EACCES)
-                file = openat(folder, name, (int)flags | O_WRONLY);
         if (file < 0)
-                return -errno;
+                return file;
         error = store_sync_folder(file);
-        close(file);
+        store_close(file);
         return error;
 }
 
@@ -183,7 +138,7 @@ int store_sync(struct store_section *section)
         if (!error && state.kind == STORE_NOTHING)
                 return -ENOENT;
         if (!error && (state.kind == STORE_IS_FILE || state.kind == STORE_IS_FOLDER))
-                error = sync_member(section->folder, store_name(section->name));
+                error = sync_member(section->folder, section->name);
         return error ? error : store_sync_folder(section->folder);
 }
 
@@ -207,7 +162,7 @@ static int open_nearest(const struct store_tree *tree, const char *path)
         for (;;) {
                 char *slash;
 
-                found = store_open_beneath(tree->root, nearest, O_PATH, tree->links);
+                found = store_open_beneath(tree->root, nearest, STORE_OPEN_ANY, tree->links);
                 if ((found != -ENOENT && found != -ENOTDIR) || !nearest[0])
                         return found;
                 slash = strrchr(nearest, '/');
@@ -218,16 +173,11 @@ static int open_nearest(const struct store_tree *tree, const char *path)
 int store_room(struct store_tree *tree, const char *path, uint64_t *available, uint64_t *used)
 {
         int nearest = open_nearest(tree, path);
-        struct statvfs room;
         int error;
 
         if (nearest < 0)
                 return nearest;
-        error = fstatvfs(nearest, &room) < 0 ? -errno : 0;
-        close(nearest);
-        if (error)
-                return error;
-        *available = (uint64_t)room.f_bavail * room.f_frsize;
-        *used = (uint64_t)(room.f_blocks - room.f_bfree) * room.f_frsize;
-        return 0;
+        error = store_room_of(nearest, available, used);
+        store_close(nearest);
+        return error;
 }

@@ -1,6 +1,6 @@
 /* store: files beneath one root folder.
  *
- * Everything goes through one root descriptor (openat2, RESOLVE_BENEATH), so that no name, link or race leads outside.
+ * Everything goes through one root descriptor (names.c), so that no name, link or race leads outside.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -75,6 +75,9 @@ void store_open(struct store *store, struct store_opening *opening);
 /* Something beneath the root has been changed by this process: what was looked up before is looked up again at its next
  * use. Cheaper and surer than to tell which paths are meant: a folder may have been renamed. */
 void store_distrust(struct store *store);
+
+/* Bytes of an open file: up to `size`, 0 at its end, or -errno. Blocks: for a worker thread. */
+int64_t store_file_read(const struct store_file *file, void *data, size_t size, uint64_t offset);
 
 /* Gives a reference back. NULL is fine. */
 void store_release(struct store *store, struct store_file *file);

@@ -2,10 +2,19 @@
 #ifndef STORE_STORE_PRIV_H
 #define STORE_STORE_PRIV_H
 
-#include "store/change.h"
+#include "store/system.h"
 
 #include <pthread.h>
+#include <errno.h>
 #include <stdatomic.h>
+
+/* Errors that not every <errno.h> has. */
+#ifndef EDQUOT
+#define EDQUOT 10069
+#endif
+#ifndef ESTALE
+#define ESTALE 10070
+#endif
 
 #define STORE_STAGING ".berth-staging"
 #define STORE_NO_MUTEX UINT32_MAX
@@ -45,12 +54,9 @@ struct store_tree {
 
 /* ---- beneath.c ---- */
 
-/* Opens `path` ("" for the root itself) beneath the folder `root`; -errno. With `links` false no part of it may be a
- * symbolic link. */
-int store_open_beneath(int root, const char *path, uint64_t flags, bool links);
 /* The folder above the last part of `path`, opened anew, and that part: of the root itself the root, and "". -EINVAL
  * for a last part that is no name, -EACCES for staging. */
-int store_open_above(const struct store_tree *tree, const char *path, uint64_t flags, const char **name);
+int store_open_above(const struct store_tree *tree, const char *path, enum store_open how, const char **name);
 /* A name, or "." for "": so every call that takes a folder and a name serves for the root, too. */
 static inline const char *store_name(const char *name)
 {
@@ -73,7 +79,6 @@ static inline bool store_same_time(const struct timespec *a, const struct timesp
 {
         return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
-int store_sync_folder(int folder);
 /* When the tree is durable: what stands at the section is on disk. */
 int store_settle(struct store_section *section);
 
@@ -83,13 +88,6 @@ int store_settle(struct store_section *section);
  * the server runs as, so they may be taken away (of a file: a write does; a folder keeps them), none is set. -EPERM: `wanted` has one that is not there. */
 int store_mode(uint32_t wanted, uint32_t present, uint32_t *mode);
 
-/* ---- section.c ---- */
-
-/* flock(2), waited for `busy_ms` at most: 0, -EBUSY, or -errno where there are no such locks. */
-int store_flock(int descriptor, unsigned busy_ms);
-/* Whether that error says that the file system has no flock on folders. */
-bool store_no_flock(int error);
-
 /* ---- staging.c ---- */
 
 /* Our staging folder on the mount that `folder` is on, made if need be. A descriptor which is the tree's; -errno. */
@@ -98,8 +96,10 @@ void store_staged_name(struct store_tree *tree, char name[STORE_STAGED_BYTES]);
 /* Removes what stands at that name in staging, however deep; best effort, the rest goes with store_tree_clean(). The
  * number of names removed. */
 int store_discard(int staging, const char *name);
-/* Renames to a name that is free: -EEXIST. (Where the file system cannot promise that: looked at before.) */
-int store_rename_new(int from, const char *name, int to, const char *new_name);
+/* The name is free afterwards, also where files that are open keep theirs: these go out of the way. */
+int store_unlink(struct store_tree *tree, int folder, const char *name);
+/* A name takes the place of another of the same mount, in one step where the system can. */
+int store_rename_over(struct store_tree *tree, int from, const char *name, int to, const char *new_name);
 
 /* ---- upload.c ---- */
 
@@ -122,19 +122,13 @@ int store_copy_by_memory(int from, uint64_t from_offset, int to, uint64_t to_off
 int store_copy_bytes(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size,
                      struct store_watch *watch);
 
-/* ---- attribute.c: extended attributes of a name, which is not opened and no link followed ---- */
+/* ---- attribute.c ---- */
 
-ssize_t store_xattr_get(int folder, const char *name, const char *attribute, void *value, size_t size);
-int store_xattr_set(int folder, const char *name, const char *attribute, const void *value, size_t size, int flags);
-int store_xattr_remove(int folder, const char *name, const char *attribute);
-ssize_t store_xattr_list(int folder, const char *name, char *list, size_t size);
 /* Calls for every user.* attribute's name; ends with the first result that is not 0. 0 where there are none at all. */
 int store_xattr_each(int folder, const char *name, int (*each)(void *context, const char *attribute), void *context);
 int store_xattr_any(int folder, const char *name); /* 1; 0: it certainly has no user.* attribute; -errno */
 /* All user.* attributes of folder/name to the file or folder `to`, those of locks with `locks`. */
 int store_xattr_copy(int folder, const char *name, int to, bool locks);
-/* For tests: as if the kernel was older than 6.13. */
-void store_xattr_by_proc(bool always);
 
 #define STORE_LOCK_ATTRIBUTE "user.berth.lock"
 #define STORE_PROPERTY_PREFIX "user.berth.p."
@@ -180,8 +174,6 @@ void store_snapshot_close(struct store_snapshot *snapshot, bool whole);
 
 /* ---- descent.c: all that is in a folder, without recursion and with few descriptors ---- */
 
-enum { STORE_OPEN_LEVELS = 32, STORE_DENTS_BYTES = 32 << 10 };
-
 enum store_step {
         STORE_END,
         STORE_ENTER,  /* a folder; what is in it follows, unless store_descent_skip() */
@@ -193,11 +185,9 @@ enum store_step {
 struct store_level {
         int folder; /* -1: closed for now */
         int error;  /* it could not be opened or not wholly be read; -ELOOP: it is too deep */
-        dev_t device;
-        ino_t inode;
-        char *dents;
-        uint32_t at, got;
-        int64_t cookie;                  /* where the next piece begins */
+        uint64_t device, inode;
+        struct store_entries *entries;
+        int64_t cookie;                  /* where it is gone on, once it was closed */
         struct store_snapshot *snapshot; /* read instead of the folder when `known`, else written; or NULL */
         bool known;
         uint32_t told; /* of the snapshot */

@@ -2,15 +2,6 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-static int result_of(int result)
-{
-        return result < 0 ? -errno : 0;
-}
 
 /* ---- modes and times ---- */
 
@@ -35,16 +26,14 @@ static int set_mode(struct store_section *section, uint32_t mode)
                 return error;
         if (old.kind == STORE_IS_FOLDER)
                 mode |= old.mode & 07000;
-        return result_of(fchmodat(section->folder, store_name(section->name), mode, AT_SYMLINK_NOFOLLOW));
+        return store_set_mode_at(section->folder, section->name, mode);
 }
 
 static int set_modified(struct store_section *section, const struct timespec *modified)
 {
-        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, *modified };
-
         if (modified->tv_nsec < 0 || modified->tv_nsec > 999999999)
                 return -EINVAL;
-        return result_of(utimensat(section->folder, store_name(section->name), times, AT_SYMLINK_NOFOLLOW));
+        return store_set_time_at(section->folder, section->name, modified);
 }
 
 static int set_both(struct store_section *section, const struct store_commit *commit)
@@ -82,36 +71,43 @@ int store_set(struct store_section *section, const struct store_commit *commit)
 
 /* ---- names ---- */
 
-/* What was just made, `flags` being how it is removed: it stays only when all that was wished for it could be set. */
-static int finish(struct store_section *section, const struct store_commit *commit, int flags)
+/* What was just made and can be removed like this: it stays only when all that was wished for it could be set. */
+static int finish(struct store_section *section, const struct store_commit *commit,
+                  int (*unmake)(int folder, const char *name))
 {
         int error = set_both(section, commit);
 
         if (!error)
                 return settle(section, commit);
-        unlinkat(section->folder, section->name, flags);
+        unmake(section->folder, section->name);
         return error;
 }
 
 /* Whoever sees it before its mode is set sees one that allows less. */
 int store_make_folder(struct store_section *section, const struct store_commit *commit)
 {
-        mode_t mode = commit->mode ? *commit->mode & 0777 : 0777;
+        uint32_t mode = commit->mode ? *commit->mode & 0777 : 0777;
+        int error;
 
         if (!section->name[0])
                 return -EEXIST;
-        if (mkdirat(section->folder, section->name, mode) < 0)
-                return -errno;
-        return finish(section, commit, AT_REMOVEDIR);
+        error = store_folder_at(section->folder, section->name, mode);
+        return error ? error : finish(section, commit, store_rmdir_at);
+}
+
+static int unlink_now(int folder, const char *name)
+{
+        return store_unlink_at(folder, name, false);
 }
 
 int store_make_link(struct store_section *section, const char *target, const struct store_commit *commit)
 {
+        int error;
+
         if (!section->name[0])
                 return -EEXIST;
-        if (symlinkat(target, section->folder, section->name) < 0)
-                return -errno;
-        return finish(section, commit, 0);
+        error = store_symlink_at(target, section->folder, section->name);
+        return error ? error : finish(section, commit, unlink_now);
 }
 
 int store_make_hard_link(struct store_section *section, const char *existing)
@@ -121,17 +117,15 @@ int store_make_hard_link(struct store_section *section, const char *existing)
 
         if (!section->name[0])
                 return -EEXIST;
-        folder = store_open_above(section->tree, existing, O_PATH, &name);
+        folder = store_open_above(section->tree, existing, STORE_OPEN_WAY, &name);
         if (folder < 0)
                 return folder;
-        error = linkat(folder, store_name(name), section->folder, section->name, 0) < 0 ? -errno : 0;
-        close(folder);
+        error = store_link_at(folder, name, section->folder, section->name);
+        store_close(folder);
         return error ? error : store_settle(section);
 }
 
 ssize_t store_read_link(struct store_section *section, char *out, size_t size)
 {
-        ssize_t got = readlinkat(section->folder, store_name(section->name), out, size);
-
-        return got < 0 ? -errno : got;
+        return store_readlink_at(section->folder, section->name, out, size);
 }

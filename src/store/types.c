@@ -1,5 +1,5 @@
 /* Media types by file extension: the system's table, sorted for bisection. */
-#include "store/store.h"
+#include "store/store_priv.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -95,16 +95,29 @@ static void read_table(FILE *file)
         fclose(file);
 }
 
+static void read_builtin(void)
+{
+        char line[256];
+        struct span rest = { builtin, sizeof(builtin) - 1 };
+        while (rest.size) {
+                struct span next = span_cut(&rest, '\n');
+                ensure(next.size < sizeof(line));
+                memcpy(line, next.data, next.size);
+                line[next.size] = '\0';
+                read_line(line);
+        }
+}
+
 void store_load_types(void)
 {
         types = calloc(MAX_TYPES, sizeof(*types));
         if (!types)
                 return;
-        FILE *file = fopen("/etc/mime.types", "re");
-        if (!file)
-                file = fmemopen((char *)(uintptr_t)builtin, sizeof(builtin) - 1, "r");
+        FILE *file = store_types_file[0] ? fopen(store_types_file, "re") : NULL;
         if (file)
                 read_table(file);
+        else
+                read_builtin();
         qsort(types, type_count, sizeof(*types), compare);
 }
 

@@ -9,12 +9,7 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
         RESERVE_FROM_BYTES = 1 << 20,
@@ -33,16 +28,14 @@ static bool no_room(int error)
 /* Errors but those about room mean that the file system cannot reserve any. */
 static int reserve(int file, uint64_t offset, uint64_t size)
 {
-        int result;
+        int error;
 
         if (size == 0)
                 return 0;
         if (offset > INT64_MAX || size > INT64_MAX - offset)
                 return -EFBIG;
-        do
-                result = fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
-        while (result < 0 && errno == EINTR);
-        return result < 0 && no_room(-errno) ? -errno : 0;
+        error = store_reserve(file, offset, size);
+        return no_room(error) ? error : 0;
 }
 
 /* ---- the file without a name ---- */
@@ -54,8 +47,8 @@ static int create_staged(struct store_upload *upload, int folder)
         if (upload->staging < 0)
                 return upload->staging;
         store_staged_name(upload->tree, upload->staged);
-        upload->file = openat(upload->staging, upload->staged, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        return upload->file < 0 ? -errno : 0;
+        upload->file = store_create_file(upload->staging, upload->staged, 0666);
+        return min_of(upload->file, 0);
 }
 
 int store_upload_in(struct store_upload *upload, struct store_tree *tree, int folder)
@@ -63,13 +56,9 @@ int store_upload_in(struct store_upload *upload, struct store_tree *tree, int fo
         int error;
 
         *upload = (struct store_upload){ .tree = tree, .file = -1, .staging = -1 };
-        errno = EOPNOTSUPP;
-        if (!tree->without_tmpfile)
-                upload->file = openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
-        if (upload->file >= 0)
-                return 0;
-        if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
-                return -errno;
+        upload->file = tree->without_tmpfile ? -EOPNOTSUPP : store_create_nameless(folder);
+        if (upload->file != -EOPNOTSUPP)
+                return min_of(upload->file, 0);
         error = create_staged(upload, folder);
         if (error)
                 upload->staging = -1;
@@ -84,10 +73,10 @@ int store_upload_create(struct store_upload **out, struct store_tree *tree, cons
 
         if (!upload)
                 return -ENOMEM;
-        folder = store_open_above(tree, path, O_PATH, &name);
+        folder = store_open_above(tree, path, STORE_OPEN_WAY, &name);
         error = folder < 0 ? folder : store_upload_in(upload, tree, folder);
         if (folder >= 0)
-                close(folder);
+                store_close(folder);
         if (!error && expected_bytes > RESERVE_FROM_BYTES && expected_bytes != UINT64_MAX) {
                 error = reserve(upload->file, 0, expected_bytes);
                 upload->reserved = expected_bytes;
@@ -103,9 +92,9 @@ int store_upload_create(struct store_upload **out, struct store_tree *tree, cons
 
 void store_upload_finish(struct store_upload *upload)
 {
-        close(upload->file);
+        store_close(upload->file);
         if (upload->staging >= 0)
-                unlinkat(upload->staging, upload->staged, 0);
+                store_unlink_at(upload->staging, upload->staged, true);
         upload->staging = -1;
 }
 
@@ -119,24 +108,24 @@ void store_upload_destroy(struct store_upload *upload)
 
 /* ---- bytes ---- */
 
-static uint64_t size_of(const struct iovec *vecs, int count)
+static uint64_t size_of(const struct berth_vec *vecs, int count)
 {
         uint64_t size = 0;
 
         for (int i = 0; i < count; i++)
-                size += vecs[i].iov_len;
+                size += vecs[i].size;
         return size;
 }
 
 static int write_all(int file, const char *data, size_t size, uint64_t offset)
 {
         while (size > 0) {
-                ssize_t n = pwrite(file, data, size, (off_t)offset);
+                ssize_t n = store_write_at(file, data, size, offset);
 
-                if (n < 0 && errno == EINTR)
+                if (n == -EINTR)
                         continue;
                 if (n <= 0)
-                        return n < 0 ? -errno : -EIO;
+                        return n < 0 ? (int)n : -EIO;
                 data += n;
                 size -= (size_t)n;
                 offset += (uint64_t)n;
@@ -154,32 +143,31 @@ static int append(struct store_upload *upload, const void *data, size_t size)
 }
 
 /* What the one call has not taken goes piece by piece. */
-static int write_some(int file, const struct iovec *vecs, int count, uint64_t offset)
+static int write_some(int file, const struct berth_vec *vecs, int count, uint64_t offset)
 {
-        ssize_t taken = pwritev(file, vecs, count, (off_t)offset);
+        ssize_t taken = store_writev_at(file, vecs, count, offset);
         size_t skip;
 
-        if (taken < 0 && errno != EINTR)
-                return -errno;
+        if (taken < 0 && taken != -EINTR)
+                return (int)taken;
         skip = (size_t)max_of(taken, 0);
         for (int i = 0; i < count; i++) {
-                size_t have = min_of(skip, vecs[i].iov_len);
-                int error = write_all(file, (const char *)vecs[i].iov_base + have, vecs[i].iov_len - have,
-                                      offset + have);
+                size_t have = min_of(skip, vecs[i].size);
+                int error = write_all(file, (const char *)vecs[i].data + have, vecs[i].size - have, offset + have);
 
                 if (error)
                         return error;
-                offset += vecs[i].iov_len;
+                offset += vecs[i].size;
                 skip -= have;
         }
         return 0;
 }
 
-static int write_vecs(int file, const struct iovec *vecs, int count, uint64_t offset)
+static int write_vecs(int file, const struct berth_vec *vecs, int count, uint64_t offset)
 {
         ensure(count >= 0);
-        for (int at = 0; at < count; at += IOV_MAX) {
-                int some = min_of(count - at, IOV_MAX);
+        for (int at = 0; at < count; at += STORE_VECS) {
+                int some = min_of(count - at, STORE_VECS);
                 int error = write_some(file, vecs + at, some, offset);
 
                 if (error)
@@ -189,7 +177,7 @@ static int write_vecs(int file, const struct iovec *vecs, int count, uint64_t of
         return 0;
 }
 
-int store_upload_write(struct store_upload *upload, const struct iovec *vecs, int count)
+int store_upload_write(struct store_upload *upload, const struct berth_vec *vecs, int count)
 {
         int error = write_vecs(upload->file, vecs, count, upload->size);
 
@@ -209,12 +197,12 @@ int store_copy_by_memory(int from, uint64_t from_offset, int to, uint64_t to_off
         int error = piece ? 0 : -ENOMEM;
 
         while (!error && size > 0) {
-                ssize_t n = pread(from, piece, min_of(size, (uint64_t)PIECE_BYTES), (off_t)from_offset);
+                ssize_t n = store_read_at(from, piece, min_of(size, (uint64_t)PIECE_BYTES), from_offset);
 
-                if (n < 0 && errno == EINTR)
+                if (n == -EINTR)
                         continue;
                 if (n <= 0) { /* it has become shorter */
-                        error = n < 0 ? -errno : 0;
+                        error = (int)n;
                         break;
                 }
                 error = write_all(to, piece, (size_t)n, to_offset);
@@ -238,15 +226,14 @@ int store_copy_bytes(int from, uint64_t from_offset, int to, uint64_t to_offset,
 
         while (size > 0) {
                 uint64_t piece = min_of(size, (uint64_t)KERNEL_PIECE_BYTES);
-                off_t in = (off_t)from_offset, out = (off_t)to_offset;
-                ssize_t n = by_kernel ? copy_file_range(from, &in, to, &out, piece, 0) : 0;
+                ssize_t n = by_kernel ? store_copy_range(from, from_offset, to, to_offset, piece) : 0;
 
                 if (store_cancelled(watch))
                         return -ECANCELED;
-                if (n < 0 && errno == EINTR)
+                if (n == -EINTR)
                         continue;
-                if (n < 0 && no_room(-errno))
-                        return -errno;
+                if (n < 0 && no_room((int)n))
+                        return (int)n;
                 if (n <= 0) { /* not between these two; the pieces through memory tell what is really wrong */
                         int error = store_copy_by_memory(from, from_offset, to, to_offset, piece);
 
@@ -264,19 +251,6 @@ int store_copy_bytes(int from, uint64_t from_offset, int to, uint64_t to_offset,
 
 /* ---- putting it in place ---- */
 
-/* /proc, where the kernel (before 6.10) wants a privilege for the other way. */
-static int link_file(int file, int folder, const char *name)
-{
-        char path[32];
-
-        if (linkat(file, "", folder, name, AT_EMPTY_PATH) == 0)
-                return 0;
-        if (errno != ENOENT && errno != EPERM && errno != EACCES)
-                return -errno;
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-        return linkat(AT_FDCWD, path, folder, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
-}
-
 int store_upload_stage(struct store_upload *upload, int staging, char name[STORE_STAGED_BYTES])
 {
         if (upload->staging >= 0) {
@@ -286,7 +260,7 @@ int store_upload_stage(struct store_upload *upload, int staging, char name[STORE
                 return 0;
         }
         store_staged_name(upload->tree, name);
-        return link_file(upload->file, staging, name);
+        return store_give_name(upload->file, staging, name);
 }
 
 /* Where nothing stands: -EEXIST when something does after all. */
@@ -295,7 +269,7 @@ static int put_new(struct store_upload *upload, int folder, const char *name)
         int error;
 
         if (upload->staging < 0)
-                return link_file(upload->file, folder, name);
+                return store_give_name(upload->file, folder, name);
         error = store_rename_new(upload->staging, upload->staged, folder, name);
         if (!error)
                 upload->staging = -1;
@@ -310,61 +284,60 @@ static int put_over(struct store_upload *upload, int folder, const char *name)
 
         if (error)
                 return error;
-        if (renameat(staging, staged, folder, name) == 0)
-                return 0;
-        error = -errno;
-        unlinkat(staging, staged, 0);
+        error = store_rename_over(upload->tree, staging, staged, folder, name);
+        if (error)
+                store_unlink_at(staging, staged, true);
         return error;
 }
 
-/* What may not be done is left out: who owns a file is the business of whoever runs the server. */
 static int take_over(struct store_upload *upload, int folder, const char *name, const struct store_state *old)
 {
-        struct stat theirs, ours;
+        uint32_t mode = 0;
+        int error = store_take_owner(upload->file, folder, name, &mode);
 
-        if (fstatat(folder, name, &theirs, AT_SYMLINK_NOFOLLOW) < 0 || fstat(upload->file, &ours) < 0)
-                return -errno;
-        if ((theirs.st_uid != ours.st_uid || theirs.st_gid != ours.st_gid) &&
-            fchown(upload->file, theirs.st_uid, theirs.st_gid) < 0 && errno != EPERM)
-                return -errno;
-        if ((ours.st_mode & 07777) != (old->mode & 0777) && fchmod(upload->file, old->mode & 0777) < 0)
-                return -errno;
-        return store_xattr_copy(folder, name, upload->file, true);
+        if (!error && mode != (old->mode & 0777))
+                error = store_set_mode_of(upload->file, old->mode & 0777);
+        return error ? error : store_xattr_copy(folder, name, upload->file, true);
 }
 
 /* The time of its last byte, mostly: to set another costs as much as the rest of a small upload's attributes. */
 static bool is_younger(int file, const struct store_state *old)
 {
-        struct stat now;
+        struct store_state now;
 
         if (old->kind == STORE_NOTHING)
                 return true;
-        return fstat(file, &now) == 0 &&
-               (now.st_mtim.tv_sec > old->modified.tv_sec ||
-                (now.st_mtim.tv_sec == old->modified.tv_sec && now.st_mtim.tv_nsec > old->modified.tv_nsec));
+        return store_stat_of(file, &now) == 0 &&
+               (now.modified.tv_sec > old->modified.tv_sec ||
+                (now.modified.tv_sec == old->modified.tv_sec && now.modified.tv_nsec > old->modified.tv_nsec));
 }
 
 /* So that it is not the time of what stands there. */
 static void move_time(struct timespec *time, const struct store_state *old)
 {
+        long grain_ns = store_time_grain_ns();
+
+        time->tv_nsec -= time->tv_nsec % grain_ns;
         if (store_same_time(time, &old->modified))
-                time->tv_nsec += time->tv_nsec == 999999999 ? -1 : 1;
+                time->tv_nsec += time->tv_nsec + grain_ns > 999999999 ? -grain_ns : grain_ns;
 }
 
 /* Of two uploads the later one in place is the younger. */
 static int stamp(int file, const struct store_commit *commit, const struct store_state *old)
 {
-        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+        struct timespec time;
 
-        if (!commit->modified && is_younger(file, old))
+        if (!commit->modified && is_younger(file, old)) {
+                store_keep_time(file);
                 return 0;
+        }
         if (commit->modified)
-                times[1] = *commit->modified;
+                time = *commit->modified;
         else
-                clock_gettime(CLOCK_REALTIME, &times[1]);
+                clock_gettime(CLOCK_REALTIME, &time);
         if (old->kind != STORE_NOTHING && !(commit->modified && commit->exact))
-                move_time(&times[1], old);
-        return futimens(file, times) < 0 ? -errno : 0;
+                move_time(&time, old);
+        return store_set_time_of(file, &time);
 }
 
 /* Of a file that nobody has seen yet, so it is its owner's alone to say. */
@@ -373,7 +346,7 @@ static int set_new_mode(int file, const struct store_commit *commit)
         uint32_t mode;
         int error = store_mode(*commit->mode, 0, &mode);
 
-        return error ? error : fchmod(file, mode) < 0 ? -errno : 0;
+        return error ? error : store_set_mode_of(file, mode);
 }
 
 static int may_be_written(const struct store_section *section, const struct store_state *old)
@@ -395,7 +368,7 @@ static int commit_once(struct store_upload *upload, struct store_section *sectio
         if (!error)
                 error = stamp(upload->file, commit, old);
         if (!error && durable)
-                error = fsync(upload->file) < 0 ? -errno : 0;
+                error = store_sync_file(upload->file);
         if (error)
                 return error;
         return old->kind == STORE_NOTHING ? put_new(upload, section->folder, section->name)
@@ -410,8 +383,10 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
         int error = 0;
 
         ensure(upload->tree == section->tree);
-        if (upload->reserved > upload->size && ftruncate(upload->file, (off_t)upload->size) < 0)
-                return -errno;
+        if (upload->reserved > upload->size)
+                error = store_resize(upload->file, upload->size);
+        if (error)
+                return error;
         /* Who does not know of sections may create or remove it between our look and our link. */
         for (unsigned i = 0; i < COMMIT_TRIES && (i == 0 || error == -EEXIST || error == -ENOENT); i++) {
                 error = i > 0 ? store_state_at(section->folder, section->name, &old) : 0;
@@ -429,7 +404,7 @@ int store_upload_commit(struct store_upload *upload, struct store_section *secti
 
 /* What is to be done to a file: in the file that stands there, or in a new one before it appears. */
 struct change {
-        const struct iovec *vecs; /* NULL: from the upload */
+        const struct berth_vec *vecs; /* NULL: from the upload */
         int count;
         const struct store_upload *upload;
         uint64_t offset, size;
@@ -439,7 +414,7 @@ struct change {
 static int make_change(int file, const struct change *change)
 {
         if (change->truncate)
-                return ftruncate(file, (off_t)change->size) < 0 ? -errno : 0;
+                return store_resize(file, change->size);
         if (change->vecs)
                 return write_vecs(file, change->vecs, change->count, change->offset);
         return store_copy_bytes(change->upload->file, 0, file, change->offset, change->size, NULL);
@@ -466,11 +441,8 @@ static int change_new(struct store_section *section, const struct change *change
 /* Of a reservation that failed halfway nothing stays, not even a time. */
 static void undo_reserve(int file, const struct store_state *old)
 {
-        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, old->modified };
-        int ignored = ftruncate(file, (off_t)old->size);
-
-        ignored |= futimens(file, times);
-        (void)ignored;
+        store_resize(file, old->size);
+        store_set_time_of(file, &old->modified);
 }
 
 static int set_old_mode(int file, const struct store_commit *commit, const struct store_state *old)
@@ -480,15 +452,16 @@ static int set_old_mode(int file, const struct store_commit *commit, const struc
 
         if (error || !commit->mode || mode == old->mode)
                 return error;
-        return fchmod(file, mode) < 0 ? -errno : 0;
+        return store_set_mode_of(file, mode);
 }
 
 /* Room and mode come first: what cannot be had must leave the content as it is. */
 static int change_in_place(int file, const struct change *change, const struct store_commit *commit,
                            const struct store_state *old)
 {
-        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+        struct timespec time;
         int error = change->truncate ? 0 : reserve(file, change->offset, change->size);
+        int failed;
 
         if (!error)
                 error = set_old_mode(file, commit, old);
@@ -497,27 +470,25 @@ static int change_in_place(int file, const struct change *change, const struct s
                 return error;
         }
         error = make_change(file, change);
-        times[1] = commit->modified ? *commit->modified : store_time_after(&old->modified);
-        move_time(&times[1], old);
+        time = commit->modified ? *commit->modified : store_time_after(&old->modified);
+        move_time(&time, old);
         /* Also after an error: some of it may have been written. */
-        return futimens(file, times) < 0 && !error ? -errno : error;
+        failed = store_set_time_of(file, &time);
+        return error ? error : failed;
 }
 
 static int open_old(const struct store_section *section)
 {
-        int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-        int file = openat(section->folder, section->name, O_RDWR | flags);
+        int file = store_open_file(section->folder, section->name, STORE_READ_WRITE);
 
-        if (file < 0 && errno == EACCES)
-                file = openat(section->folder, section->name, O_WRONLY | flags);
-        if (file < 0)
-                return errno == ELOOP ? -EACCES : -errno;
-        return file;
+        if (file == -EACCES)
+                file = store_open_file(section->folder, section->name, STORE_WRITE);
+        return file == -ELOOP ? -EACCES : file;
 }
 
 static int set_mode(const struct store_section *section, uint32_t mode)
 {
-        return fchmodat(section->folder, section->name, mode, AT_SYMLINK_NOFOLLOW) < 0 ? -EACCES : 0;
+        return store_set_mode_at(section->folder, section->name, mode) ? -EACCES : 0;
 }
 
 /* Who may dictate the mode of a file may write it, too: so goes on who opened it before its mode forbade that, as git
@@ -551,10 +522,10 @@ static int change_old(struct store_section *section, const struct change *change
         if (error && lent)
                 set_mode(section, seen->mode);
         if (!error && (commit->durable || section->tree->durable))
-                error = fsync(file) < 0 ? -errno : 0;
+                error = store_sync_file(file);
         if (!error)
                 error = store_state_of(file, state);
-        close(file);
+        store_close(file);
         return error;
 }
 
@@ -593,7 +564,7 @@ int store_upload_apply(struct store_upload *upload, struct store_section *sectio
         return change_file(section, &change, commit, state);
 }
 
-int store_write(struct store_section *section, const struct iovec *vecs, int count, uint64_t offset,
+int store_write(struct store_section *section, const struct berth_vec *vecs, int count, uint64_t offset,
                 const struct store_commit *commit, struct store_state *state)
 {
         struct change change = { .vecs = vecs, .count = count, .offset = offset, .size = size_of(vecs, count) };

@@ -2,9 +2,7 @@
 #include "store/store_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 struct store_walk {
         struct store_walk_options options;
@@ -36,7 +34,7 @@ static int follow_start(struct store_walk *walk)
                 return -ENOENT;
         if (!link || descent->state.kind != STORE_IS_FOLDER)
                 return 0;
-        walk->start = store_open_beneath(descent->tree->root, descent->path, O_PATH | O_DIRECTORY, true);
+        walk->start = store_open_beneath(descent->tree->root, descent->path, STORE_OPEN_WAY, true);
         descent->start = walk->start;
         return walk->start < 0 ? walk->start : 0;
 }
@@ -52,7 +50,7 @@ int store_walk_create(struct store_walk **out, struct store_tree *tree, const ch
                 return -ENOMEM;
         walk->options = *options;
         walk->start = -1;
-        walk->above = store_open_above(tree, path, O_PATH, &name);
+        walk->above = store_open_above(tree, path, STORE_OPEN_WAY, &name);
         error = walk->above < 0 ? walk->above : store_descent_create(&walk->descent, tree, walk->above, path);
         if (!error)
                 walk->descent->remember = options->depth == 1;
@@ -72,9 +70,9 @@ void store_walk_destroy(struct store_walk *walk)
                 return;
         store_descent_destroy(walk->descent);
         if (walk->start >= 0)
-                close(walk->start);
+                store_close(walk->start);
         if (walk->above >= 0)
-                close(walk->above);
+                store_close(walk->above);
         free(walk);
 }
 
@@ -98,7 +96,7 @@ static bool has_attributes(struct store_descent *descent)
 
         if (!descent->state.linked && store_bare_has(bare, &descent->state))
                 return false;
-        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        now = store_stamp_time();
         any = store_xattr_any(descent->folder, descent->name);
         if (any == 0 && !descent->state.linked)
                 store_bare_add(bare, &descent->state, &now);

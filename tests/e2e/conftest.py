@@ -15,10 +15,15 @@ import time
 import dav
 import mount as mounts
 import pytest
+import windows
 import wire
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get('BERTH', ROOT / 'build' / 'berth'))
+WRAPPER = os.environ.get('BERTH_WRAPPER', '').split()  # what starts it: Wine for a berth.exe
+WINDOWS = PROGRAM.endswith('.exe')
+COMMAND = [*WRAPPER, PROGRAM]
+END = signal.SIGINT if WINDOWS else signal.SIGTERM  # what asks it to finish
 SANITIZER = re.compile(r'AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|invariant|assert', re.IGNORECASE)
 STOP_SECONDS = 60
 TOOLS = pathlib.Path(PROGRAM).parent / 'tests' / 'tools'
@@ -30,8 +35,15 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'alone: wants the machine for itself; ./dev test runs it when the others are through')
 
 
+def pytest_ignore_collect(collection_path):
+    return True if collection_path.suffix == '.py' and not windows.applies(collection_path.stem, WINDOWS) else None
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
+        reason = windows.why_not(item.nodeid) if WINDOWS else None
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
         if item.get_closest_marker('long') and not LONG:
             item.add_marker(pytest.mark.skip(reason='./dev test --long runs it'))
 
@@ -66,7 +78,10 @@ def has_io_uring():
     return descriptor < 0 and ctypes.get_errno() in (14, 22)
 
 
-ENGINES = [pytest.param('uring', marks=pytest.mark.skipif(not has_io_uring(), reason='no io_uring here')), 'epoll']
+if WINDOWS:
+    ENGINES = ['iocp']
+else:
+    ENGINES = [pytest.param('uring', marks=pytest.mark.skipif(not has_io_uring(), reason='no io_uring here')), 'epoll']
 
 
 def eventually(holds, seconds=20):
@@ -89,7 +104,7 @@ class Server:
 
     def __init__(self, folder, *options, listen=('127.0.0.1:0',), engine=None, wrapper=(), **process_options):
         self.folder = pathlib.Path(folder)
-        command = [*wrapper, PROGRAM, 'serve', *(f'--listen={one}' for one in listen), *options]
+        command = [*wrapper, *COMMAND, 'serve', *(f'--listen={one}' for one in listen), *options]
         command += [f'--engine={engine}'] if engine else []
         self.errors = tempfile.TemporaryFile(mode='w+b')
         self.process = subprocess.Popen([*command, str(folder)], stderr=self.errors, **process_options)
@@ -117,6 +132,8 @@ class Server:
 
     def _links(self):
         links = []
+        if WINDOWS:  # Wine's descriptors tell nothing of the program's handles
+            return links
         for name in os.listdir(f'/proc/{self.process.pid}/fd'):
             try:
                 links.append(os.readlink(f'/proc/{self.process.pid}/fd/{name}'))
@@ -155,7 +172,7 @@ class Server:
             assert time.monotonic() < deadline, f'descriptors left open: {now}, at the start {self.descriptors}'
             time.sleep(0.05)
 
-    def stop(self, number=signal.SIGTERM):
+    def stop(self, number=END):
         """Ends it in order and says how it took that."""
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import PROGRAM
+from conftest import COMMAND, PROGRAM
 from dav import Tree, classes, lock_body, set_property, update_body
 
 WRITES = {
@@ -68,7 +68,7 @@ def test_a_server_that_only_reads_says_so(site):
 
 def refused(folder, *options):
     """It ends at once with one line that says why."""
-    command = [PROGRAM, 'serve', *options, str(folder)]
+    command = [*COMMAND, 'serve', *options, str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert result.returncode in (1, 2), result
     lines = [line for line in result.stderr.splitlines() if line]

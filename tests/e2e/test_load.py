@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from conftest import PROGRAM, SANITIZER, Server, eventually, halt
+from conftest import COMMAND, END, SANITIZER, Server, eventually, halt
 from ports import lasting_ports
 
 
@@ -20,13 +20,13 @@ class Crowd:
     """A running `berth load --json -`."""
 
     def __init__(self, *options, wrapper=()):
-        command = [*wrapper, PROGRAM, 'load', '--json=-', *options]
+        command = [*wrapper, *COMMAND, 'load', '--json=-', *options]
         self.errors = tempfile.TemporaryFile(mode='w+')
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
 
     def read(self):
         """What it has said so far."""
-        return os.pread(self.errors.fileno(), 1 << 20, 0).decode()
+        return os.pread(self.errors.fileno(), 1 << 20, 0).decode().replace('\r\n', '\n')
 
     def until(self, words):
         """Waits for a line of progress, of which there is one a second."""
@@ -414,14 +414,14 @@ def test_sources_without_the_rings_bind_need_descriptors(load, monkeypatch):
     ['--json', '-', '--report', '-', 'http://127.0.0.1/'],
 ])
 def test_wrong_options_end_with_2_and_a_line(options):
-    run = subprocess.run([PROGRAM, 'load', *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20,
+    run = subprocess.run([*COMMAND, 'load', *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20,
                          check=False)
     assert run.returncode == 2 and run.stdout == '' and run.stderr.startswith('berth: '), run.stderr
 
 
 # ---- how it ends ----
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', sorted({signal.SIGINT, END}))
 def test_a_signal_ends_it_with_the_figures(load, target, number):
     crowd = load.start('-c', '30', '--requests-per-second', '100', '--hold', '60', target.url)
     crowd.until('opened 30')
@@ -457,7 +457,7 @@ def test_a_report_is_one_page_with_the_figures_inside(load, target, tmp_path):
 
 
 def test_a_report_to_standard_output_stands_there_alone(target):
-    run = subprocess.run([PROGRAM, 'load', '-c', '2', '--hold', '0', '--report', '-', target.url + '?' + 'x' * 5000],
+    run = subprocess.run([*COMMAND, 'load', '-c', '2', '--hold', '0', '--report', '-', target.url + '?' + 'x' * 5000],
                          capture_output=True, text=True, timeout=20, check=False)
     assert run.returncode == 0 and run.stdout.startswith('<!') and run.stdout.rstrip().endswith('</html>')
     assert 'connections  2 opened of 2' in run.stderr and 'x' * 5000 in run.stdout
@@ -466,7 +466,7 @@ def test_a_report_to_standard_output_stands_there_alone(target):
 @pytest.mark.parametrize('options', [[], ['--json=-'], ['--report=-'], ['--json=/dev/full']])
 def test_a_full_output_is_a_failure(target, options):
     with open('/dev/full', 'w', encoding='utf-8') as full:
-        run = subprocess.run([PROGRAM, 'load', '-c', '2', '--hold', '0', *options, target.url], stdout=full,
+        run = subprocess.run([*COMMAND, 'load', '-c', '2', '--hold', '0', *options, target.url], stdout=full,
                              stderr=subprocess.PIPE, text=True, timeout=20, check=False)
     assert run.returncode == 1 and re.search('No space left|Input/output error', run.stderr)
 
@@ -474,7 +474,7 @@ def test_a_full_output_is_a_failure(target, options):
 def test_figures_may_go_into_a_pipe(target, tmp_path):
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
-    with subprocess.Popen([PROGRAM, 'load', '-q', '-c', '2', '--hold', '0', '--json', str(pipe), target.url],
+    with subprocess.Popen([*COMMAND, 'load', '-q', '-c', '2', '--hold', '0', '--json', str(pipe), target.url],
                           stdout=subprocess.DEVNULL) as process:
         assert json.loads(pipe.read_text())['connections']['opened'] == 2
         assert process.wait(10) == 0

@@ -8,13 +8,13 @@ import threading
 import time
 
 import pytest
-from conftest import PROGRAM, Server, eventually
+from conftest import COMMAND, END, Server, eventually
 from ports import lasting_ports
 from wire import request
 
 
 def run(*arguments, timeout=15):
-    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
 
 
 def one_line(result, code):
@@ -99,7 +99,7 @@ def test_help_and_version():
 
 def test_quiet_says_nothing(tmp_path):
     port = lasting_ports()
-    command = [PROGRAM, 'serve', '--quiet', f'--listen=127.0.0.1:{port}', str(tmp_path)]
+    command = [*COMMAND, 'serve', '--quiet', f'--listen=127.0.0.1:{port}', str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 10
     while True:
@@ -109,7 +109,7 @@ def test_quiet_says_nothing(tmp_path):
         except ConnectionRefusedError:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(END)
     assert process.communicate(timeout=15)[1] == b''
     assert process.returncode == 0
 
@@ -124,7 +124,7 @@ def test_the_engine_may_come_from_the_environment(tmp_path, engine):
 
 # ---- end ----
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', sorted({END, signal.SIGINT}))
 def test_a_quiet_server_ends_at_once(serve, number):
     server = serve()
     with server.connect() as connection, server.connect():
@@ -156,7 +156,7 @@ def start_download(server, size=16 << 20):
 def test_sigterm_finishes_a_download(serve):
     server = serve()
     with start_download(server) as connection:
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(END)
         time.sleep(0.3)
         assert server.process.poll() is None
         with pytest.raises(OSError):
@@ -204,7 +204,7 @@ def test_the_grace_is_bounded(serve):
 def test_a_second_sigterm_ends_at_once(serve):
     server = serve('--grace=60')
     with start_download(server):
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(END)
         time.sleep(0.3)
         assert server.process.poll() is None
         start = time.monotonic()

@@ -182,11 +182,14 @@ static void what_is_no_multistatus_is_refused(void **state)
 static char *repeated(const char *before, const char *one, unsigned times, const char *after)
 {
         size_t size = strlen(before) + times * strlen(one) + strlen(after) + 1;
-        char *body = malloc(size), *at = stpcpy(body, before);
+        char *body = malloc(size);
+        struct text text = text_in(body, size);
 
+        text_put(&text, span_of(before));
         for (unsigned i = 0; i < times; i++)
-                at = stpcpy(at, one);
-        strcpy(at, after);
+                text_put(&text, span_of(one));
+        text_put(&text, span_of(after));
+        text_char(&text, '\0');
         return body;
 }
 

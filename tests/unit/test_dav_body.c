@@ -433,6 +433,11 @@ static void a_body_of_more_than_a_mebibyte_is_413(void **state)
         assert_refused(DAV_PROPFIND, big(start, " ", room + 1, end), "-413");
         assert_refused(DAV_PROPFIND, big("", " ", DAV_BODY_BYTES + 1, ""), "-413");
         assert_taken(DAV_PROPFIND, big("", " ", DAV_BODY_BYTES, ""));
+}
+
+static void what_is_wrong_at_the_beginning_is_told_before_the_size(void **state)
+{
+        (void)state;
         assert_refused(DAV_PROPFIND, big("<x/>", " ", DAV_BODY_BYTES - 3, ""), "-400");
 }
 
@@ -579,6 +584,7 @@ int main(void)
                 cmocka_unit_test(a_lock_that_lacks_something_is_400),
                 cmocka_unit_test(an_unknown_scope_or_type_is_422),
                 cmocka_unit_test(a_body_of_more_than_a_mebibyte_is_413),
+                cmocka_unit_test(what_is_wrong_at_the_beginning_is_told_before_the_size),
                 cmocka_unit_test(elements_too_deep_are_413),
                 cmocka_unit_test(too_many_properties_are_413),
                 cmocka_unit_test(values_too_long_are_413),

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+enum { TO_BEGIN = 2 }; /* allocations: the body and its reader */
+
 static long allocations_left = -1; /* -1: as many as wanted */
 
 static bool refused(void)
@@ -52,8 +54,9 @@ static void assert_told(enum dav_kind kind, const char *text, long least)
 {
         long allowed = 0;
 
-        assert_int_equal(read_body(kind, text, allowed), -ENOMEM);
-        while (read_body(kind, text, ++allowed) != 0)
+        for (; allowed < TO_BEGIN; allowed++)
+                assert_int_equal(read_body(kind, text, allowed), -ENOMEM);
+        for (; read_body(kind, text, allowed) != 0; allowed++)
                 assert_int_equal(read_body(kind, text, allowed), -503);
         assert_true(allowed >= least);
 }

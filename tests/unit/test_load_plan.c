@@ -2,7 +2,6 @@
 #include "help.h"
 #include "load/load_priv.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 
 enum { PORTS = 28232 }; /* 32768-60999, the kernel's default */

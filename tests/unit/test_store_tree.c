@@ -660,8 +660,8 @@ static void too_large(struct shop *shop)
         fill(shop, "a");
         child_ensure(store_enter(&section, shop->tree, "a/large") == 0);
         child_ensure(store_truncate(&section, 1 << 20, &plain, &state) == 0);
-        child_ensure(store_write(&section, &(struct iovec){ (char[1 << 20]){ 1 }, 1 << 20 }, 1, 0, &plain, &state) ==
-                     0);
+        child_ensure(
+                store_write(&section, &(struct berth_vec){ (char[1 << 20]){ 1 }, 1 << 20 }, 1, 0, &plain, &state) == 0);
         store_leave(&section);
         make_folder(shop, "mount/b");
         child_ensure(put(shop, "mount/b/file", "old") == 0);

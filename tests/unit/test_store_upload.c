@@ -5,10 +5,10 @@ static const struct store_commit plain = { 0 };
 
 static struct store_upload *upload_of(struct shop *shop, const char *path, const char *text)
 {
-        struct iovec vec = { (void *)(uintptr_t)text, strlen(text) };
+        struct berth_vec vec = { (void *)(uintptr_t)text, strlen(text) };
         struct store_upload *upload;
 
-        assert_int_equal(store_upload_create(&upload, shop->tree, path, vec.iov_len), 0);
+        assert_int_equal(store_upload_create(&upload, shop->tree, path, vec.size), 0);
         assert_int_equal(store_upload_write(upload, &vec, 1), 0);
         return upload;
 }
@@ -32,7 +32,7 @@ static int write_at(struct shop *shop, const char *path, const char *text, uint6
         int error;
 
         enter(shop, &section, path);
-        error = store_write(&section, &(struct iovec){ (char *)(uintptr_t)text, strlen(text) }, 1, offset, &plain,
+        error = store_write(&section, &(struct berth_vec){ (char *)(uintptr_t)text, strlen(text) }, 1, offset, &plain,
                             &state);
         store_leave(&section);
         return error;
@@ -336,7 +336,7 @@ static void many_pieces_come_in_order(void **test)
 {
         struct shop *shop = *test;
         enum { PIECES = 2500 };
-        struct iovec *vecs = calloc(PIECES, sizeof(*vecs));
+        struct berth_vec *vecs = calloc(PIECES, sizeof(*vecs));
         char *bytes = malloc(PIECES * 3), *read_back = malloc(PIECES * 3 + 1);
         struct store_upload *upload;
         struct store_state state;
@@ -345,7 +345,7 @@ static void many_pieces_come_in_order(void **test)
         for (unsigned i = 0; i < PIECES * 3; i++)
                 bytes[i] = (char)(i * 7 + i / 251);
         for (unsigned i = 0; i < PIECES; i++)
-                vecs[i] = (struct iovec){ bytes + (size_t)i * 3, 3 };
+                vecs[i] = (struct berth_vec){ bytes + (size_t)i * 3, 3 };
         assert_int_equal(store_upload_create(&upload, shop->tree, "file", UINT64_MAX), 0);
         assert_int_equal(store_upload_write(upload, vecs, PIECES), 0);
         assert_int_equal(store_upload_write(upload, vecs, 0), 0);
@@ -364,7 +364,7 @@ static void many_pieces_come_in_order(void **test)
 static void room_reserved_and_not_used_is_given_back(void **test)
 {
         struct shop *shop = *test;
-        struct iovec vec = { (void *)(uintptr_t) "x", 1 };
+        struct berth_vec vec = { (void *)(uintptr_t) "x", 1 };
         struct store_upload *upload;
         struct store_state state;
         struct stat st;
@@ -454,7 +454,7 @@ static void a_large_upload_is_applied_at_its_offset(void **test)
         struct shop *shop = *test;
         enum { SIZE = 3 << 20 };
         char *bytes = malloc(SIZE), *read_back = malloc(SIZE);
-        struct iovec vec = { bytes, SIZE };
+        struct berth_vec vec = { bytes, SIZE };
         struct store_section section;
         struct store_upload *upload;
         struct store_state state;
@@ -530,16 +530,16 @@ static void fill_up(struct shop *shop)
         before = state_of(shop, "small/file");
         child_ensure(store_upload_create(&upload, shop->tree, "small/file", 2 << 20) == -ENOSPC);
         child_ensure(store_upload_create(&upload, shop->tree, "small/file", UINT64_MAX) == 0);
-        child_ensure(store_upload_write(upload, &(struct iovec){ much, 2 << 20 }, 1) == -ENOSPC);
+        child_ensure(store_upload_write(upload, &(struct berth_vec){ much, 2 << 20 }, 1) == -ENOSPC);
         store_upload_destroy(upload);
         child_ensure(store_enter(&section, shop->tree, "small/file") == 0);
         child_ensure(store_put(&section, much, 2 << 20, &plain, &after) == -ENOSPC);
-        child_ensure(store_write(&section, &(struct iovec){ much, 2 << 20 }, 1, 1, &plain, &after) == -ENOSPC);
+        child_ensure(store_write(&section, &(struct berth_vec){ much, 2 << 20 }, 1, 1, &plain, &after) == -ENOSPC);
         store_leave(&section);
         after = state_of(shop, "small/file");
         child_ensure(strcmp(before.etag, after.etag) == 0 && after.size == 3);
         child_ensure(store_enter(&section, shop->tree, "small/new") == 0);
-        child_ensure(store_write(&section, &(struct iovec){ much, 2 << 20 }, 1, 1, &plain, &after) == -ENOSPC);
+        child_ensure(store_write(&section, &(struct berth_vec){ much, 2 << 20 }, 1, 1, &plain, &after) == -ENOSPC);
         store_leave(&section);
         child_ensure(!is_there(shop, "small/new"));
         child_ensure(put(shop, "small/file", "still room") == 0);
@@ -663,7 +663,7 @@ _Noreturn static void upload_for_ever(struct shop *shop, bool named)
 {
         struct shop own = { .folder = shop->folder };
         char *block = malloc(BLOCK);
-        struct iovec vec = { block, BLOCK };
+        struct berth_vec vec = { block, BLOCK };
 
         child_ensure(store_tree_create(&own.tree, own.folder.fd, false, false) == 0);
         own.tree->without_tmpfile = named;
@@ -727,14 +727,14 @@ static void write_against_mode(struct shop *shop)
         if (geteuid() == 0 && (setegid(65534) < 0 || seteuid(65534) < 0))
                 _exit(CHILD_SKIPPED);
         enter(shop, &section, "file");
-        child_ensure(store_write(&section, &(struct iovec){ "y", 1 }, 1, 0, &plain, &state) == -EACCES);
-        child_ensure(store_write(&section, &(struct iovec){ "y", 1 }, 1, 0, &bad, &state) == -EPERM);
+        child_ensure(store_write(&section, &(struct berth_vec){ "y", 1 }, 1, 0, &plain, &state) == -EACCES);
+        child_ensure(store_write(&section, &(struct berth_vec){ "y", 1 }, 1, 0, &bad, &state) == -EPERM);
         child_ensure(store_look_again(&section, &state) == 0 && state.mode == 0400);
-        child_ensure(store_write(&section, &(struct iovec){ "y", 1 }, 1, 0, &dictating, &state) == 0 &&
+        child_ensure(store_write(&section, &(struct berth_vec){ "y", 1 }, 1, 0, &dictating, &state) == 0 &&
                      state.mode == 0444);
         store_leave(&section);
         enter(shop, &section, "other");
-        child_ensure(store_write(&section, &(struct iovec){ "y", 1 }, 1, 0, &dictating, &state) == -EACCES);
+        child_ensure(store_write(&section, &(struct berth_vec){ "y", 1 }, 1, 0, &dictating, &state) == -EACCES);
         store_leave(&section);
 }
 
@@ -774,10 +774,10 @@ static void a_mode_and_a_time_come_with_the_content(void **test)
                 assert_true(store_same_time(&state.modified, &time));
         }
         enter(shop, &section, "file");
-        assert_int_equal(store_write(&section, &(struct iovec){ "yz", 2 }, 1, 1, &bad, &state), -EPERM);
+        assert_int_equal(store_write(&section, &(struct berth_vec){ "yz", 2 }, 1, 1, &bad, &state), -EPERM);
         expect_content(shop, "file", "x");
         mode = 0604;
-        assert_int_equal(store_write(&section, &(struct iovec){ "yz", 2 }, 1, 1, &both, &state), 0);
+        assert_int_equal(store_write(&section, &(struct berth_vec){ "yz", 2 }, 1, 1, &both, &state), 0);
         assert_int_equal(state.mode, 0604);
         assert_int_equal(state.modified.tv_nsec, 6); /* that of the file was the same */
         assert_int_equal(store_truncate(&section, 1, &both, &state), 0);

@@ -298,7 +298,7 @@ static void a_deep_tree_is_walked_with_few_descriptors(void **test)
 
         make_deep(shop, 200);
         assert_int_equal(count_members(shop, "d", &most), 200 * 3);
-        assert_true(most <= before + STORE_OPEN_LEVELS + 4);
+        assert_true(most <= before + store_open_levels() + 4);
         assert_int_equal(entries_in(AT_FDCWD, "/proc/self/fd"), before);
 }
 

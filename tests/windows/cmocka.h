@@ -30,6 +30,9 @@ void cmocka_set_test_filter(const char *filter);
 int _cmocka_run_group_tests(const char *name, const struct CMUnitTest *tests, size_t count, cmocka_fixture *setup,
                             cmocka_fixture *teardown);
 
+#define cmocka_run_group_tests(tests, setup, teardown)                                                                 \
+        _cmocka_run_group_tests(#tests, tests, sizeof(tests) / sizeof((tests)[0]), setup, teardown)
+
 __attribute__((format(gnu_printf, 1, 2))) void print_message(const char *format, ...);
 __attribute__((format(gnu_printf, 1, 2))) void print_error(const char *format, ...);
 _Noreturn void _fail(const char *file, int line);

@@ -1,0 +1,148 @@
+/* Sockets that listen. Each has its address for itself (SO_EXCLUSIVEADDRUSE) and belongs to one port: so each address
+ * is one shard's, and more shards than addresses would have nothing to do. There is no service manager that passes
+ * sockets, and unix sockets are not offered.
+ */
+#include "serve/serve_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+const char *const listener_engine = "iocp";
+
+static int socket_error(void)
+{
+        switch (WSAGetLastError()) {
+        case WSAEADDRINUSE:
+        case WSAEACCES: /* another has it exclusively */
+                return -EADDRINUSE;
+        case WSAEADDRNOTAVAIL:
+                return -EADDRNOTAVAIL;
+        case WSAEAFNOSUPPORT:
+                return -EAFNOSUPPORT;
+        case WSAEMFILE:
+                return -EMFILE;
+        case WSAENOBUFS:
+                return -ENOBUFS;
+        default:
+                return -EIO;
+        }
+}
+
+static void drop(int *descriptor)
+{
+        if (*descriptor >= 0)
+                closesocket((SOCKET)*descriptor);
+        *descriptor = -1;
+}
+
+/* ---- taking ---- */
+
+static bool set_yes(SOCKET socket, int level, int option)
+{
+        BOOL yes = TRUE;
+        return setsockopt(socket, level, option, (const char *)&yes, sizeof(yes)) == 0;
+}
+
+static bool take_address(SOCKET socket, struct listener_spec *spec)
+{
+        int bytes = (int)spec->address_bytes;
+        return set_yes(socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE) &&
+               (spec->address.ss_family != AF_INET6 || set_yes(socket, IPPROTO_IPV6, IPV6_V6ONLY)) &&
+               bind(socket, (const struct sockaddr *)&spec->address, bytes) == 0 &&
+               getsockname(socket, (struct sockaddr *)&spec->address, &bytes) == 0;
+}
+
+int listener_bind(struct listener_spec *spec)
+{
+        if (spec->address.ss_family == AF_UNIX)
+                return listener_open_unix(spec, 0);
+        SOCKET socket = WSASocketW(spec->address.ss_family, SOCK_STREAM, 0, NULL, 0,
+                                   WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+        if (socket == INVALID_SOCKET)
+                return listener_failed(spec, socket_error());
+        if (take_address(socket, spec)) {
+                spec->bound = (int)(intptr_t)socket;
+                return 0;
+        }
+        int error = socket_error();
+        closesocket(socket);
+        return listener_failed(spec, error);
+}
+
+int listener_open_unix(struct listener_spec *spec, int backlog)
+{
+        (void)backlog;
+        return listener_failed(spec, -EAFNOSUPPORT);
+}
+
+unsigned listeners_passed(void)
+{
+        return 0;
+}
+
+int listeners_adopt(struct listener_set *set, unsigned count)
+{
+        ensure(set->count == 0 && count == 0);
+        return 0;
+}
+
+/* ---- for the shards ---- */
+
+unsigned listeners_shards(const struct listener_set *set, unsigned threads)
+{
+        return min_of(threads, set->count);
+}
+
+int listener_open(struct listener_spec *spec, unsigned owner, unsigned shards, int backlog)
+{
+        spec->descriptors = malloc(shards * sizeof(*spec->descriptors));
+        if (!spec->descriptors)
+                return listener_failed(spec, -ENOMEM);
+        for (unsigned i = 0; i < shards; i++)
+                spec->descriptors[i] = -1;
+        if (listen((SOCKET)spec->bound, backlog) != 0)
+                return listener_failed(spec, socket_error());
+        spec->descriptors[owner] = spec->bound;
+        spec->bound = -1;
+        return 0;
+}
+
+void listener_cut(const struct listener_spec *spec, int backlog)
+{
+        listen((SOCKET)spec->descriptor, backlog);
+}
+
+int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
+                   unsigned owner)
+{
+        if (spec->descriptors[owner] < 0)
+                return 0;
+        int error = berth_listen_adopt(port, listener, spec->descriptors[owner], false);
+        if (!error)
+                spec->descriptors[owner] = -1;
+        return error;
+}
+
+int listener_take(struct berth_port *port, struct berth_handle *listener, struct listener_spec *spec, int backlog)
+{
+        int error = listen((SOCKET)spec->bound, backlog) != 0 ? socket_error() : 0;
+        if (!error)
+                error = berth_listen_adopt(port, listener, spec->bound, false);
+        if (!error)
+                spec->bound = -1;
+        return error;
+}
+
+void listener_close(struct listener_spec *spec, unsigned shards)
+{
+        for (unsigned shard = 0; spec->descriptors && shard < shards; shard++)
+                drop(&spec->descriptors[shard]);
+        free(spec->descriptors);
+        spec->descriptors = NULL;
+}
+
+void listener_finish(struct listener_spec *spec)
+{
+        drop(&spec->descriptor);
+        drop(&spec->bound);
+}

@@ -1,0 +1,104 @@
+"""What of these tests does not apply to berth.exe, or cannot be seen under Wine, by name and with the reason.
+docs/windows.md lists it for people."""
+import fnmatch
+
+# Files whose tests apply. The others are about what only Linux has: mounts, control groups, unix sockets, the kernel's
+# limits; other servers; crowds of thousands, of which Wine is too slow to show anything.
+FILES = ['messages', 'fields', 'ranges', 'conditions', 'folders', 'paths', 'transfers', 'bad_input', 'auth', 'dav_put',
+         'dav_ranges', 'dav_tree', 'dav_props', 'dav_expect', 'dav_refusals', 'dav_rights', 'dav_hidden',
+         'process', 'log', 'load', 'windows']
+
+# Why, and what of each file; * stands for anything. The last three are Wine's shortcomings, not Windows'.
+NOT = {
+    'nobody tells of changes from outside: they are seen within a second': {
+        'conditions': ['test_a_change_shows_at_once', 'test_a_file_that_appears_is_found_and_one_that_goes_is_not',
+                       'test_a_file_becomes_a_folder_and_back'],
+        'folders': ['test_index_html_stands_for_its_folder'],
+        'transfers': ['test_a_file_truncated_while_it_is_sent_ends_the_connection',
+                      'test_a_file_removed_or_replaced_is_sent_to_its_end', 'test_a_removed_file_is_let_go'],
+    },
+    'no file of Windows has such a name': {
+        'fields': ['test_content_type'],
+        'folders': ['test_a_folder_named_like_a_host_or_a_field',
+                    'test_every_name_is_listed_and_its_link_leads_to_it', 'test_json_has_every_name'],
+        'paths': ['test_utf8_names', 'test_names_with_every_byte'],
+        'dav_put': ['test_names_of_any_bytes'],
+        'dav_props': ['test_hrefs_are_encoded_and_lead_where_they_say'],
+    },
+    'links are not followed, and not made': {
+        'paths': ['test_links_inside_are_followed', 'test_symlinks_never',
+                  'test_a_link_that_turns_outward_later_is_noticed'],
+        'dav_tree': ['test_symbolic_links'],
+        'dav_hidden': ['test_a_link_to_a_hidden_name_is_made_only_where_hidden_names_are_served',
+                       'test_where_they_are_a_link_may_lead_to_them'],
+    },
+    'of a mode there is only whether a file may be written to': {
+        'dav_put': ['test_permissions_of_a_replaced_file_stay'],
+        'dav_props': ['test_posix_properties'],
+    },
+    'there is no SIGHUP': {
+        'log': ['test_hangup_*'],
+        'auth': ['test_the_files_are_read_anew', 'test_verdicts_do_not_outlive_the_files',
+                 'test_a_verdict_by_files_of_before_is_not_kept', 'test_a_bad_file_changes_nothing',
+                 'test_many_reloads_while_passwords_are_checked'],
+    },
+    'the folder has another name in Windows, and an address one thread': {
+        'process': ['test_the_start_up_line_tells_what_matters'],
+    },
+    'the folder of uploads in progress is seen beside them': {
+        'dav_put': ['test_uploads_that_are_reset_are_noticed_each_time'],
+    },
+    'it is about a limit of Linux': {
+        'load': ['test_it_says_how_many_addresses_are_needed',
+                 'test_too_few_addresses_are_refused_with_the_arithmetic',
+                 'test_epoll_needs_descriptors_and_says_so',
+                 'test_rings_without_direct_descriptors_need_descriptors',
+                 'test_sources_without_the_rings_bind_need_descriptors'],
+        'dav_put': ['test_a_full_disk_*', 'test_no_room_for_another_name'],
+        'dav_props': ['test_no_room_for_properties'],
+    },
+    'there are no named pipes in folders': {
+        'load': ['test_figures_may_go_into_a_pipe'],
+        'paths': ['test_a_fifo_neither_hangs_nor_shows'],
+    },
+    'Wine has no data streams, where properties and locks are kept': {
+        'dav_put': ['test_a_checksum_is_told_by_propfind', 'test_who_is_refused_anyway_need_not_send_the_body'],
+        'dav_ranges': ['test_locks', 'test_truncating'],
+        'dav_expect': ['test_a_copy_of_what_is_locked', 'test_a_locked_file_is_refused_before_the_body',
+                       'test_a_shared_lock_beside_another'],
+        'dav_rights': ['test_a_condition_about_a_file_that_may_not_be_read_does_not_hold',
+                       'test_a_lock_does_not_reach_where_its_maker_may_not_write',
+                       'test_who_may_write_all_of_it_may_lock_it'],
+        'dav_tree': ['test_over_what_is_there', 'test_a_locked_destination',
+                     'test_a_folder_with_all_that_is_in_it', 'test_a_file', 'test_copy_of_a_folder_alone',
+                     'test_locks_do_not_travel', 'test_a_folder_locked_as_a_whole',
+                     'test_delete_tells_which_members_stay', 'test_hard_links'],
+        'dav_props': ['test_dead_properties_*', 'test_all_changes_or_none', 'test_allprop', 'test_propname',
+                      'test_prop_tells_what_was_asked_and_nothing_else',
+                      'test_set_and_remove_in_the_order_of_the_document',
+                      'test_the_language_of_a_property_is_that_around_it', 'test_office_edits_a_document',
+                      'test_finder_copies_a_file', 'test_explorer_saves_a_file'],
+    },
+    'Wine replaces a file in two steps, between which nothing stands there': {
+        'dav_put': ['test_no_update_is_lost_between_many_writers'],
+    },
+    "Wine's XmlLite takes for well-formed what is not, and reads UTF-8 and UTF-16 alone": {
+        'dav_props': ['test_malformed_propfind', 'test_malformed_proppatch', 'test_other_encodings_that_xml_knows'],
+    },
+}
+
+
+def applies(stem, there):
+    """Whether a file of tests is for Windows, or where that is not `there` for elsewhere."""
+    if not stem.startswith('test_'):
+        return True
+    return stem.removeprefix('test_') in FILES if there else stem != 'test_windows'
+
+
+def why_not(nodeid):
+    file, _, test = nodeid.rpartition('/')[2].partition('::')
+    stem, name = file.removeprefix('test_').removesuffix('.py'), test.partition('[')[0]
+    for reason, files in NOT.items():
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in files.get(stem, [])):
+            return reason
+    return None
