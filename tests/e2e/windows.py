@@ -66,6 +66,7 @@ NOT = {
     'there are no named pipes in folders': {
         'load': ['test_figures_may_go_into_a_pipe'],
         'paths': ['test_a_fifo_neither_hangs_nor_shows'],
+        'dav_refusals': ['test_other_kinds_of_files'],
     },
     'Wine has no data streams, where properties and locks are kept': {
         'dav_put': ['test_a_checksum_is_told_by_propfind', 'test_who_is_refused_anyway_need_not_send_the_body'],
