@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const char default_address[] = "127.0.0.1:8080";
 const struct listener_spec listener_none = { .descriptor = -1, .bound = -1 };
@@ -138,6 +139,32 @@ int listener_failed(const struct listener_spec *spec, int error)
         return error;
 }
 
+int listener_take(struct berth_port *port, struct berth_handle *listener, struct listener_spec *spec, int backlog)
+{
+        int error = listener_begin(spec->bound, backlog);
+        if (!error)
+                error = berth_listen_adopt(port, listener, spec->bound, false);
+        if (!error)
+                spec->bound = -1;
+        return error;
+}
+
+static void close_shards(struct listener_spec *spec, unsigned shards)
+{
+        for (unsigned shard = 0; spec->descriptors && shard < shards; shard++)
+                listener_drop(&spec->descriptors[shard]);
+        free(spec->descriptors);
+        spec->descriptors = NULL;
+}
+
+void listener_finish(struct listener_spec *spec)
+{
+        if (spec->remove)
+                unlink(((const struct sockaddr_un *)&spec->address)->sun_path);
+        listener_drop(&spec->descriptor);
+        listener_drop(&spec->bound);
+}
+
 /* ---- all of them ---- */
 
 static int too_many(const char *text)
@@ -209,17 +236,18 @@ int listeners_open(struct listener_set *set, unsigned shards, int backlog)
         return error;
 }
 
+/* Who listens may listen again, for another backlog. */
 void listeners_cut(struct listener_set *set, int backlog)
 {
         for (unsigned i = 0; i < set->count; i++)
                 if (set->specs[i].descriptor >= 0)
-                        listener_cut(&set->specs[i], backlog);
+                        listener_begin(set->specs[i].descriptor, backlog);
 }
 
 void listeners_close(struct listener_set *set)
 {
         for (unsigned i = 0; i < set->count; i++)
-                listener_close(&set->specs[i], set->shards);
+                close_shards(&set->specs[i], set->shards);
 }
 
 void listeners_finish(struct listener_set *set)

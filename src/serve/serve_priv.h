@@ -119,6 +119,11 @@ int listener_failed(const struct listener_spec *spec, int error);
 /* "http://127.0.0.1:8080/", "http://[::1]:8080/", "unix:/run/berth.sock". */
 void listener_name(const struct listener_spec *spec, char *out, size_t size);
 
+/* Listens on what was bound, for one port. 0 or -errno. */
+int listener_take(struct berth_port *port, struct berth_handle *listener, struct listener_spec *spec, int backlog);
+/* Closes what belongs to no port. */
+void listener_finish(struct listener_spec *spec);
+
 /* ---- sockets that listen (sockets.c) ---- */
 
 extern const struct listener_spec listener_none; /* that has no socket yet */
@@ -136,16 +141,12 @@ unsigned listeners_shards(const struct listener_set *set, unsigned threads);
 /* Listens on what was bound, for each shard, or where an address can have but one socket for shard `owner`. 0, or -errno
  * after a line on stderr. */
 int listener_open(struct listener_spec *spec, unsigned owner, unsigned shards, int backlog);
-void listener_cut(const struct listener_spec *spec, int backlog);
 /* A copy of shard `owner`'s listening socket, for any port; where there are no copies the socket itself, for its owner,
  * and nothing for others (listener->kind stays 0). 0 or -errno. */
 int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
                    unsigned owner);
-/* Listens on what was bound, for one port. 0 or -errno. */
-int listener_take(struct berth_port *port, struct berth_handle *listener, struct listener_spec *spec, int backlog);
-/* Closes what belongs to shards; the rest, too. */
-void listener_close(struct listener_spec *spec, unsigned shards);
-void listener_finish(struct listener_spec *spec);
+int listener_begin(int descriptor, int backlog); /* listens, or listens again; 0 or -errno */
+void listener_drop(int *descriptor);             /* closes it, where there is one */
 
 /* ---- the access log (log.c) ---- */
 

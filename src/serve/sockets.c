@@ -15,6 +15,18 @@
 
 const char *const listener_engine = "epoll";
 
+void listener_drop(int *descriptor)
+{
+        if (*descriptor >= 0)
+                close(*descriptor);
+        *descriptor = -1;
+}
+
+int listener_begin(int descriptor, int backlog)
+{
+        return listen(descriptor, backlog) < 0 ? -errno : 0;
+}
+
 /* ---- trying ---- */
 
 /* Accepted sockets inherit it: so much that has not been sent yet may lie in the kernel. Without it that is up to 4 MiB
@@ -200,16 +212,12 @@ int listener_open(struct listener_spec *spec, unsigned owner, unsigned shards, i
         for (unsigned i = 0; i < shards; i++)
                 spec->descriptors[i] = -1;
         int error = bind_shards(spec, shards);
-        for (unsigned i = 0; i < shards && !error; i++)
-                if (listen(spec->descriptors[i], backlog) < 0)
-                        error = listener_failed(spec, -errno);
+        for (unsigned i = 0; i < shards && !error; i++) {
+                error = listener_begin(spec->descriptors[i], backlog);
+                if (error)
+                        listener_failed(spec, error);
+        }
         return error;
-}
-
-/* Who listens may listen again, for another backlog. */
-void listener_cut(const struct listener_spec *spec, int backlog)
-{
-        listen(spec->descriptor, backlog);
 }
 
 int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
@@ -222,34 +230,4 @@ int listener_share(struct berth_port *port, struct berth_handle *listener, const
         if (error)
                 close(copy);
         return error;
-}
-
-int listener_take(struct berth_port *port, struct berth_handle *listener, struct listener_spec *spec, int backlog)
-{
-        int error = listen(spec->bound, backlog) < 0 ? -errno : 0;
-        if (!error)
-                error = berth_listen_adopt(port, listener, spec->bound, false);
-        if (!error)
-                spec->bound = -1;
-        return error;
-}
-
-void listener_close(struct listener_spec *spec, unsigned shards)
-{
-        for (unsigned shard = 0; spec->descriptors && shard < shards; shard++)
-                if (spec->descriptors[shard] >= 0)
-                        close(spec->descriptors[shard]);
-        free(spec->descriptors);
-        spec->descriptors = NULL;
-}
-
-void listener_finish(struct listener_spec *spec)
-{
-        if (spec->remove)
-                unlink(((const struct sockaddr_un *)&spec->address)->sun_path);
-        if (spec->descriptor >= 0)
-                close(spec->descriptor);
-        if (spec->bound >= 0)
-                close(spec->bound);
-        spec->descriptor = spec->bound = -1;
 }

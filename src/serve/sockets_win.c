@@ -28,11 +28,16 @@ static int socket_error(void)
         }
 }
 
-static void drop(int *descriptor)
+void listener_drop(int *descriptor)
 {
         if (*descriptor >= 0)
                 closesocket((SOCKET)*descriptor);
         *descriptor = -1;
+}
+
+int listener_begin(int descriptor, int backlog)
+{
+        return listen((SOCKET)descriptor, backlog) != 0 ? socket_error() : 0;
 }
 
 /* ---- taking ---- */
@@ -100,16 +105,12 @@ int listener_open(struct listener_spec *spec, unsigned owner, unsigned shards, i
                 return listener_failed(spec, -ENOMEM);
         for (unsigned i = 0; i < shards; i++)
                 spec->descriptors[i] = -1;
-        if (listen((SOCKET)spec->bound, backlog) != 0)
-                return listener_failed(spec, socket_error());
+        int error = listener_begin(spec->bound, backlog);
+        if (error)
+                return listener_failed(spec, error);
         spec->descriptors[owner] = spec->bound;
         spec->bound = -1;
         return 0;
-}
-
-void listener_cut(const struct listener_spec *spec, int backlog)
-{
-        listen((SOCKET)spec->descriptor, backlog);
 }
 
 int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
@@ -121,28 +122,4 @@ int listener_share(struct berth_port *port, struct berth_handle *listener, const
         if (!error)
                 spec->descriptors[owner] = -1;
         return error;
-}
-
-int listener_take(struct berth_port *port, struct berth_handle *listener, struct listener_spec *spec, int backlog)
-{
-        int error = listen((SOCKET)spec->bound, backlog) != 0 ? socket_error() : 0;
-        if (!error)
-                error = berth_listen_adopt(port, listener, spec->bound, false);
-        if (!error)
-                spec->bound = -1;
-        return error;
-}
-
-void listener_close(struct listener_spec *spec, unsigned shards)
-{
-        for (unsigned shard = 0; spec->descriptors && shard < shards; shard++)
-                drop(&spec->descriptors[shard]);
-        free(spec->descriptors);
-        spec->descriptors = NULL;
-}
-
-void listener_finish(struct listener_spec *spec)
-{
-        drop(&spec->descriptor);
-        drop(&spec->bound);
 }

@@ -115,7 +115,7 @@ class Server:
 
     def stderr(self):
         size = os.fstat(self.errors.fileno()).st_size
-        return os.pread(self.errors.fileno(), size, 0).decode(errors='replace')
+        return os.pread(self.errors.fileno(), size, 0).decode(errors='replace').replace('\r\n', '\n')
 
     def _wait_until_up(self):
         deadline = time.monotonic() + STOP_SECONDS

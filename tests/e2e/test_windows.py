@@ -58,6 +58,20 @@ def test_hashes_that_cannot_be_checked_are_refused_at_start(tmp_path, hash):
     assert 'passwords:2:' in line and 'alice' in line and 'openssl passwd -6' in line
 
 
+def test_a_rule_holds_for_every_spelling_of_its_path(serve, tmp_path):
+    (tmp_path / 'rules').write_text('/:*:read\n/Geheim/Ärger:*:none\n', encoding='utf-8')
+    server = serve(f'--access={tmp_path}/rules')
+    folder = server.folder / 'Geheim' / 'Ärger'
+    folder.mkdir(parents=True)
+    (folder / 'file').write_bytes(b'secret')
+    (server.folder / 'Geheim' / 'other').write_bytes(b'other')
+    assert server.fetch('/geheim/other').body == b'other'
+    for path in ('Geheim/%C3%84rger', 'geheim/%C3%84RGER', 'GEHEIM/%C3%A4rger', 'geheim/%C3%A4rger'):
+        for end in ('/file', '/', '/FILE', '/?json'):
+            response = server.fetch(f'/{path}{end}')
+            assert response.status == 403 and b'secret' not in response.body, path + end
+
+
 def test_names_are_utf_8_on_every_way(serve, tmp_path):
     folder = tmp_path / 'Grün €'
     folder.mkdir()
