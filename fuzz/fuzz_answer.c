@@ -6,13 +6,13 @@
 
 #include <errno.h>
 
-struct told {
+struct heard {
         uint64_t hash;
         unsigned members;
         int result;
 };
 
-static void mix(struct told *told, struct span s)
+static void mix(struct heard *told, struct span s)
 {
         ensure(s.data);
         told->hash = told->hash * 31 + s.size;
@@ -22,7 +22,7 @@ static void mix(struct told *told, struct span s)
 
 static int take(void *context, const struct dav_member *member)
 {
-        struct told *told = context;
+        struct heard *told = context;
         uint32_t count = 0;
 
         mix(told, member->href);
@@ -41,9 +41,9 @@ static int take(void *context, const struct dav_member *member)
         return 0;
 }
 
-static struct told read_in(struct span input, size_t step)
+static struct heard read_in(struct span input, size_t step)
 {
-        struct told told = { 0 };
+        struct heard told = { 0 };
         struct dav_answer *answer;
 
         ensure(dav_answer_create(&answer, take, &told) == 0);
@@ -64,7 +64,7 @@ static struct told read_in(struct span input, size_t step)
 }
 
 /* Which of its faults is told may depend on the pieces. */
-static void check_same(const struct told *whole, struct told pieces)
+static void check_same(const struct heard *whole, struct heard pieces)
 {
         ensure((whole->result == 0) == (pieces.result == 0));
         ensure(whole->result != 0 || (whole->hash == pieces.hash && whole->members == pieces.members));
@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         uint8_t steer = take_byte(&data, &size);
         struct span input = { (const char *)data, size };
-        struct told whole = read_in(input, SIZE_MAX);
+        struct heard whole = read_in(input, SIZE_MAX);
 
         check_same(&whole, read_in(input, 1));
         check_same(&whole, read_in(input, 2 + steer));

@@ -309,6 +309,13 @@ static void forget_unsent(struct file *file)
                 file->start = FILE_ON_SERVER;
 }
 
+/* Removed or replaced, and no content is left to be sent: what the kernel still tells of its times is of no use. */
+static bool is_gone(struct file *file)
+{
+        char path[REMOTE_PATH_BYTES];
+        return file->gather.count == 0 && !file->spool_dirty && file_path(file, path) == -ESTALE;
+}
+
 /* Nobody will ask for it any more, and it cannot be sent: it is kept elsewhere. */
 void file_abandon(struct file *file)
 {
@@ -316,7 +323,9 @@ void file_abandon(struct file *file)
         pthread_mutex_lock(&file->lock);
         file_take_turn(file);
         if (file->opens == 0 && !file->told) {
-                if (!file->hidden[0]) {
+                if (is_gone(file)) {
+                        file_count_unsent(file, false);
+                } else if (!file->hidden[0]) {
                         mount->counters.lost_writes += !file->stale || file->gather.count > 0 || file->spool_dirty;
                         file_count_unsent(file, true);
                         unsent_save(file);
