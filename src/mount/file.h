@@ -85,6 +85,8 @@ void file_look(struct mount *mount, struct node *node);
 /* fsync(2) of a folder: what was closed below it and is not sent yet is, or the error; also one of before that nobody has
  * been told. */
 int file_send_below(struct mount *mount, struct node *folder);
+/* What sending ends with after --retry: nobody knows what the server would have said. */
+bool file_server_is_away(int error);
 
 /* Sends everything of all files, within --retry: for sync, unmount. Returns files that could not be sent. */
 unsigned file_send_all(struct mount *mount);

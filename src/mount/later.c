@@ -135,7 +135,15 @@ static void complain_of(struct mount *mount, struct node *node, int error)
         char path[REMOTE_PATH_BYTES] = "";
         tree_path(mount->tree, node, NULL, path);
         complain("%s: mode and time of this folder could not be set: %s", path, strerror(-error));
+}
+
+/* Who syncs it is told; and what was shown of it is not so. */
+static void refused(struct mount *mount, struct node *node, int error)
+{
         mount->counters.unsent_files++;
+        tree_lost(mount->tree, node, error);
+        tree_distrust(mount->tree, node);
+        notify_attributes(mount, node);
 }
 
 /* Told, or refused for good; what was set meanwhile is still to be told. The lock is held. */
@@ -168,7 +176,8 @@ static void end(struct later *later)
         pthread_mutex_unlock(&later->lock);
 }
 
-/* No more than there were at first, so that it ends while others go on setting. */
+/* No more than there were at first, so that it ends while others go on setting; and none behind one for which the server
+ * was not there. */
 unsigned later_send(struct mount *mount, struct node *node)
 {
         struct later *later = mount->later;
@@ -178,13 +187,21 @@ unsigned later_send(struct mount *mount, struct node *node)
         begin(later);
         for (unsigned left = later->count; left > 0 && find(later, node) < later->count; left--) {
                 struct late_folder folder = later->folders[find(later, node)];
+                tree_pin(mount->tree, folder.node);
                 pthread_mutex_unlock(&later->lock);
                 int error = send_folder(mount, &folder);
                 if (error)
                         complain_of(mount, folder.node, error);
-                failed += error != 0;
                 pthread_mutex_lock(&later->lock);
-                settle(mount, &folder);
+                bool away = file_server_is_away(error);
+                failed += away ? left : error != 0;
+                if (!away)
+                        settle(mount, &folder);
+                if (error && !away)
+                        refused(mount, folder.node, error);
+                tree_unpin(mount->tree, folder.node);
+                if (away)
+                        break; /* they are tried again */
         }
         end(later);
         return failed;

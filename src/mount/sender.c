@@ -16,7 +16,8 @@ enum {
         MAX_SENDERS = 8,
         TICK_MS = 500, /* how exactly --flush-after and refreshing are kept */
         TRIM_MS = 5000,
-        PRESSED_MS = 10, /* between two looks at a file that has nothing due, when room is wanted */
+        MOMENT_MS = 1000, /* for a file of many that are left when the server is away */
+        PRESSED_MS = 10,  /* between two looks at a file that has nothing due, when room is wanted */
 };
 
 struct sender {
@@ -489,20 +490,50 @@ static bool sends_all(struct file *file)
         return !error;
 }
 
+bool file_server_is_away(int error)
+{
+        return error == -EIO || error == -ETIMEDOUT;
+}
+
+/* Many may be left when the server goes away. The first has all of --retry; the others share as much again, and have a
+ * moment each. */
+struct farewell {
+        uint64_t away_ms; /* since when; 0: it is there */
+};
+
+static void see_off(struct mount *mount, struct farewell *farewell, int error)
+{
+        if (!file_server_is_away(error) || farewell->away_ms > 0)
+                return;
+        farewell->away_ms = clock_ms();
+        client_set_retry(mount->client, min_of(mount->options.client.retry_ms, (unsigned)MOMENT_MS));
+}
+
+static bool is_worth_trying(const struct mount *mount, const struct farewell *farewell)
+{
+        return farewell->away_ms == 0 || clock_ms() - farewell->away_ms < mount->options.client.retry_ms;
+}
+
 unsigned file_send_all(struct mount *mount)
 {
+        struct farewell farewell = { 0 };
         unsigned failed = 0;
         uint64_t round = begin_round(mount->sender);
         for (struct file *file; (file = next_of_round(mount->sender, round));) {
                 pthread_mutex_lock(&file->lock);
                 file_take_turn(file);
-                if (!file->told)
-                        failed += !sends_all(file);
+                if (!file->told && !(is_worth_trying(mount, &farewell) && sends_all(file))) {
+                        failed++;
+                        see_off(mount, &farewell, file->error);
+                }
                 file_give_turn(file);
                 pthread_mutex_unlock(&file->lock);
                 file_put(file);
         }
-        return failed + later_send(mount, NULL);
+        failed += later_send(mount, NULL);
+        if (farewell.away_ms > 0)
+                client_set_retry(mount->client, mount->options.client.retry_ms);
+        return failed;
 }
 
 static int send_pending(struct mount *mount, struct node *node)

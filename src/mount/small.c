@@ -278,7 +278,6 @@ static void step(struct smalls *all, struct node *node)
 /* The reader is at that file now. */
 static void follow(struct smalls *all, struct node *node, bool planned)
 {
-        uint64_t now = clock_ms();
         if (all->last == node)
                 return;
         if (all->window > 0 && planned) {
@@ -290,7 +289,6 @@ static void follow(struct smalls *all, struct node *node, bool planned)
                 step(all, node);
         }
         hold(all, &all->last, node);
-        drop_idle(all, now);
         if (all->window > 0)
                 plan(all);
         start_planned(all);
@@ -298,12 +296,11 @@ static void follow(struct smalls *all, struct node *node, bool planned)
 
 /* ---- reading ---- */
 
-/* Until it has come, or is not to be waited for any more. */
+/* Until it has come, or is not to be waited for any more. It was counted as waited for before. */
 static void wait_for(struct smalls *all, struct small *small)
 {
         const atomic_bool *given_up = remote_given_up();
         uint64_t until_ms = clock_ms() + PATIENCE_MS;
-        small->waiting++;
         while (small->state == ASKED && clock_ms() < until_ms && !(given_up && atomic_load(given_up))) {
                 struct timespec until = clock_after_ms(LOOK_MS);
                 pthread_cond_timedwait(&all->came, &all->lock, &until);
@@ -339,16 +336,20 @@ ssize_t small_read(struct mount *mount, struct node *node, const char *tag, size
         if (all->most_bytes == 0)
                 return 0;
         pthread_mutex_lock(&all->lock);
+        drop_idle(all, clock_ms());
         struct small *small = find(all, node);
         bool planned = small != NULL;
         if (small && (small->state == PLANNED || !is_that(small, tag, size))) {
                 drop(small); /* he asks sooner himself */
                 small = NULL;
         }
+        if (small)
+                small->waiting++; /* so that it stays his, whatever comes next */
         follow(all, node, planned);
         if (small)
                 wait_for(all, small);
-        if (small && small->state == HERE && !atomic_load(&small->unwanted) && small->waiting == 0)
+        if (small && small->state == HERE && !atomic_load(&small->unwanted) && small->waiting == 0 &&
+            is_that(small, tag, size))
                 result = take(all, small, view);
         else if (small)
                 drop(small);

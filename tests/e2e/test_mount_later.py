@@ -351,3 +351,31 @@ def test_no_more_than_so_many_files_are_pending(later):
     all_sent(place)
     place.mounted.unmount()
     assert len(os.listdir(place.folder / 'folder')) == 4100
+
+
+def test_a_folders_mode_that_is_refused_is_told_to_who_syncs_it(later):
+    place = later()
+    (place.path / 'folder').mkdir()
+    with stopped(place):
+        place.file('folder/file')
+        (place.path / 'folder').chmod(0o2755)
+    with opened(place.path / 'folder', os.O_RDONLY | os.O_DIRECTORY) as folder:
+        with fails(errno.EPERM):
+            os.fsync(folder)
+        os.fsync(folder)
+    eventually(lambda: stat.S_IMODE(os.stat(place.path / 'folder').st_mode) == 0o755)
+    unmount_with_losses(place.mounted)
+    assert served(place) == ['folder']
+
+
+def test_the_end_does_not_wait_for_each_file_when_the_server_is_gone(later, kept):  # noqa: F811
+    place = later('--retry=3')
+    assert os.listdir(place.path) == []
+    with stopped(place):
+        for i in range(40):
+            place.file(f'file{i}')
+        place.mounted.server.kill()
+        began = time.monotonic()
+        unmount_with_losses(place.mounted)
+    assert time.monotonic() - began < 20
+    assert len(os.listdir(kept)) == 40

@@ -1,6 +1,7 @@
 """Small files that are read one after the other are fetched ahead, and nobody ever reads what is not so any more."""
 import os
 import random
+import time
 
 import pytest
 from mount import BY, Proxy
@@ -99,6 +100,17 @@ def test_large_files_among_them_are_passed_over(mount):
     read(mounted, tree, sorted(as_listed(mounted)))
     asked, used = ahead(mounted)
     assert asked == used >= FILES - 10
+
+
+def test_who_pauses_is_given_the_file_that_he_reads(mount):
+    """What was fetched for him goes after five seconds; what takes its place is not his."""
+    mounted = mount('--attr-ttl=100')
+    tree = fill(mounted, 120)
+    names = sorted(as_listed(mounted))
+    for first in (0, 4, 11):
+        read(mounted, tree, names[first:first + 4])
+        time.sleep(5.2)
+    read(mounted, tree, names[15:])
 
 
 def test_what_changes_on_the_server_is_read_as_it_is_when_the_attributes_are_asked_for_again(mount):
