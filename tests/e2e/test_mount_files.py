@@ -871,6 +871,21 @@ def test_attributes_and_names_are_looked_at_again(mount):
 
 
 @only_berth
+def test_folders_are_listed_ahead_of_who_walks_and_for_nobody_else(mount):
+    mounted = mount('--attr-ttl=100')
+    for number in range(40):
+        (mounted.folder / f'folder{number}').mkdir()
+        (mounted.folder / f'folder{number}/file').write_bytes(b'content')
+    before = mounted.stats()['listings']
+    assert len(os.listdir(mounted.path)) == 40
+    time.sleep(0.3)
+    assert mounted.stats()['listings'] == before + 1, 'ls alone'
+    walks = [sorted(name for _, _, names in os.walk(mounted.path) for name in names) for _ in range(2)]
+    assert walks == [['file'] * 40] * 2
+    assert before + 41 <= mounted.stats()['listings'] <= before + 44, 'one may end as it is asked for'
+
+
+@only_berth
 def test_what_is_locked_is_looked_at_when_it_changed_only(mount):
     place = whole(mount('--attr-ttl=100'))
     path = place.file('file', b'old')
