@@ -70,6 +70,11 @@ int background_begin(struct background *background, const struct mount_options *
 /* In the child: it stands. From now on messages go to the log. */
 void background_tell(struct background *background);
 
+/* ---- the threads that wait for the kernel (readers.c) ---- */
+
+/* read(2) of /dev/fuse, in which only a few threads at a time are; the others wait for a place. */
+ssize_t readers_read(int descriptor, void *buffer, size_t size);
+
 /* ---- interrupts (interrupt.c) ---- */
 
 int interrupt_start(unsigned retry_ms);

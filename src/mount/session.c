@@ -130,7 +130,7 @@ bool operation_clears_set_id(void)
 static ssize_t read_hook(int descriptor, void *buffer, size_t size, void *context)
 {
         (void)context;
-        ssize_t n = read(descriptor, buffer, size);
+        ssize_t n = readers_read(descriptor, buffer, size);
         if (n < (ssize_t)sizeof(struct fuse_in_header))
                 return n;
         if (!atomic_load_explicit(&hooks.initialised, memory_order_relaxed))
