@@ -547,6 +547,8 @@ static int64_t run_job(struct berth_call *call)
 {
         struct change *c = container_of(call, struct request, call)->change;
         int status = method_of(c)->run(c);
+        if (status == 207 && c->request->chunk)
+                c->piece_size = list_fill(c->request);
         if (is_writing(c->request->head.method))
                 atomic_fetch_add(&c->shard->server->changes_made, 1);
         if (status == 423)
@@ -563,6 +565,8 @@ enum next step_run(struct request *r)
         if (c->tries == 0)
                 c->run_since = r->shard->now_seconds;
         c->busy = false;
+        if (r->head.method == HTTP_PROPFIND && !r->chunk && list_take_place(r))
+                list_begin(r); /* the same job makes the first piece then; what lacks memory is told later */
         r->call.call = run_job;
         berth_call(r->shard->port, &r->call);
         return wait_for(r, STEP_RAN);
@@ -592,7 +596,10 @@ enum next step_ran(struct request *r)
         if (c->busy && r->shard->now_seconds - c->run_since < PLACE_SECONDS)
                 return try_again(r);
         c->status = status_of(r);
-        return go(r, c->find && c->status == 207 ? STEP_LIST : STEP_CHANGED);
+        if (!c->find || c->status != 207)
+                return go(r, STEP_CHANGED);
+        r->call.op.result = c->piece_size;
+        return go(r, r->chunk ? STEP_LIST_FILLED : STEP_LIST);
 }
 
 static enum next send_page(struct request *r)

@@ -62,6 +62,7 @@ struct change {
         bool oc_modified;            /* `modified` is that of X-OC-Mtime */
         bool busy;                   /* the job found its section taken: PLACE_SECONDS long it is tried again */
         int depth;
+        int64_t piece_size;    /* of a first piece that the job has made, or -errno */
         unsigned tries;        /* runs of the job before this one */
         uint32_t run_since;    /* shard seconds: of the first */
         uint32_t small_size;   /* bytes of a BODY_SMALL, in the request's out[] */
@@ -227,7 +228,7 @@ int unlock_run(struct change *c);
 
 int find_prepare(struct change *c); /* find.c */
 int find_run(struct change *c);     /* opens; the answer goes out in pieces */
-int64_t find_fill(struct request *r, char *out, size_t size);
+int64_t find_fill(struct request *r, char *out, size_t size, bool *whole);
 void find_destroy(struct find *find); /* NULL is fine */
 
 int patch_properties_run(struct change *c); /* properties.c */

@@ -576,15 +576,14 @@ static int64_t fill(struct find *find, struct text *out)
         }
 }
 
-int64_t find_fill(struct request *r, char *out, size_t size)
+int64_t find_fill(struct request *r, char *out, size_t size, bool *whole)
 {
         struct find *find = r->change->find;
         struct text text = text_in(out, size - TAIL_BYTES);
-        if (find->ended)
-                return 0;
         int64_t error = fill(find, &text);
         if (error < 0)
                 return error;
+        *whole = find->ended;
         text.size = size;
         if (find->ended)
                 text_put(&text, SPAN("</D:multistatus>\n"));

@@ -9,8 +9,8 @@
 enum {
         CHUNK_BYTES = 32 << 10,
         FIND_CHUNK_BYTES = 256 << 10, /* of a PROPFIND's answer: a kilobyte for each name */
-        CHUNK_HEAD = 16,              /* room for the size line before the bytes, and CRLF behind */
-        CHUNK_TAIL = 2,
+        CHUNK_HEAD = 16,              /* room for the size line before the bytes */
+        CHUNK_TAIL = 7,               /* for CRLF behind, and the last chunk */
 };
 
 /* ---- index.html ---- */
@@ -57,7 +57,7 @@ enum next step_index_opened(struct request *r)
 
 /* ---- the listing ---- */
 
-static int64_t fill_listing(struct request *r, char *out, size_t size)
+static int64_t fill_listing(struct request *r, char *out, size_t size, bool *whole)
 {
         const struct serve_options *options = &r->shard->server->options;
         if (!r->listing) {
@@ -73,14 +73,20 @@ static int64_t fill_listing(struct request *r, char *out, size_t size)
                 if (error)
                         return error;
         }
-        return listing_fill(r->listing, out, size);
+        int64_t n = listing_fill(r->listing, out, size);
+        *whole = listing_is_whole(r->listing);
+        return n;
+}
+
+int64_t list_fill(struct request *r)
+{
+        return r->fill(r, r->chunk + CHUNK_HEAD, r->chunk_room, &r->whole);
 }
 
 /* On a worker thread; the request waits, so what it reads here nobody changes. */
 static int64_t fill(struct berth_call *call)
 {
-        struct request *r = container_of(call, struct request, call);
-        return r->fill(r, r->chunk + CHUNK_HEAD, r->chunk_room);
+        return list_fill(container_of(call, struct request, call));
 }
 
 static enum next fill_more(struct request *r)
@@ -97,23 +103,35 @@ static bool asks_for_json(const struct request *r)
         return query.json || http_accepts_json(&r->head);
 }
 
-/* Listings hold memory, so their number is bounded; who comes when all places are taken waits for one. */
-enum next step_list(struct request *r)
+/* Listings hold memory, so their number is bounded. */
+bool list_take_place(struct request *r)
 {
         struct shard *shard = r->shard;
-        if (!shard->server->options.listing && !r->change)
-                return respond_error(r, 403, NULL);
         if (!r->has_listing)
                 r->has_listing = request_take_place(&shard->for_listing, &shard->listings, shard->max_listings);
-        if (!r->has_listing)
-                return request_wait_for_place(r, &shard->for_listing);
+        return r->has_listing;
+}
+
+int list_begin(struct request *r)
+{
         r->chunk_room = r->change ? FIND_CHUNK_BYTES : CHUNK_BYTES;
         r->chunk = malloc(CHUNK_HEAD + r->chunk_room + CHUNK_TAIL);
         if (!r->chunk)
-                return respond_errno(r, -ENOMEM);
+                return -ENOMEM;
         r->fill = r->change ? find_fill : fill_listing;
         r->json = asks_for_json(r);
-        return fill_more(r);
+        return 0;
+}
+
+/* Who comes when all places are taken waits for one. */
+enum next step_list(struct request *r)
+{
+        if (!r->shard->server->options.listing && !r->change)
+                return respond_error(r, 403, NULL);
+        if (!list_take_place(r))
+                return request_wait_for_place(r, &r->shard->for_listing);
+        int error = list_begin(r);
+        return error ? respond_errno(r, error) : fill_more(r);
 }
 
 static void put_listing_fields(const struct request *r, struct text *out)
@@ -124,11 +142,12 @@ static void put_listing_fields(const struct request *r, struct text *out)
                            "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"));
 }
 
-/* HTTP/1.0 has no chunks: there the end of the connection ends the page. */
+/* What is whole with its first piece has a length. HTTP/1.0 has no chunks: there the end of the connection ends the
+ * page. */
 static struct text list_head(struct request *r)
 {
-        r->chunked = r->head.minor > 0;
-        if (!r->chunked)
+        r->chunked = r->head.minor > 0 && !r->whole;
+        if (!r->chunked && !r->whole)
                 r->keep_alive = false;
         struct text out = respond_head(r, r->change ? 207 : 200);
         if (r->change)
@@ -137,6 +156,8 @@ static struct text list_head(struct request *r)
                 put_listing_fields(r, &out);
         if (r->chunked)
                 text_put(&out, SPAN("Transfer-Encoding: chunked\r\n"));
+        if (r->whole)
+                text_format(&out, "Content-Length: %lld\r\n", (long long)r->chunk_size);
         respond_end_head(r, &out);
         return out;
 }
@@ -144,18 +165,16 @@ static struct text list_head(struct request *r)
 /* The piece with its chunk framing, in place. */
 static struct berth_vec framed(struct request *r)
 {
-        static const char last[] = "0\r\n\r\n";
-        size_t size = (size_t)r->chunk_size;
+        static const char last[CHUNK_TAIL + 1] = "\r\n0\r\n\r\n";
+        size_t size = (size_t)r->chunk_size, tail = r->whole ? CHUNK_TAIL : 2;
         if (!r->chunked)
                 return (struct berth_vec){ r->chunk + CHUNK_HEAD, size };
-        if (size == 0)
-                return (struct berth_vec){ last, sizeof(last) - 1 };
         char line[CHUNK_HEAD];
         int n = snprintf(line, sizeof(line), "%zx\r\n", size);
         char *start = r->chunk + CHUNK_HEAD - n;
         memcpy(start, line, (size_t)n);
-        memcpy(r->chunk + CHUNK_HEAD + size, "\r\n", CHUNK_TAIL);
-        return (struct berth_vec){ start, (size_t)n + size + CHUNK_TAIL };
+        memcpy(r->chunk + CHUNK_HEAD + size, last, tail);
+        return (struct berth_vec){ start, (size_t)n + size + tail };
 }
 
 enum next step_list_filled(struct request *r)
@@ -176,16 +195,12 @@ enum next step_list_filled(struct request *r)
                         return respond_send(r, &out);
                 r->vecs[count++] = (struct berth_vec){ out.data, out.used };
         }
-        struct berth_vec piece = framed(r);
-        if (piece.size > 0)
-                r->vecs[count++] = piece;
-        if (count == 0)
-                return go(r, STEP_FINISH);
+        r->vecs[count++] = framed(r);
         r->op_body = (uint64_t)r->chunk_size;
         r->sent_body += r->op_body;
         r->deadline = r->shard->now_seconds + STALL_SECONDS;
         transport_sendv(r->conn, &r->op, r->vecs, count);
-        return wait_for_send(r, r->chunk_size == 0 ? STEP_SENT : STEP_LIST_SENT);
+        return wait_for_send(r, r->whole ? STEP_SENT : STEP_LIST_SENT);
 }
 
 enum next step_list_sent(struct request *r)

@@ -405,6 +405,11 @@ ssize_t listing_fill(struct listing *l, char *out, size_t size)
         return t.used || !l->error ? (ssize_t)t.used : l->error;
 }
 
+bool listing_is_whole(const struct listing *l)
+{
+        return l->step == STEP_END;
+}
+
 void listing_destroy(struct listing *l)
 {
         if (!l)

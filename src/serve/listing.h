@@ -33,6 +33,9 @@ int listing_create(struct listing **listing, int root, const char *path, const s
  * -errno when the folder cannot be read further: then the page is not whole and cannot become so. */
 ssize_t listing_fill(struct listing *listing, char *out, size_t size);
 
+/* Whether the last piece was the last one. */
+bool listing_is_whole(const struct listing *listing);
+
 /* NULL is fine. */
 void listing_destroy(struct listing *listing);
 

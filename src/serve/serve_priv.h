@@ -665,12 +665,13 @@ struct request {
         char *chunk; /* a piece of the listing, while a folder is listed */
         size_t chunk_room;
         int64_t chunk_size;
-        int64_t (*fill)(struct request *r, char *out, size_t size); /* makes the next piece, on a worker thread */
-        struct digests *digests;                                    /* of the file, when its reader wants them */
-        bool digested;                                              /* ... and they are known */
-        struct change *change; /* when it changes something or asks for properties; change.h */
-        bool json, has_listing, has_send, has_parts, has_change; /* has one of the places for it */
-        bool proxied;                                            /* it comes from a trusted proxy */
+        /* Makes the next piece, on a worker thread, and says whether it is the last. */
+        int64_t (*fill)(struct request *r, char *out, size_t size, bool *whole);
+        struct digests *digests; /* of the file, when its reader wants them */
+        bool digested;           /* ... and they are known */
+        struct change *change;   /* when it changes something or asks for properties; change.h */
+        bool json, whole, has_listing, has_send, has_parts, has_change; /* has one of the places for it */
+        bool proxied;                                                   /* it comes from a trusted proxy */
 
         uint16_t path_size;
         bool folder, hidden; /* the path ended in '/', had a segment that starts with a dot */
@@ -806,6 +807,12 @@ enum next step_sent_whole(struct request *r);
 enum next step_folder(struct request *r); /* folder.c */
 enum next step_index_opened(struct request *r);
 enum next step_list(struct request *r);
+/* A place for a listing, once; false: there is none now. */
+bool list_take_place(struct request *r);
+/* Makes room for its pieces. 0 or -ENOMEM. */
+int list_begin(struct request *r);
+/* The next piece, into that room; on a worker thread. Its bytes or -errno. */
+int64_t list_fill(struct request *r);
 enum next step_list_filled(struct request *r);
 enum next step_list_sent(struct request *r);
 enum next step_sent(struct request *r); /* request.c */

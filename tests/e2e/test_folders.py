@@ -164,6 +164,22 @@ def test_no_listing(serve, tmp_path):
     assert server.fetch('/').body == b'index'
 
 
+# ---- one piece or several ----
+
+@pytest.mark.parametrize('target', ['', '?json'])
+@pytest.mark.parametrize('version', ['1.1', '1.0'])
+def test_a_short_listing_has_a_length(site, target, version):
+    """So that one for HTTP/1.0 does not end with its connection."""
+    site.file('entry', b'')
+    with site.connect() as connection:
+        for _ in range(2):
+            response = connection.ask(site.url + target, 'Connection: keep-alive', version=version)
+            assert int(response.get('Content-Length')) == len(response.body) > 0
+            assert response.get('Transfer-Encoding') is None and b'entry' in response.body
+        head = connection.ask(site.url + target, method='HEAD')
+        assert head.get('Content-Length') == response.get('Content-Length') and head.body == b''
+
+
 # ---- many entries ----
 
 COUNT = 100_000
