@@ -158,8 +158,9 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
         } else if (file->writers == 0) {
                 lease_give(file); /* it was taken for this open */
         }
-        bool ours = file->token[0] || file->start != FILE_ON_SERVER || file->born_here;
+        bool ours = file->token[0] || file->start != FILE_ON_SERVER || file->born_here || file->cached;
         bool changed = tree_take_changed(mount->tree, node);
+        file->cached |= how->write && !how->brief && ours && !error;
         *opened = (struct file_opened){
                 .direct = how->write && !ours && mount->writeback,
                 .keep_cache = !how->truncate && !changed,
@@ -207,6 +208,7 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
         file->start = FILE_NEW;
         file->born_here = true;
         file->opens = file->writers = 1;
+        file->cached = true;
         file->mode = mode;
         file->with = (struct remote_times_and_mode){ .has_mode = mount->remote.can.berth, .mode = mode };
         file_mark(file);
@@ -224,6 +226,7 @@ void file_close(struct mount *mount, struct file *file, bool write)
         ensure(file->opens > 0 && file->writers >= write);
         file->opens--;
         file->writers -= write;
+        file->cached &= file->writers > 0;
         bool pending = file->pending && !file->hidden[0] && !file->stale && !file->error;
         if (file->writers == 0 && !pending) /* else when it is sent */
                 lease_give(file);
@@ -751,9 +754,19 @@ struct file *file_before_rename(struct mount *mount, struct node *node, int *err
         else if (file->stale &&
                  file->writers > 0) /* once they have closed it, it is the other version that has the name */
                 *error = -ESTALE;
+        file->relock = file->token[0] && file->writers > 0;
         lease_give(file);
         pthread_mutex_unlock(&file->lock);
         return file;
+}
+
+/* Where somebody else was faster it goes on without: If-Match guards each write. */
+static void lock_again(struct file *file)
+{
+        char path[REMOTE_PATH_BYTES];
+        bool unchanged;
+        if (file_path(file, path) == 0)
+                lease_take(file, path, &unchanged);
 }
 
 void file_after_rename(struct file *file)
@@ -761,6 +774,9 @@ void file_after_rename(struct file *file)
         if (!file)
                 return;
         pthread_mutex_lock(&file->lock);
+        if (file->relock && file->writers > 0 && !file->stale && !file->hidden[0])
+                lock_again(file);
+        file->relock = false;
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
         file_put(file);

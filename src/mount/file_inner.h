@@ -44,6 +44,9 @@ struct file {
 
         unsigned opens, writers;
         bool born_here; /* made by this mount, and open since */
+        bool cached;    /* a writer has it open through the page cache, which may hold what we have not heard of: so the
+                         * next may not pass it by, even if the lock was lost meanwhile */
+        bool relock;    /* it was locked before the rename that is under way, and is to be again */
         enum file_start start;
         bool stale; /* somebody else changed it, or it was put aside: nothing more is sent until all have closed */
         bool undurable; /* the server may have accepted what it has not been asked to make durable; also from earlier opens */

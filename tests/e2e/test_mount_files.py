@@ -1130,6 +1130,36 @@ def test_who_writes_to_parts_holds_a_lock(mount):
     eventually(lambda: place.mounted.server.fetch('/file', 'Content-Length: 6', method='PUT', body=b'theirs').status in (200, 204))
 
 
+@only_berth
+def test_a_rename_takes_neither_the_lock_nor_what_the_kernel_holds(mount):
+    """Who opens it next does not pass the page cache by, in which the first one's bytes are."""
+    place = whole(mount())
+    (place.folder / 'file').write_bytes(b'first' * 1000)
+    with opened(place.path / 'file') as file:
+        os.write(file, b'FIRST')
+        os.rename(place.path / 'file', place.path / 'renamed')
+        assert place.mounted.server.fetch('/renamed', 'Content-Length: 6', method='PUT', body=b'theirs').status == 423
+        os.pwrite(file, b'end', 800_000)
+        with opened(place.path / 'renamed') as second:
+            assert os.pread(second, 10_000, 4995) == b'first' + b'\0' * 9995
+            assert os.pread(second, 10, 800_000) == b'end'
+    assert len(place.served('renamed')) == 800_003
+
+
+@only_berth
+def test_a_second_writer_after_the_lock_was_lost(mount):
+    place = whole(mount())
+    (place.folder / 'file').write_bytes(b'first' * 1000)
+    with opened(place.path / 'file') as file:
+        os.removexattr(place.folder / 'file', 'user.berth.lock')
+        os.write(file, b'FIRST')
+        os.fsync(file)  # which finds that it is lost
+        os.pwrite(file, b'end', 800_000)
+        with opened(place.path / 'file') as second:
+            assert os.pread(second, 10_000, 4995) == b'first' + b'\0' * 9995
+    assert len(place.served('file')) == 800_003
+
+
 def is_free(path):
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_WRONLY))
