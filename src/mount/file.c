@@ -30,7 +30,8 @@ static void adopt(struct file *file, const struct remote_attributes *attributes)
                 ahead_forget(file->mount->ahead, file->stream);
 }
 
-/* Asks the server what stands there now. Mutex held, in its turn. */
+/* Asks the server what stands there now. Mutex held, in its turn. What was written while it was asked is sent by
+ * If-Match, which finds out by itself whether it is the same version: its size is not to be taken back. */
 static int refresh(struct file *file)
 {
         struct mount *mount = file->mount;
@@ -51,6 +52,8 @@ static int refresh(struct file *file)
         pthread_mutex_lock(&file->lock);
         if (error)
                 return error == -ENOENT ? -ESTALE : error;
+        if (!file_clean(file))
+                return 0;
         uint64_t old_size = file->size;
         bool changed = !remote_same_tag(file->tag, attributes.tag) || old_size != attributes.size;
         adopt(file, &attributes);

@@ -123,7 +123,8 @@ int file_path(struct file *file, char out[REMOTE_PATH_BYTES]);
 /* Nothing is known of it here but what the server has. Mutex held. */
 static inline bool file_clean(const struct file *file)
 {
-        return file->start == FILE_ON_SERVER && file->gather.count == 0 && !file->sending && !file->spool_dirty;
+        return file->start == FILE_ON_SERVER && file->gather.count == 0 && !file->sending && !file->spool_dirty &&
+               file->size == file->server_size;
 }
 /* Remembers an error; returns it as programs are told. */
 int file_failed(struct file *file, int error);

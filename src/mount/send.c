@@ -371,7 +371,7 @@ void file_show_inode(struct file *file)
 /* The server has all of it. */
 static void settle(struct file *file)
 {
-        if (!file_clean(file) || file->with.has_mode || file->with.has_mtime || file->server_size != file->size)
+        if (!file_clean(file) || file->with.has_mode || file->with.has_mtime)
                 return;
         struct tree_update update = {
                 .has_tag = true, .tag = file->tag, .has_size = true, .size = file->size, .same_content = true

@@ -33,7 +33,9 @@ static struct {
         const char *too_large;   /* is refused */
         const char *wrong_token; /* is not held by the server any more */
         bool locks;
-        unsigned slow_us; /* a write takes so long, and to set mode and time */
+        unsigned stale_reads;      /* so many are told that there is another version */
+        void (*during_look)(void); /* once */
+        unsigned slow_us;          /* a write takes so long, and to set mode and time */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct stored *find(const char *path)
@@ -236,7 +238,11 @@ int remote_stat(struct remote *remote, const char *path, struct remote_attribute
                 snprintf(attributes->tag, sizeof(attributes->tag), "%s", stored->tag);
         }
         server.looks++;
+        void (*meanwhile)(void) = server.during_look;
+        server.during_look = NULL;
         pthread_mutex_unlock(&server.lock);
+        if (meanwhile)
+                meanwhile();
         return server.looks_fail ? server.looks_fail : stored ? 0 : -ENOENT;
 }
 
@@ -374,12 +380,13 @@ ssize_t ahead_view(struct ahead *ahead, struct stream *stream, const char *path,
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         ssize_t n = -ENOENT;
-        if (stored && strcmp(stored->tag, tag) != 0)
+        if (server.stale_reads > 0 || (stored && strcmp(stored->tag, tag) != 0))
                 n = -ESTALE;
         else if (stored)
                 n = first < stored->size ? (ssize_t)min_of(size, stored->size - first) : 0;
         if (n > 0)
                 memcpy(ahead_view_alone(view, (size_t)n), stored->data + first, (size_t)n);
+        server.stale_reads -= server.stale_reads > 0;
         pthread_mutex_unlock(&server.lock);
         return n;
 }
@@ -724,6 +731,49 @@ static void truncates_are_seen_and_sent(void **state)
         assert_int_equal(file_flush(&mount, file), 0);
         assert_int_equal(find("a")->size, 12);
         assert_memory_equal(find("a")->data, "01234567X\0\0\0", 12);
+        file_close(&mount, file, true);
+}
+
+static struct file *written_meanwhile;
+
+static void write_meanwhile(void)
+{
+        write_text(written_meanwhile, 10, "abc");
+}
+
+/* A read finds that its version is gone (sent meanwhile, by us), and asks what stands there now; while it asks the
+ * kernel hands on a write behind the end. */
+static void what_is_written_while_the_server_is_asked_stays(void **state)
+{
+        (void)state;
+        char out[32];
+        somebody_else_writes("a", "0123456789");
+        struct file *file = open_file("a", true, false);
+        written_meanwhile = file;
+        server.stale_reads = 1;
+        server.during_look = write_meanwhile;
+        assert_int_equal(read_bytes(file, 0, 10, out), 10);
+        assert_null(server.during_look);
+        assert_int_equal(read_bytes(file, 0, sizeof(out), out), 13);
+        assert_memory_equal(out, "0123456789abc", 13);
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_stored("a", "0123456789abc");
+        file_close(&mount, file, true);
+}
+
+static void a_length_that_is_not_sent_stays_when_a_read_is_overtaken(void **state)
+{
+        (void)state;
+        char out[32];
+        somebody_else_writes("a", "0123456789");
+        struct file *file = open_file("a", true, false);
+        assert_int_equal(file_truncate(&mount, file->node, 12), 0);
+        server.stale_reads = 1;
+        assert_int_equal(read_bytes(file, 0, 10, out), 10);
+        assert_int_equal(read_bytes(file, 0, sizeof(out), out), 12);
+        assert_memory_equal(out, "0123456789\0\0", 12);
+        assert_int_equal(file_flush(&mount, file), 0);
+        assert_int_equal(find("a")->size, 12);
         file_close(&mount, file, true);
 }
 
@@ -1214,6 +1264,8 @@ int main(void)
                 TEST(what_arrived_before_it_was_refused_is_no_conflict),
                 TEST(truncating_on_open_replaces_in_one_request),
                 TEST(truncates_are_seen_and_sent),
+                TEST(what_is_written_while_the_server_is_asked_stays),
+                TEST(a_length_that_is_not_sent_stays_when_a_read_is_overtaken),
                 TEST(what_is_not_sent_is_read_all_the_same),
                 TEST(a_removed_file_lives_while_it_is_open),
                 TEST(a_file_removed_before_it_was_sent_is_never_sent),
