@@ -153,7 +153,7 @@ def test_small_writes_and_files_with_few_ports(network, mount):
 def test_fsx(mount, seed):
     """One file or four that are written to by turns; longer than an extent, and not."""
     mounted = mount(*(['--extent=64K'] if seed % 2 else []))
-    options = ['--files', 4, '--size', 70_000] if seed > 2 else ['--size', 2 * MIB if LONG else 300_000]
+    options = ['--files', 4, '--size', 70_000] if seed > 2 else ['--size', 2 * MIB]
     output = mounted.run(tool('fsx'), '--seed', seed, '--operations', 100_000 if LONG else 2500, *options, 'file', seconds=3600)
     assert output == ''
     check_counters(mounted)
