@@ -67,7 +67,7 @@ static enum refusal_reason reason_of(const struct shard *shard, int64_t result)
 static uint64_t burst_bytes(const struct server *server)
 {
         uint64_t queues = (uint64_t)server->listeners.count * server->options.backlog;
-        return 2 * server->planned_shards * (queues + LOOK_EVERY) * KERNEL_CONNECTION_BYTES;
+        return 2 * server->planned_shards * (queues + LOOK_EVERY) * machine_connection_bytes();
 }
 
 static uint64_t spare_bytes(const struct server *server, uint64_t limit)

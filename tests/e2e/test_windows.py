@@ -77,6 +77,11 @@ def test_threads_are_as_many_as_asked_for_or_as_there_are_cores(serve):
     assert f'{cores} thread{"s" if cores > 1 else ""})' in serve().start_line
 
 
+def test_connections_are_reckoned_at_what_they_take_of_the_pool(serve):
+    server = serve('--connections=10000', '--threads=2')
+    eventually(lambda: f'and {10000 * 9000 >> 20} MiB in the kernel' in server.stderr())
+
+
 @pytest.mark.parametrize('threads', [2, 4])
 def test_every_thread_serves(threaded, threads):
     server = threaded(threads, f'--requests={threads}')  # one each: all are in use only where all serve
