@@ -82,8 +82,9 @@ void shard_tell(struct shard *to, enum shard_message message)
 static void message_arrived(struct berth_op *op)
 {
         struct shard *shard = shard_here;
-        atomic_store(&shard->told[op->result], false);
-        switch (op->result) {
+        enum shard_message message = (enum shard_message)op->result;
+        atomic_store(&shard->told[message], false); /* from here on the op may be posted again */
+        switch (message) {
         case SHARD_LOOK:
                 accept_look(shard);
                 return;
@@ -98,7 +99,7 @@ static void message_arrived(struct berth_op *op)
                 return;
         default:
                 drain(shard);
-                if (op->result == SHARD_END)
+                if (message == SHARD_END)
                         end_all(shard);
         }
 }

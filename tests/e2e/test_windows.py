@@ -156,26 +156,24 @@ def test_draining_while_connections_are_handed_over(threaded):
     server = threaded(4, '--grace=20')
     served, ended = [], []
 
-    def ask_until_it_ends(_):
+    def ask_until_nobody_listens(_):
         while True:
             try:
                 with server.connect() as connection:
                     connection.send(request('/file'))
                     served.append(connection.read_response().body)
-            except (OSError, AssertionError) as error:
-                if server.process.poll() is not None or 'early' in str(error):
-                    ended.append(error)
-                    return
-                if isinstance(error, ConnectionRefusedError):
-                    ended.append(error)
-                    return
+            except ConnectionRefusedError:
+                return
+            except (ConnectionError, AssertionError) as error:
+                ended.append(str(error))
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        clients = [pool.submit(ask_until_it_ends, n) for n in range(6)]
+        clients = [pool.submit(ask_until_nobody_listens, n) for n in range(6)]
         eventually(lambda: len(served) > 50)
         server.stop()
         for client in clients:
             client.result(60)
-    assert set(served) == {b'content'} and not any('early' in str(error) for error in ended)
+    assert set(served) == {b'content'}
+    assert not [error for error in ended if re.search("early|within a line: b'[^']", error)]  # whole, or not at all
 
 
 def test_a_request_in_progress_at_any_thread_is_finished(threaded):
