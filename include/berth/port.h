@@ -130,6 +130,10 @@ BERTH_API void berth_port_destroy(struct berth_port *port);
 /* "uring", "epoll", "iocp" or "sim". */
 BERTH_API const char *berth_port_engine(const struct berth_port *port);
 
+/* Whether several ports can listen on one address (BERTH_REUSE_PORT) and on one socket (`shared`). Where they cannot,
+ * one port accepts for all and passes connections on: berth_pass(). */
+BERTH_API bool berth_port_shares(const struct berth_port *port);
+
 /* The accepted and connected sockets that the port can have at a time: max_handles of its configuration, or less where
  * each of them needs one of the process's descriptors (epoll, older kernels). */
 BERTH_API uint32_t berth_port_max_handles(const struct berth_port *port);
@@ -161,6 +165,7 @@ struct berth_port_stats {
         uint64_t cold_windows; /* send_file windows that had to be read in first */
         uint64_t turns;        /* send_file turns that ended so that others could go on */
         uint32_t handles;      /* accepted and connected sockets now, with those being connected */
+        uint32_t passed;       /* of these: passed on to another port, and not given back (berth_pass) */
         uint32_t rings;        /* io_uring: how many there are; else 0 */
         uint32_t buffers_lent; /* receive buffers in the caller's hands now */
         uint32_t buffers_used; /* receive buffers that have ever been in use: what the pool occupies of memory */
@@ -193,12 +198,25 @@ BERTH_API int berth_listen_address(struct berth_port *port, const struct berth_h
  * somebody waits to be accepted: he stays in the kernel's queue, nothing that was accepted is ever dropped. */
 BERTH_API void berth_accept(struct berth_port *port, struct berth_op *op, struct berth_handle *listener);
 
-/* Ties an accepted connection to a handle. This or berth_discard() must be called on every accepted result; cannot
- * fail. */
+/* Ties an accepted connection to a handle. This, berth_discard() or berth_pass() must be called on every accepted
+ * result; cannot fail. */
 BERTH_API void berth_adopt(struct berth_port *port, struct berth_handle *handle, int64_t accepted);
 
 /* Or closes it, when there is no handle for it. */
 BERTH_API void berth_discard(struct berth_port *port, int64_t accepted);
+
+/* Or lets another port of the same engine have it, which calls berth_take() with the same number on its own thread. It
+ * goes on to count as one of this port's `max_handles` until it is given back, so that this bounds what all together
+ * have. 0, or -EOPNOTSUPP: it stays this port's, since the engine cannot (io_uring, the simulator) or it has brought
+ * bytes along (accept_data_ms). */
+BERTH_API int berth_pass(struct berth_port *port, int64_t accepted);
+
+/* A connection that another port has passed on is this one's, for berth_adopt() or berth_discard(). It is counted here,
+ * too, and taken whatever `max_handles` says. */
+BERTH_API void berth_take(struct berth_port *port, int64_t accepted);
+
+/* So many of those that this port has passed on are closed. */
+BERTH_API void berth_give_back(struct berth_port *port, uint32_t count);
 
 /* Connects a new TCP or unix stream socket, from `source` (of the same family and size; NULL: the kernel's choice).
  * Port 0 in `source` lets the kernel choose one that is free for this pair of addresses (IP_BIND_ADDRESS_NO_PORT).

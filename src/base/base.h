@@ -235,8 +235,9 @@ int64_t wheel_next_ms(const struct wheel *wheel, uint64_t now_ms);
 /* Memory of the kernel for one end of an idle TCP connection, for planning. On Linux 6.18 its slab caches hold, the
  * waste at the ends of their pages included, 2,521 bytes for the socket, 862 for its inode, 192 each for file and
  * directory entry, and 256 for the wait of io_uring (200 for that of epoll): 4,023. The rest is reserve, so that a
- * newer kernel's slightly larger socket does not make the answer wrong. */
-enum { KERNEL_CONNECTION_BYTES = 4200 };
+ * newer kernel's slightly larger socket does not make the answer wrong. Windows' figure is explained in doctor/cost_win.c;
+ * doctor reckons with it on any system when it is tested. */
+enum { LINUX_CONNECTION_BYTES = 4200, WINDOWS_CONNECTION_BYTES = 9000 };
 
 /* ---- what the kernel tells of itself in files (proc.c) ----
  *
@@ -295,6 +296,7 @@ struct span path_fold(struct span path, char *room, size_t size);
 /* ---- the machine (machine.c) ---- */
 
 unsigned machine_cores(void);             /* that this process may use */
+uint32_t machine_connection_bytes(void);  /* of the above, this system's */
 uint32_t machine_raise_descriptors(void); /* raises the limit as far as it goes, and says it */
 uint64_t machine_files(void);             /* that the system lets be opened more; UINT64_MAX: nobody knows */
 uint64_t machine_backlog(void);           /* connections that it lets a listener keep; UINT64_MAX: any number */

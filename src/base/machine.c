@@ -11,6 +11,11 @@ unsigned machine_cores(void)
         return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? (unsigned)CPU_COUNT(&cores) : 1;
 }
 
+uint32_t machine_connection_bytes(void)
+{
+        return LINUX_CONNECTION_BYTES;
+}
+
 uint32_t machine_raise_descriptors(void)
 {
         struct rlimit limit;

@@ -12,6 +12,11 @@ unsigned machine_cores(void)
         return (unsigned)__builtin_popcountll(process);
 }
 
+uint32_t machine_connection_bytes(void)
+{
+        return WINDOWS_CONNECTION_BYTES;
+}
+
 uint32_t machine_raise_descriptors(void)
 {
         return 1 << 24; /* handles of a process */

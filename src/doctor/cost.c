@@ -30,7 +30,7 @@ void doctor_cost(const struct doctor_plan *plan, struct doctor_capacity *capacit
                 doctor_add_part(capacity, "epoll wait", EPOLL_WAIT_BYTES);
         else
                 doctor_add_part(capacity, "io_uring wait", URING_WAIT_BYTES);
-        doctor_add_part(capacity, "reserve", KERNEL_CONNECTION_BYTES - capacity->kernel_each);
+        doctor_add_part(capacity, "reserve", LINUX_CONNECTION_BYTES - capacity->kernel_each);
         if (plan->tracked)
                 doctor_add_part(capacity, "conntrack entry", TRACKED_BYTES);
 }

@@ -10,7 +10,6 @@
 
 enum {
         POOL_BYTES = 8604,
-        PLANNED_BYTES = 9000,
         RECORD_BYTES = 128,      /* berth's own: 64 at rest, 128 at most */
         CALL_BYTES = 80,         /* the wait in the kernel: an OVERLAPPED and whose it is */
         FIXED_BYTES = 100 << 20, /* requests, buffers, files: what is in use at a time, whatever the connections */
@@ -22,5 +21,5 @@ void doctor_cost(const struct doctor_plan *plan, struct doctor_capacity *capacit
         capacity->user_each = RECORD_BYTES + CALL_BYTES;
         capacity->fixed_bytes = FIXED_BYTES;
         doctor_add_part(capacity, "non-paged pool", POOL_BYTES);
-        doctor_add_part(capacity, "reserve", PLANNED_BYTES - POOL_BYTES);
+        doctor_add_part(capacity, "reserve", WINDOWS_CONNECTION_BYTES - POOL_BYTES);
 }

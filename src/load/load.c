@@ -101,13 +101,13 @@ static int plan(struct load_run *run)
 
 static int check_memory(const struct load_run *run)
 {
-        uint64_t need = (uint64_t)run->options.connections * KERNEL_CONNECTION_BYTES;
+        uint64_t need = (uint64_t)run->options.connections * machine_connection_bytes();
         uint64_t available = proc_free_memory("", NULL);
         uint64_t ends = need > available ? 1 : 2;
         if (need <= available && (!run->plan.free_sources || 2 * need <= available))
                 return 0;
         complain("%s connections of about %s bytes%s need %llu MiB; there are %s",
-                 figure_count(run->options.connections).text, figure_count(ends * KERNEL_CONNECTION_BYTES).text,
+                 figure_count(run->options.connections).text, figure_count(ends * machine_connection_bytes()).text,
                  ends == 2 ? " for both ends" : "", (unsigned long long)(ends * need >> 20),
                  figure_count(available >> 20).text);
         return ends == 2 ? 0 : -ENOMEM; /* the other end may be in another place after all */

@@ -151,6 +151,14 @@ static void epoll_adopt(struct berth_port *port, struct berth_handle *handle, in
                 handle->flags |= HANDLE_BROKEN;
 }
 
+/* Nothing of it is here before it is adopted. */
+static int epoll_pass(struct berth_port *port, int descriptor)
+{
+        (void)port;
+        (void)descriptor;
+        return 0;
+}
+
 /* ---- rest: the registration stands, and an edge ends it ---- */
 
 static bool readable_now(const struct berth_handle *handle)
@@ -543,6 +551,7 @@ static int epoll_create_port(struct berth_port **port, const struct berth_port_c
 
 const struct engine epoll_engine = {
         .name = "epoll",
+        .shares = true,
         .create = epoll_create_port,
         .destroy = epoll_destroy,
         .now_ms = epoll_now_ms,
@@ -556,6 +565,7 @@ const struct engine epoll_engine = {
         .listen_address = epoll_listen_address,
         .adopt = epoll_adopt,
         .adopt_pollable = epoll_adopt,
+        .pass = epoll_pass,
         .drop = epoll_drop,
         .buffer_put = epoll_buffer_put,
         .rest = epoll_rest,

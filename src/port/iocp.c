@@ -247,6 +247,7 @@ const struct engine iocp_engine = {
         .listen_adopt = iocp_listen_adopt,
         .listen_address = iocp_listen_address,
         .adopt = iocp_adopt,
+        .pass = iocp_pass,
         .drop = iocp_drop,
         .buffer_put = iocp_buffer_put,
         .rest = iocp_rest,

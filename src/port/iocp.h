@@ -217,6 +217,8 @@ io_ended iocp_accept_ended;
 bool iocp_early_room(const struct iocp_port *self);
 void iocp_early_keep(struct iocp_port *self, struct acceptor *acceptor);
 void iocp_early_adopt(struct iocp_port *self, struct berth_handle *handle);
+/* The connection has some, and is not adopted yet. */
+bool iocp_early_has(const struct iocp_port *self, SOCKET socket);
 void iocp_early_drop(struct iocp_port *self, struct berth_handle *handle);
 size_t iocp_early_take(struct iocp_port *self, struct berth_handle *handle, char *data, size_t room);
 void iocp_look_at_silent(struct iocp_port *self);
@@ -261,6 +263,7 @@ int iocp_tie_file(struct iocp_port *self, const struct berth_handle *file);
 io_ended iocp_file_ended;
 
 void iocp_adopt(struct berth_port *port, struct berth_handle *handle, int descriptor);
+int iocp_pass(struct berth_port *port, int descriptor);
 void iocp_drop(struct berth_port *port, struct berth_handle *handle);
 bool iocp_shutdown_step(struct berth_port *port, struct berth_op *op, struct berth_event *event);
 bool iocp_peer_step(struct berth_port *port, struct berth_op *op, struct berth_event *event);

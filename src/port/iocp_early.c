@@ -23,17 +23,29 @@ void iocp_early_keep(struct iocp_port *self, struct acceptor *acceptor)
         list_append(&self->unadopted, &acceptor->node);
 }
 
-void iocp_early_adopt(struct iocp_port *self, struct berth_handle *handle)
+static struct acceptor *unadopted(const struct iocp_port *self, SOCKET socket)
 {
         for (struct list *node = self->unadopted.next; node != &self->unadopted; node = node->next) {
                 struct acceptor *acceptor = container_of(node, struct acceptor, node);
-                if (acceptor->socket != iocp_socket(handle))
-                        continue;
-                list_remove(&acceptor->node);
-                handle->installed = acceptor->number;
-                handle->flags |= HANDLE_READABLE;
-                return;
+                if (acceptor->socket == socket)
+                        return acceptor;
         }
+        return NULL;
+}
+
+bool iocp_early_has(const struct iocp_port *self, SOCKET socket)
+{
+        return unadopted(self, socket) != NULL;
+}
+
+void iocp_early_adopt(struct iocp_port *self, struct berth_handle *handle)
+{
+        struct acceptor *acceptor = unadopted(self, iocp_socket(handle));
+        if (!acceptor)
+                return;
+        list_remove(&acceptor->node);
+        handle->installed = acceptor->number;
+        handle->flags |= HANDLE_READABLE;
 }
 
 static struct acceptor *early_of(struct iocp_port *self, const struct berth_handle *handle)

@@ -9,6 +9,12 @@ void iocp_adopt(struct berth_port *port, struct berth_handle *handle, int descri
                 handle->flags |= HANDLE_BROKEN;
 }
 
+/* It belongs to no completion port before it is adopted; its first bytes are in a record of this one's. */
+int iocp_pass(struct berth_port *port, int descriptor)
+{
+        return iocp_early_has(iocp_of(port), (SOCKET)(intptr_t)descriptor) ? -EOPNOTSUPP : 0;
+}
+
 static int close_socket(struct berth_port *port, struct berth_handle *handle)
 {
         int error = closesocket(iocp_socket(handle)) ? iocp_error((DWORD)WSAGetLastError()) : 0;

@@ -258,6 +258,11 @@ uint64_t berth_port_now_ms(const struct berth_port *port)
         return port->now_ms;
 }
 
+bool berth_port_shares(const struct berth_port *port)
+{
+        return port->engine->shares;
+}
+
 uint32_t berth_port_max_handles(const struct berth_port *port)
 {
         return port->engine->max_handles(port);
@@ -464,6 +469,28 @@ void berth_discard(struct berth_port *port, int64_t accepted)
         struct berth_handle handle = { 0 };
         berth_adopt(port, &handle, accepted);
         port->engine->drop(port, &handle);
+}
+
+int berth_pass(struct berth_port *port, int64_t accepted)
+{
+        ensure(accepted >= 0);
+        int error = port->engine->pass ? port->engine->pass(port, (int)accepted) : -EOPNOTSUPP;
+        if (!error)
+                port->stats.passed++;
+        return error;
+}
+
+void berth_take(struct berth_port *port, int64_t accepted)
+{
+        ensure(accepted >= 0 && port->engine->pass);
+        port->stats.handles++;
+}
+
+void berth_give_back(struct berth_port *port, uint32_t count)
+{
+        ensure(count <= port->stats.passed);
+        port->stats.passed -= count;
+        port->stats.handles -= count;
 }
 
 void berth_connect(struct berth_port *port, struct berth_op *op, struct berth_handle *handle,

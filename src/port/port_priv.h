@@ -186,6 +186,7 @@ static inline char *buffers_data(const struct buffers *buffers, uint16_t buffer)
 
 struct engine {
         const char *name;
+        bool shares; /* berth_port_shares() */
         /* Makes engine memory that begins with struct berth_port; port_init() has not been called yet. */
         int (*create)(struct berth_port **port, const struct berth_port_config *config);
         void (*destroy)(struct berth_port *port);
@@ -206,6 +207,8 @@ struct engine {
         int (*listen_address)(struct berth_port *port, const struct berth_handle *listener,
                               struct sockaddr_storage *address);
         void (*adopt)(struct berth_port *port, struct berth_handle *handle, int descriptor);
+        /* An accepted connection leaves for another port: 0 or -EOPNOTSUPP. NULL: the engine cannot. */
+        int (*pass)(struct berth_port *port, int descriptor);
         /* A connect has failed, or nobody wants the accepted connection: what socket the handle has (perhaps none) is
          * let go at once. Or nobody accepts on a shared listener any more: other ports shall be woken for its
          * connections, not this one (iocp: what comes shall stay in the kernel's queue). */

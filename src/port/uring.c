@@ -302,6 +302,7 @@ static int uring_create(struct berth_port **port, const struct berth_port_config
 
 const struct engine uring_engine = {
         .name = "uring",
+        .shares = true,
         .create = uring_create,
         .destroy = uring_destroy,
         .now_ms = uring_now_ms,

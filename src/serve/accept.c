@@ -2,6 +2,9 @@
  * (SO_REUSEPORT), in parts that chance makes uneven. So a shard that has no room says so (`full`), and those that have
  * accept on its listeners, too: nobody is stranded before the whole server is full. Then the port lets what comes wait
  * in the kernel's queue, and each refusal sends the longest idle away.
+ *
+ * Where an address can have but one socket (Windows) the first shard alone has listeners; hand.c tells how the others
+ * get their part.
  */
 #include "serve/serve_priv.h"
 
@@ -64,7 +67,7 @@ static enum refusal_reason reason_of(const struct shard *shard, int64_t result)
 static uint64_t burst_bytes(const struct server *server)
 {
         uint64_t queues = (uint64_t)server->listeners.count * server->options.backlog;
-        return 2 * server->planned_shards * (queues + LOOK_EVERY) * KERNEL_CONNECTION_BYTES;
+        return 2 * server->planned_shards * (queues + LOOK_EVERY) * machine_connection_bytes();
 }
 
 static uint64_t spare_bytes(const struct server *server, uint64_t limit)
@@ -103,12 +106,20 @@ static void stopped(struct shard *shard, struct accepting *listener)
                 tell_others(shard);
 }
 
+/* Who gave a place back before he could see that accepting has stopped did not tell. */
+static void no_room(struct shard *shard, enum refusal_reason reason)
+{
+        accept_refused(shard, reason);
+        if (hand_collect(shard))
+                accept_conn_gone(shard);
+}
+
 static void accepted(struct berth_op *op)
 {
         struct accepting *listener = container_of(op, struct accepting, op);
         struct shard *shard = shard_here;
         if (op->result >= 0) {
-                conn_begin(shard, op->result);
+                hand_accepted(shard, op->result);
                 if (shard->grouped && count_of(&shard->counters.accepted) % shard->look_every == 0)
                         look_at_group(shard); /* a crowd can bring more in a second than there is room for */
         }
@@ -117,10 +128,10 @@ static void accepted(struct berth_op *op)
         listener->armed = false;
         if (shard->draining)
                 return;
-        if (op->result != -ECANCELED)
-                accept_refused(shard, reason_of(shard, op->result));
-        else
+        if (op->result == -ECANCELED || hand_collect(shard))
                 stopped(shard, listener);
+        else
+                no_room(shard, reason_of(shard, op->result));
 }
 
 /* ---- all of them ---- */
@@ -159,7 +170,7 @@ static void arrange_own(struct shard *shard)
 void accept_arrange(struct shard *shard)
 {
         arrange_own(shard);
-        for (unsigned owner = 0; owner < shard->server->planned_shards; owner++) {
+        for (unsigned owner = 0; !shard->server->handing && owner < shard->server->planned_shards; owner++) {
                 if (owner == shard->index)
                         continue;
                 bool full = atomic_load(&shard->server->shards[owner]->full);
@@ -172,14 +183,10 @@ void accept_arrange(struct shard *shard)
 
 static void tell_others(struct shard *shard)
 {
-        struct server *server = shard->server;
-        pthread_mutex_lock(&server->messages);
-        for (unsigned i = 0; i < server->shard_count; i++) {
-                struct shard *other = server->shards[i];
-                if (other != shard && !other->gone && !atomic_exchange(&other->told, true))
-                        berth_post(other->port, &other->messages[SHARD_LOOK], SHARD_LOOK);
-        }
-        pthread_mutex_unlock(&server->messages);
+        const struct server *server = shard->server;
+        for (unsigned i = 0; i < server->planned_shards; i++)
+                if (server->shards[i] != shard)
+                        shard_tell(server->shards[i], SHARD_LOOK);
 }
 
 /* A cancelled accept starts again, and so looks for who waits already. */
@@ -204,15 +211,24 @@ void accept_look(struct shard *shard)
 static bool others_have_room(const struct shard *shard)
 {
         const struct server *server = shard->server;
-        for (unsigned i = 0; i < server->planned_shards; i++)
+        for (unsigned i = 0; !server->handing && i < server->planned_shards; i++)
                 if (i != shard->index && !atomic_load(&server->shards[i]->full))
                         return true;
         return false;
 }
 
-static void shed(struct shard *shard)
+void accept_shed(struct shard *shard)
 {
         conn_shed(shard, min_of(SHED_AT_ONCE, 1 + shard->conns.used / SHED_PART));
+}
+
+static void shed(struct shard *shard)
+{
+        struct shard *idlest = hand_idlest(shard);
+        if (idlest == shard)
+                accept_shed(shard);
+        else
+                shard_tell(idlest, SHARD_SHED);
 }
 
 void accept_refused(struct shard *shard, enum refusal_reason reason)
@@ -241,6 +257,7 @@ void accept_conn_gone(struct shard *shard)
 /* Paused for a second: perhaps there is room by now; the next refusal tells if not. */
 void accept_tick(struct shard *shard)
 {
+        hand_collect(shard);
         if (shard->draining)
                 return;
         shard->pauses = shard->accept_paused ? shard->pauses + 1 : 0;
@@ -258,6 +275,11 @@ void accept_tick(struct shard *shard)
 
 /* ---- beginning and end ---- */
 
+static bool accepts(const struct shard *shard)
+{
+        return shard->index == 0 || !shard->server->handing;
+}
+
 int accept_listen(struct shard *shard)
 {
         const struct serve_options *options = &shard->server->options;
@@ -266,7 +288,7 @@ int accept_listen(struct shard *shard)
         shard->borrowed = calloc(shard->server->planned_shards, sizeof(struct accepting *));
         if (!shard->listeners || !shard->borrowed)
                 return -ENOMEM;
-        for (unsigned i = 0; i < set->count; i++) {
+        for (unsigned i = 0; i < set->count && accepts(shard); i++) {
                 const struct listener_spec *spec = &set->specs[i];
                 struct accepting *listener = &shard->listeners[i];
                 listener->op.done = accepted;

@@ -168,12 +168,9 @@ void access_reload(struct server *server)
         }
         pthread_mutex_lock(&server->messages);
         server->access = fresh;
-        for (unsigned i = 0; i < server->shard_count; i++) {
-                struct shard *shard = server->shards[i];
-                if (!shard->gone && !atomic_exchange(&shard->access_told, true))
-                        berth_post(shard->port, &shard->messages[SHARD_ACCESS], SHARD_ACCESS);
-        }
         pthread_mutex_unlock(&server->messages);
+        for (unsigned i = 0; i < server->shard_count; i++)
+                shard_tell(server->shards[i], SHARD_ACCESS);
         access_drop(old);
 }
 
@@ -181,7 +178,6 @@ int access_take(struct shard *shard)
 {
         struct server *server = shard->server;
         struct auth_cache *cache;
-        atomic_store(&shard->access_told, false);
         pthread_mutex_lock(&server->messages);
         struct access *access = server->access ? access_hold(server->access) : NULL;
         pthread_mutex_unlock(&server->messages);

@@ -34,7 +34,7 @@ uint32_t budget_share(uint32_t whole, unsigned index, unsigned shards)
 
 uint32_t budget_backlog(uint32_t wanted, uint64_t room_bytes, uint32_t queues)
 {
-        uint64_t most = room_bytes / BACKLOG_PART / KERNEL_CONNECTION_BYTES / queues;
+        uint64_t most = room_bytes / BACKLOG_PART / machine_connection_bytes() / queues;
         return (uint32_t)min_of((uint64_t)wanted, max_of(most, (uint64_t)LEAST_BACKLOG));
 }
 
@@ -74,7 +74,7 @@ static void add_up(struct budget *budget, const struct serve_options *options, u
                 budget->rings = (uint32_t)((uint64_t)budget->connections * 4 / 3 / max_of(budget->descriptors, 1u)) +
                                 shards;
         budget->memory_bytes = cost(budget, options, shards);
-        budget->kernel_bytes = (uint64_t)budget->connections * KERNEL_CONNECTION_BYTES;
+        budget->kernel_bytes = (uint64_t)budget->connections * machine_connection_bytes();
 }
 
 /* ---- --memory: what was not asked for by number gets less ---- */
@@ -159,13 +159,13 @@ static uint32_t allowed(const struct limits *limits, unsigned shards)
         uint64_t most = is_plain(limits) ? descriptors_left(limits, shards) : most_sockets(limits, shards);
         most = min_of(most, (uint64_t)DEFAULT_CONNECTIONS);
         most = min_of(most, limits->files / 10 * 9);
-        most = min_of(most, limits->memory_bytes / 2 / (KERNEL_CONNECTION_BYTES + sizeof(struct conn)));
+        most = min_of(most, limits->memory_bytes / 2 / (machine_connection_bytes() + sizeof(struct conn)));
         return (uint32_t)max_of(most, (uint64_t)shards);
 }
 
 static int check_connections(const struct serve_options *options, const struct limits *limits, unsigned shards)
 {
-        uint64_t bytes = (uint64_t)options->connections * (KERNEL_CONNECTION_BYTES + sizeof(struct conn));
+        uint64_t bytes = (uint64_t)options->connections * (machine_connection_bytes() + sizeof(struct conn));
         uint64_t most = most_sockets(limits, shards);
         if (options->connections > most) {
                 complain("--connections %u: with %u descriptors for this process (RLIMIT_NOFILE) there can be %llu; "

@@ -322,6 +322,7 @@ void conn_begin(struct shard *shard, int64_t accepted)
         struct conn *conn = slab_take(&shard->conns);
         if (!conn) { /* the port keeps the count, so it is memory that lacks */
                 berth_discard(shard->port, accepted);
+                hand_conn_gone(shard);
                 accept_refused(shard, REFUSED_MEMORY);
                 return;
         }
@@ -657,6 +658,7 @@ static void forget(struct conn *conn)
         slab_give(&shard->actives, active);
         count_state(CONN_CLOSING, UINT64_MAX);
         slab_give(&shard->conns, conn);
+        hand_conn_gone(shard);
         accept_conn_gone(shard);
 }
 

@@ -232,7 +232,7 @@ int listeners_open(struct listener_set *set, unsigned shards, int backlog)
         set->shards = shards;
         for (unsigned i = 0; i < set->count && !error; i++)
                 if (set->specs[i].descriptor < 0)
-                        error = listener_open(&set->specs[i], i % shards, shards, backlog);
+                        error = listener_open(&set->specs[i], shards, backlog);
         return error;
 }
 

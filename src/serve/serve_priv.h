@@ -89,7 +89,7 @@ bool proxy_is_trusted(const struct serve_options *options, const struct sockaddr
 struct listener_spec {
         struct sockaddr_storage address;
         unsigned address_bytes;
-        int *descriptors; /* one for each shard; NULL: each shard binds by itself (the simulator) */
+        int *descriptors; /* one for each shard that accepts; NULL: each shard binds by itself (the simulator) */
         int descriptor;   /* shared by all shards: a unix socket, or one that systemd passed; -1: see above */
         int bound;        /* a TCP address that is taken and not listened on yet; the first shard's later; or -1 */
         bool remove;      /* a unix socket's path, to be unlinked at the end */
@@ -103,7 +103,7 @@ struct listener_set {
 /* Finds out what to listen on (sockets passed by systemd, else --listen, else 127.0.0.1:8080), and takes it.
  * Port 0 becomes a real one. 0, or -errno after a line on stderr (-EINVAL: the option is malformed). */
 int listeners_prepare(struct listener_set *set, const struct serve_options *options);
-/* Makes each shard's sockets (SO_REUSEPORT), once their number is known. 0, or -errno after a line on stderr. */
+/* Makes the sockets of so many shards (SO_REUSEPORT), once their number is known. 0, or -errno after a line on stderr. */
 int listeners_open(struct listener_set *set, unsigned shards, int backlog);
 /* Those who are there already keep no more than that. */
 void listeners_cut(struct listener_set *set, int backlog);
@@ -136,13 +136,10 @@ int listener_open_unix(struct listener_spec *spec, int backlog);
 /* How many sockets the service manager has passed, and taking them. 0, or -errno after a line on stderr. */
 unsigned listeners_passed(void);
 int listeners_adopt(struct listener_set *set, unsigned count);
-/* Of so many threads, how many can accept on these addresses. */
-unsigned listeners_shards(const struct listener_set *set, unsigned threads);
-/* Listens on what was bound, for each shard, or where an address can have but one socket for shard `owner`. 0, or -errno
- * after a line on stderr. */
-int listener_open(struct listener_spec *spec, unsigned owner, unsigned shards, int backlog);
-/* A copy of shard `owner`'s listening socket, for any port; where there are no copies the socket itself, for its owner,
- * and nothing for others (listener->kind stays 0). 0 or -errno. */
+/* Listens on what was bound, for so many shards (Windows: for the first). 0, or -errno after a line on stderr. */
+int listener_open(struct listener_spec *spec, unsigned shards, int backlog);
+/* A copy of shard `owner`'s listening socket, for any port; where there are no copies the socket itself. 0 or
+ * -errno. */
 int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
                    unsigned owner);
 int listener_begin(int descriptor, int backlog); /* listens, or listens again; 0 or -errno */
@@ -198,6 +195,7 @@ void log_writer_finish(struct log_writer *writer);
 struct limits {
         uint32_t descriptors;  /* RLIMIT_NOFILE */
         uint32_t sockets;      /* that one port can have; no more than descriptors: it is these that bound them */
+        bool shared;           /* several ports can accept at one address */
         uint64_t memory_bytes; /* available: the system's or the control group's */
         bool grouped;          /* the latter */
         uint64_t files;        /* fs.file-max less what is open */
@@ -257,6 +255,8 @@ struct server {
         atomic_uint changes_made; /* so often has something beneath the root been changed by us */
         atomic_bool draining;     /* the first signal has come */
         atomic_bool drained;      /* every shard has ended */
+        bool handing;             /* the first shard accepts for all (hand.c) */
+        atomic_bool handed_all;   /* ... and does not any more */
         pthread_mutex_t messages; /* held to post to a shard, by a shard that goes, and for the listeners' sockets */
         unsigned shard_count, planned_shards;
         struct shard *shards[MAX_THREADS];
@@ -286,7 +286,25 @@ enum {
         MAX_CHECKS = 2,              /* passwords being hashed at a time, per shard */
 };
 
-enum shard_message { SHARD_DRAIN, SHARD_END, SHARD_LOOK, SHARD_ACCESS, SHARD_MESSAGES };
+enum shard_message {
+        SHARD_DRAIN,
+        SHARD_END,
+        SHARD_LOOK,
+        SHARD_ACCESS,
+        SHARD_HANDED, /* something has been handed over, or given back */
+        SHARD_SHED,
+        SHARD_MESSAGES
+};
+
+enum { HANDED_MOST = 1024 }; /* connections on their way to a shard; a power of two */
+
+/* What a shard is handed over (hand.c). The first shard puts, this one gets. */
+struct handed {
+        atomic_uint put, got; /* so many in all */
+        atomic_uint count;    /* connections of this shard, those on their way too */
+        atomic_uint returned; /* the first shard's: others' that are closed, not given back to its port yet */
+        int64_t accepted[HANDED_MOST];
+};
 
 /* A piece of received bytes: a buffer of the port, linked to the next of its connection. */
 struct piece {
@@ -348,13 +366,14 @@ struct shard {
         struct piece pieces[BUFFER_COUNT];
         uint32_t pieces_held; /* of them, by connections */
         struct blocks blocks;
-        struct accepting *listeners; /* own ones, by the spec */
-        struct accepting **borrowed; /* by shard, then by spec; NULL: none yet */
-        atomic_bool full;            /* accepts nothing for now: the others shall */
-        atomic_bool told;            /* messages[SHARD_LOOK] is under way */
+        struct accepting *listeners;      /* own ones, by the spec */
+        struct accepting **borrowed;      /* by shard, then by spec; NULL: none yet */
+        atomic_bool full;                 /* accepts nothing for now: the others shall */
+        atomic_bool told[SHARD_MESSAGES]; /* by shard_tell(): that one is under way */
+        struct handed handed;
+        unsigned hand_turn;          /* the first shard's: with whom it begins to look for the one with the fewest */
         struct access *access;       /* NULL: everybody may do everything */
         struct auth_cache *verdicts; /* by `access` */
-        atomic_bool access_told;     /* messages[SHARD_ACCESS] is under way */
         uint32_t checks, pausing;    /* requests whose password is being hashed; that wait since somebody guesses */
         struct berth_timer tick;
         struct berth_op messages[SHARD_MESSAGES];
@@ -396,6 +415,9 @@ int shard_start(struct shard *shard);
 bool shard_turn(struct shard *shard, int timeout_ms);
 void shard_stop(struct shard *shard);
 
+/* Sends it a message, unless the same is under way or it takes none any more. Any thread. */
+void shard_tell(struct shard *to, enum shard_message message);
+
 /* "Sun, 06 Nov 1994 08:49:37 GMT" of now. */
 struct span shard_date(struct shard *shard);
 
@@ -422,11 +444,30 @@ void accept_look(struct shard *shard);
 void accept_refused(struct shard *shard, enum refusal_reason reason);
 /* A connection is gone: there may be room again. */
 void accept_conn_gone(struct shard *shard);
+/* Closes some of those quiet longest. */
+void accept_shed(struct shard *shard);
 /* Once a second. */
 void accept_tick(struct shard *shard);
 void accept_close(struct shard *shard);
 /* Nothing may be in flight. */
 void accept_finish(struct shard *shard);
+
+/* ---- handing connections over (hand.c): where only one shard can accept ---- */
+
+/* A connection has come: it is this shard's, or the first shard gives it to another. */
+void hand_accepted(struct shard *shard, int64_t accepted);
+/* SHARD_HANDED: takes what was handed over; the first shard, what was given back. */
+void hand_arrived(struct shard *shard);
+/* The first shard takes back the places of connections that others have closed. True: there were some. */
+bool hand_collect(struct shard *shard);
+/* A connection of this shard's is gone. */
+void hand_conn_gone(struct shard *shard);
+/* Whoever has most at rest; where nothing is handed over, this one. */
+struct shard *hand_idlest(struct shard *shard);
+/* The first shard hands over no more. */
+void hand_end(struct shard *shard);
+/* Nothing comes to this shard any more. */
+bool hand_is_over(struct shard *shard);
 
 /* ---- connections (conn.c) ---- */
 

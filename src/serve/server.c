@@ -29,6 +29,7 @@ static int look_at_limits(struct limits *limits, const char *engine)
         if (error)
                 return error;
         limits->sockets = berth_port_max_handles(port);
+        limits->shared = berth_port_shares(port);
         berth_port_destroy(port);
         return 0;
 }
@@ -261,7 +262,7 @@ static int make_shared(struct server *server, unsigned threads)
                 error = berth_workers_create(&server->workers, max_of(threads, 4u), WORKER_QUEUE);
         if (error)
                 complain("cannot start: %s", error_text(-error));
-        return error ? error : listeners_open(&server->listeners, threads, (int)options->backlog);
+        return error ? error : listeners_open(&server->listeners, server->handing ? 1 : threads, (int)options->backlog);
 }
 
 static int run(struct server *server, unsigned threads)
@@ -285,12 +286,13 @@ static int serve(struct server *server)
 {
         struct limits limits;
         signals_take(true);
-        unsigned threads = listeners_shards(&server->listeners, shard_count(&server->options));
+        unsigned threads = shard_count(&server->options);
         int error = look_at_limits(&limits, server->options.engine);
         if (error) {
                 explain_start(server, error);
                 return error;
         }
+        server->handing = !limits.shared;
         error = budget_make(&server->budget, &server->options, &limits, threads);
         if (error)
                 return error;

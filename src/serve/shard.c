@@ -34,6 +34,7 @@ static void drain(struct shard *shard)
         shard->draining = true;
         shard->drain_until = shard->now_seconds + shard->server->options.grace_seconds;
         accept_close(shard);
+        hand_end(shard);
         conn_end_quiet(shard);
         request_end_unheard(shard);
 }
@@ -67,21 +68,40 @@ static void end_all(struct shard *shard)
         }
 }
 
+void shard_tell(struct shard *to, enum shard_message message)
+{
+        pthread_mutex_t *messages = &to->server->messages;
+        if (atomic_load(&to->told[message]))
+                return;
+        pthread_mutex_lock(messages);
+        if (!to->gone && !atomic_exchange(&to->told[message], true))
+                berth_post(to->port, &to->messages[message], message);
+        pthread_mutex_unlock(messages);
+}
+
 static void message_arrived(struct berth_op *op)
 {
         struct shard *shard = shard_here;
-        if (op->result == SHARD_LOOK) {
-                atomic_store(&shard->told, false);
+        enum shard_message message = (enum shard_message)op->result;
+        atomic_store(&shard->told[message], false); /* from here on the op may be posted again */
+        switch (message) {
+        case SHARD_LOOK:
                 accept_look(shard);
                 return;
-        }
-        if (op->result == SHARD_ACCESS) {
+        case SHARD_ACCESS:
                 access_take(shard);
                 return;
+        case SHARD_HANDED:
+                hand_arrived(shard);
+                return;
+        case SHARD_SHED:
+                accept_shed(shard);
+                return;
+        default:
+                drain(shard);
+                if (message == SHARD_END)
+                        end_all(shard);
         }
-        drain(shard);
-        if (op->result == SHARD_END)
-                end_all(shard);
 }
 
 /* The last connection is gone: the rest goes too. */
@@ -124,7 +144,7 @@ static void take_gauges(struct shard *shard)
               (uint64_t)shard->listings * STORE_LIST_BATCH_BYTES);
         gauge(shard, POOL_LONG_HEADS, shard->long_heads, shard->max_long_heads, shard->long_heads * head_bytes);
         count_set(&counters->rings, port->rings);
-        count_set(&counters->handles, port->handles);
+        count_set(&counters->handles, port->handles - port->passed);
         count_set(&counters->starved, port->starved);
         count_set(&counters->cold_windows, port->cold_windows);
         uint64_t accepted = count_of(&counters->accepted);
@@ -171,6 +191,13 @@ static uint32_t share(const struct shard *shard, uint32_t whole)
         return budget_share(whole, shard->index, shard->server->planned_shards);
 }
 
+/* Who accepts for all counts all. */
+static uint32_t most_handles(const struct shard *shard)
+{
+        uint32_t whole = shard->server->budget.connections;
+        return shard->server->handing && shard->index == 0 ? whole : share(shard, whole);
+}
+
 static int start_port(struct shard *shard)
 {
         const struct server *server = shard->server;
@@ -179,7 +206,7 @@ static int start_port(struct shard *shard)
         struct berth_port_config config = {
                 .engine = server->options.engine,
                 .max_ops = conns + 4 * share(shard, budget->active) + (1 << 16),
-                .max_handles = conns,
+                .max_handles = most_handles(shard),
                 .buffers = BUFFER_COUNT,
                 .buffer_bytes = BUFFER_BYTES,
                 .workers = server->workers,
@@ -292,7 +319,7 @@ bool shard_turn(struct shard *shard, int timeout_ms)
                 request_admit(shard);
         if (!list_empty(&shard->ending))
                 conn_end_some(shard);
-        if (shard->draining && shard->conns.used == 0 && !shard->ended)
+        if (shard->draining && shard->conns.used == 0 && !shard->ended && hand_is_over(shard))
                 finish(shard);
         return !shard->ended;
 }
@@ -300,6 +327,7 @@ bool shard_turn(struct shard *shard, int timeout_ms)
 /* What a start that failed has opened is closed again. */
 static void give_up(struct shard *shard)
 {
+        hand_end(shard);
         if (!shard->port)
                 return;
         accept_close(shard);
@@ -312,8 +340,10 @@ void *shard_run(void *argument)
         struct shard *shard = argument;
         int error = shard_start(shard);
         shard->error = error;
-        if (error)
+        if (error) {
+                atomic_store(&shard->full, true); /* nobody hands it anything */
                 refuse_messages(shard);
+        }
         pthread_barrier_wait(shard->ready);
         if (error)
                 give_up(shard);

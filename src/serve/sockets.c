@@ -181,12 +181,6 @@ int listeners_adopt(struct listener_set *set, unsigned count)
 
 /* ---- for the shards ---- */
 
-unsigned listeners_shards(const struct listener_set *set, unsigned threads)
-{
-        (void)set;
-        return threads;
-}
-
 /* Who is bound alone lets others beside it. */
 static int bind_shards(struct listener_spec *spec, unsigned shards)
 {
@@ -203,9 +197,8 @@ static int bind_shards(struct listener_spec *spec, unsigned shards)
         return 0;
 }
 
-int listener_open(struct listener_spec *spec, unsigned owner, unsigned shards, int backlog)
+int listener_open(struct listener_spec *spec, unsigned shards, int backlog)
 {
-        (void)owner;
         spec->descriptors = malloc(shards * sizeof(*spec->descriptors));
         if (!spec->descriptors)
                 return listener_failed(spec, -ENOMEM);

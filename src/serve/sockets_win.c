@@ -1,6 +1,5 @@
-/* Sockets that listen. Each has its address for itself (SO_EXCLUSIVEADDRUSE) and belongs to one port: so each address
- * is one shard's, and more shards than addresses would have nothing to do. There is no service manager that passes
- * sockets, and unix sockets are not offered.
+/* Sockets that listen. Each has its address for itself (SO_EXCLUSIVEADDRUSE) and belongs to one port, the first shard's,
+ * which accepts for all (hand.c). There is no service manager that passes sockets, and unix sockets are not offered.
  */
 #include "serve/serve_priv.h"
 
@@ -93,31 +92,21 @@ int listeners_adopt(struct listener_set *set, unsigned count)
 
 /* ---- for the shards ---- */
 
-unsigned listeners_shards(const struct listener_set *set, unsigned threads)
+int listener_open(struct listener_spec *spec, unsigned shards, int backlog)
 {
-        return min_of(threads, set->count);
-}
-
-int listener_open(struct listener_spec *spec, unsigned owner, unsigned shards, int backlog)
-{
-        spec->descriptors = malloc(shards * sizeof(*spec->descriptors));
+        ensure(shards == 1);
+        spec->descriptors = malloc(sizeof(*spec->descriptors));
         if (!spec->descriptors)
                 return listener_failed(spec, -ENOMEM);
-        for (unsigned i = 0; i < shards; i++)
-                spec->descriptors[i] = -1;
-        int error = listener_begin(spec->bound, backlog);
-        if (error)
-                return listener_failed(spec, error);
-        spec->descriptors[owner] = spec->bound;
+        spec->descriptors[0] = spec->bound;
         spec->bound = -1;
-        return 0;
+        int error = listener_begin(spec->descriptors[0], backlog);
+        return error ? listener_failed(spec, error) : 0;
 }
 
 int listener_share(struct berth_port *port, struct berth_handle *listener, const struct listener_spec *spec,
                    unsigned owner)
 {
-        if (spec->descriptors[owner] < 0)
-                return 0;
         int error = berth_listen_adopt(port, listener, spec->descriptors[owner], false);
         if (!error)
                 spec->descriptors[owner] = -1;

@@ -1,11 +1,16 @@
 """What is berth.exe's own: what Windows has not says so in a line, and how it ends."""
+import concurrent.futures
+import contextlib
 import os
+import re
 import signal
+import socket
 import subprocess
 import time
 
 import pytest
-from conftest import COMMAND
+import wire
+from conftest import COMMAND, eventually
 from wire import request
 
 
@@ -37,9 +42,153 @@ def test_an_address_in_use_is_told(serve, tmp_path):
     assert str(server.address[1]) in line and 'Address already in use' in line
 
 
-def test_an_address_has_one_thread(serve):
-    assert '1 thread)' in serve('--threads=4').start_line
-    assert '2 threads)' in serve('--threads=4', listen=('127.0.0.1:0', '127.0.0.1:0')).start_line
+HALF = b'GET /file HTTP/1.1\r\nHost: '
+
+
+def half_asked(stack, server, count):
+    """Connections that have begun a request, and so have one of the server's as long as they are open."""
+    connections = [stack.enter_context(server.connect()) for _ in range(count)]
+    for connection in connections:
+        connection.send(HALF)
+    return connections
+
+
+def busy(server, admin):
+    body = wire.fetch(admin, '/metrics').body.decode()
+    return int(re.search(r'^berth_connections\{state="busy"\} (\d+)$', body, re.M)[1])
+
+
+@pytest.fixture
+def threaded(serve):
+    """A server with so many threads; it has a file, and `admin` tells its metrics."""
+    def start(threads, *options, **more):
+        server = serve(f'--threads={threads}', '--admin=127.0.0.1:0', *options, **more)
+        (server.folder / 'file').write_bytes(b'content')
+        line = re.compile(r'metrics at http://127\.0\.0\.1:(\d+)/metrics\n')
+        eventually(lambda: line.search(server.stderr()))
+        server.admin = '127.0.0.1', int(line.search(server.stderr())[1])
+        return server
+    return start
+
+
+def test_threads_are_as_many_as_asked_for_or_as_there_are_cores(serve):
+    assert '3 threads)' in serve('--threads=3').start_line
+    cores = len(os.sched_getaffinity(0))
+    assert f'{cores} thread{"s" if cores > 1 else ""})' in serve().start_line
+
+
+def test_connections_are_reckoned_at_what_they_take_of_the_pool(serve):
+    server = serve('--connections=10000', '--threads=2')
+    eventually(lambda: f'and {10000 * 9000 >> 20} MiB in the kernel' in server.stderr())
+
+
+@pytest.mark.parametrize('threads', [2, 4])
+def test_every_thread_serves(threaded, threads):
+    server = threaded(threads, f'--requests={threads}')  # one each: all are in use only where all serve
+    with contextlib.ExitStack() as stack:
+        waiting = half_asked(stack, server, threads)
+        eventually(lambda: busy(server, server.admin) == threads)
+        for connection in waiting:
+            connection.send(b'x\r\n\r\n')
+            assert connection.read_response().body == b'content'
+
+
+@pytest.mark.parametrize('threads', [2, 4])
+def test_of_thousands_of_short_connections_none_is_lost(threaded, threads):
+    server = threaded(threads)
+    count, clients = 2000, 8
+
+    def ask_often(_):
+        for _ in range(count // clients):
+            assert server.fetch('/file').body == b'content'
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        list(pool.map(ask_often, range(clients)))
+    body = wire.fetch(server.admin, '/metrics').body.decode()
+    assert f'\nberth_accepted_total {count}\n' in body
+    eventually(lambda: '\nberth_port_handles 0\n' in wire.fetch(server.admin, '/metrics').body.decode())
+
+
+def test_the_bound_of_connections_is_that_of_all_threads(threaded):
+    server = threaded(4, '--connections=8')
+    with contextlib.ExitStack() as stack:
+        connections = half_asked(stack, server, 8)
+        eventually(lambda: busy(server, server.admin) == 8)
+        late = stack.enter_context(server.connect())
+        late.send(request('/file'))
+        late.socket.settimeout(2)
+        with pytest.raises(socket.timeout):
+            late.read_head()
+        late.socket.settimeout(30)
+        for connection in connections[3:5]:  # wherever they are
+            connection.socket.close()
+        assert late.read_response().body == b'content'
+
+
+def test_who_is_idle_at_any_thread_makes_room(threaded):
+    server = threaded(4, '--connections=8')
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(server.connect()) for _ in range(8)]
+        for connection in idle:
+            assert connection.ask('/file').body == b'content'
+        for _ in range(12):
+            with server.connect() as late:
+                assert late.ask('/file').body == b'content'
+
+
+def test_the_bound_for_an_address_is_that_of_all_threads(threaded):
+    server = threaded(3, '--per-address=6')
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(6)]
+        for connection in connections:
+            assert connection.ask('/file').body == b'content'
+        with server.connect() as seventh:
+            assert seventh.read_response().status == 503
+        connections[0].socket.close()
+
+        def served():
+            with server.connect() as again:
+                again.send(request('/file'))
+                return again.read_response().status == 200
+        eventually(served)
+
+
+def test_draining_while_connections_are_handed_over(threaded):
+    server = threaded(4, '--grace=20')
+    served, ended = [], []
+
+    def ask_until_nobody_listens(_):
+        while True:
+            try:
+                with server.connect() as connection:
+                    connection.send(request('/file'))
+                    served.append(connection.read_response().body)
+            except ConnectionRefusedError:
+                return
+            except (ConnectionError, AssertionError) as error:
+                ended.append(str(error))
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        clients = [pool.submit(ask_until_nobody_listens, n) for n in range(6)]
+        eventually(lambda: len(served) > 50)
+        server.stop()
+        for client in clients:
+            client.result(60)
+    assert set(served) == {b'content'}
+    assert not [error for error in ended if re.search("early|within a line: b'[^']", error)]  # whole, or not at all
+
+
+def test_a_request_in_progress_at_any_thread_is_finished(threaded):
+    server = threaded(4, '--grace=20')
+    (server.folder / 'large').write_bytes(b'x' * (8 << 20))
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(server.connect(receive_buffer=4096)) for _ in range(8)]
+        for reader in readers:
+            reader.send(request('/large'))
+        heads = [reader.read_head() for reader in readers]
+        server.process.send_signal(signal.SIGINT)
+        eventually(lambda: 'finishing' in server.stderr())
+        for reader, head in zip(readers, heads):
+            assert len(reader.read(int(head.get('Content-Length')))) == 8 << 20
+        server.stop()
 
 
 def test_every_address_answers(serve):

@@ -426,6 +426,109 @@ static void two_ports_listen_on_one_address(void **state)
         lab_close(&a);
 }
 
+/* An end in a lab of its own: its port is reaped beside that of the client. */
+static void connect_and_pass(struct lab *a, struct lab *b, struct end *client, struct end *server)
+{
+        lab_connect(a, client);
+        act_wait(&client->other);
+        assert_int_equal(client->other.result, 0);
+        int64_t number = lab_take_arrival(a);
+        assert_int_equal(berth_pass(a->port, number), 0);
+        berth_take(b->port, number);
+        berth_adopt(b->port, &server->handle, number);
+}
+
+/* Where ports share addresses they need not pass anything on, and some cannot. */
+static bool can_pass(void)
+{
+        struct lab lab;
+        struct end client = { 0 }, server = { 0 };
+        lab_open(&lab, NULL);
+        lab_connect(&lab, &client);
+        act_wait(&client.other);
+        int64_t number = lab_take_arrival(&lab);
+        int error = berth_pass(lab.port, number);
+        assert_true(error == 0 || (error == -EOPNOTSUPP && strcmp(lab_engine, "iocp") != 0));
+        if (error == 0)
+                berth_give_back(lab.port, 1);
+        if (error == 0)
+                berth_take(lab.port, number);
+        berth_adopt(lab.port, &server.handle, number);
+        end_close_wait(&lab, &client, 0);
+        end_close_wait(&lab, &server, 0);
+        assert_int_equal(berth_port_stats(lab.port)->handles, 0);
+        lab_close(&lab);
+        return error == 0;
+}
+
+static void a_connection_passes_to_another_port(void **state)
+{
+        (void)state;
+        enum { BYTES = 300000 };
+        struct lab a, b;
+        struct end client = { 0 }, server = { 0 };
+        if (!can_pass())
+                skip();
+        char *data = pattern(0, BYTES);
+        lab_open(&a, NULL);
+        lab_open_bare(&b, NULL);
+        b.shares = true;
+        connect_and_pass(&a, &b, &client, &server);
+        assert_int_equal(berth_port_stats(a.port)->handles, 2);
+        assert_int_equal(berth_port_stats(a.port)->passed, 1);
+        assert_int_equal(berth_port_stats(b.port)->handles, 1);
+        end_receive(&b, &server, true);
+        end_send(&a, &client, data, BYTES);
+        while (client.send.in_flight || server.received < BYTES) {
+                lab_turns(&a, 1);
+                lab_turns(&b, 1);
+        }
+        end_close_wait(&b, &server, 0);
+        assert_int_equal(berth_port_stats(b.port)->handles, 0);
+        berth_give_back(a.port, 1);
+        assert_int_equal(berth_port_stats(a.port)->handles, 1);
+        assert_int_equal(berth_port_stats(a.port)->passed, 0);
+        end_close_wait(&a, &client, 0);
+        lab_close(&b);
+        lab_close(&a);
+        free(data);
+}
+
+static void what_was_passed_on_counts_until_it_is_given_back(void **state)
+{
+        (void)state;
+        struct lab a, b, c;
+        struct end clients[2] = { 0 }, servers[2] = { 0 };
+        if (!can_pass())
+                skip();
+        lab_open(&a, &(struct berth_port_config){ .max_handles = 1 });
+        lab_open_bare(&b, &(struct berth_port_config){ .max_handles = 1 });
+        lab_open_bare(&c, NULL); /* the clients' */
+        b.shares = c.shares = true;
+        c.address = a.address;
+        c.address_bytes = a.address_bytes;
+        for (int i = 0; i < 2; i++) {
+                lab_connect(&c, &clients[i]);
+                act_wait(&clients[i].other);
+        }
+        int64_t number = lab_take_arrival(&a);
+        assert_int_equal(berth_pass(a.port, number), 0);
+        berth_take(b.port, number);
+        berth_adopt(b.port, &servers[0].handle, number);
+        lab_until(&a, !a.accept.in_flight);
+        assert_int_equal(a.accept.result, -ENFILE);
+        end_close_wait(&b, &servers[0], 0);
+        berth_give_back(a.port, 1);
+        start_accepting(&a);
+        lab_adopt(&a, &servers[1]);
+        end_close_wait(&a, &servers[1], 0);
+        for (int i = 0; i < 2; i++)
+                end_close_wait(&c, &clients[i], 0);
+        lab_close(&c);
+        lab_close(&b);
+        lab_close(&a);
+}
+
 /* A listening socket as a service manager hands it over. */
 static void adopt_listener(struct lab *lab, int descriptor, bool shared)
 {
@@ -518,6 +621,8 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(accept_can_be_cancelled_and_started_again),
         cmocka_unit_test(closing_a_listener_ends_the_connections_in_its_queue),
         cmocka_unit_test(two_ports_listen_on_one_address),
+        cmocka_unit_test(a_connection_passes_to_another_port),
+        cmocka_unit_test(what_was_passed_on_counts_until_it_is_given_back),
         cmocka_unit_test(a_listener_made_by_somebody_else_is_taken_over),
         cmocka_unit_test(a_shared_listener_wakes_those_that_accept),
 };

@@ -176,13 +176,18 @@ void lab_connect(struct lab *lab, struct end *client)
                       lab->address_bytes, NULL);
 }
 
-void lab_adopt(struct lab *lab, struct end *server)
+int64_t lab_take_arrival(struct lab *lab)
 {
         lab_until(lab, lab->arrived_count > 0);
         int64_t number = lab->arrived[lab->arrived_first];
         lab->arrived_first = (lab->arrived_first + 1) % LAB_ARRIVALS;
         lab->arrived_count--;
-        berth_adopt(lab->port, &server->handle, number);
+        return number;
+}
+
+void lab_adopt(struct lab *lab, struct end *server)
+{
+        berth_adopt(lab->port, &server->handle, lab_take_arrival(lab));
 }
 
 void lab_pair(struct lab *lab, struct end *client, struct end *server)

@@ -131,6 +131,8 @@ void act_wait(struct act *act);
 /* Two ends of one connection over the lab's listener. */
 void lab_pair(struct lab *lab, struct end *client, struct end *server);
 void lab_connect(struct lab *lab, struct end *client);
+/* The first of those that have been accepted, once there is one. */
+int64_t lab_take_arrival(struct lab *lab);
 void lab_adopt(struct lab *lab, struct end *server);
 void end_close(struct lab *lab, struct end *end, unsigned flags);
 void end_close_wait(struct lab *lab, struct end *end, unsigned flags);

@@ -76,6 +76,28 @@ static void first_bytes_count_as_there(void **state)
         lab_close(&lab);
 }
 
+/* They are in a record of the port that accepted. */
+static void who_brings_bytes_cannot_be_passed_on(void **state)
+{
+        (void)state;
+        struct lab lab;
+        struct end client, server = { 0 };
+        char *data = pattern(0, 100);
+        lab_open(&lab, &with_data);
+        lab_settle(&lab);
+        connect_and_send(&lab, &client, data, 100);
+        int64_t number = lab_take_arrival(&lab);
+        assert_int_equal(berth_pass(lab.port, number), -EOPNOTSUPP);
+        assert_int_equal(berth_port_stats(lab.port)->passed, 0);
+        berth_adopt(lab.port, &server.handle, number);
+        end_receive(&lab, &server, false);
+        lab_until(&lab, server.received == 100);
+        end_close_wait(&lab, &client, 0);
+        end_close_wait(&lab, &server, 0);
+        free(data);
+        lab_close(&lab);
+}
+
 /* Bytes that nobody receives go with their connection, wherever it is. */
 static void first_bytes_may_be_left(void **state)
 {
@@ -195,6 +217,7 @@ int main(void)
                 cmocka_unit_test(who_says_something_is_handed_out_with_it),
                 cmocka_unit_test(first_bytes_count_as_there),
                 cmocka_unit_test(first_bytes_may_be_left),
+                cmocka_unit_test(who_brings_bytes_cannot_be_passed_on),
                 cmocka_unit_test(who_says_nothing_is_closed_and_never_handed_out),
                 cmocka_unit_test(a_crowd_that_says_nothing_keeps_nobody_out),
                 cmocka_unit_test(waves_are_accepted_to_the_last),
