@@ -283,6 +283,9 @@ def test_truncating(digits):
     assert changed(digits, byterange(digits, 'file', '*/8'), b'0123' + bytes(4))
     assert byterange(digits, 'file', '*/2', b'', f'If-Match: {etag}').status == 412
     assert changed(digits, byterange(digits, 'file', '*/0', b'', f'If-Match: {digits.etag("file")}'), b'')
+
+
+def test_truncating_what_is_locked(digits):
     token = token_of(digits.lock('file'))
     assert byterange(digits, 'file', '*/5').status == 423
     assert changed(digits, byterange(digits, 'file', '*/5', b'', f'If: (<{token}>)'), bytes(5))

@@ -5,7 +5,11 @@ import subprocess
 import time
 
 import pytest
-from conftest import COMMAND
+from conftest import COMMAND, eventually
+from dav import encode
+from test_admin import admin  # noqa: a fixture
+from test_dav_put import NAMES
+from windows import may_be_a_name
 from wire import request
 
 
@@ -35,6 +39,16 @@ def test_an_address_in_use_is_told(serve, tmp_path):
     server = serve()
     line = said(run('serve', f'--listen=127.0.0.1:{server.address[1]}', tmp_path), 1)
     assert str(server.address[1]) in line and 'Address already in use' in line
+
+
+def test_metrics_tell_what_windows_knows(admin):  # noqa: F811
+    server = admin()
+    metrics = server.metrics()
+    assert -5 < time.time() - metrics['process_start_time_seconds'] < 60
+    assert abs(metrics['process_resident_memory_bytes'] - server.rss()) < 8 << 20
+    assert metrics['process_virtual_memory_bytes'] > 0 and metrics['berth_kernel_memory_available_bytes'] > 0
+    assert 'process_open_handles' in metrics and 'process_open_fds' not in metrics
+    eventually(lambda: server.fetch('/file').status == 200 and server.metric('process_cpu_seconds_total') > 0)
 
 
 def test_an_address_has_one_thread(serve):
@@ -70,6 +84,15 @@ def test_a_rule_holds_for_every_spelling_of_its_path(serve, tmp_path):
         for end in ('/file', '/', '/FILE', '/?json'):
             response = server.fetch(f'/{path}{end}')
             assert response.status == 403 and b'secret' not in response.body, path + end
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if not may_be_a_name(os.fsencode(name))], ids=encode)
+def test_a_name_that_no_file_has_is_neither_found_nor_made(tree, name):
+    tree.file('plain')
+    assert tree.get(name).status == 404 and tree.ask('DELETE', name).status == 404
+    for answer in (tree.put(name, b'x'), tree.ask('MKCOL', name), tree.to('COPY', 'plain', name), tree.to('MOVE', 'plain', name)):
+        assert answer.status == 403
+    assert tree.names() == ['plain']
 
 
 def test_names_are_utf_8_on_every_way(serve, tmp_path):
