@@ -6,7 +6,7 @@ import time
 
 import pytest
 from conftest import COMMAND, eventually
-from dav import encode
+from dav import POSIX, encode, set_property
 from test_admin import admin  # noqa: a fixture
 from test_dav_put import NAMES
 from windows import may_be_a_name
@@ -93,6 +93,40 @@ def test_a_name_that_no_file_has_is_neither_found_nor_made(tree, name):
     for answer in (tree.put(name, b'x'), tree.ask('MKCOL', name), tree.to('COPY', 'plain', name), tree.to('MOVE', 'plain', name)):
         assert answer.status == 403
     assert tree.names() == ['plain']
+
+
+def test_a_mode_is_told_and_no_other_is_set(tree):
+    path = tree.file('file')
+
+    def set_mode(mode):
+        return tree.proppatch('file', set_property(f'<B:mode xmlns:B="urn:berth:posix">{mode}</B:mode>'))
+
+    def told(name):
+        return tree.member(name, POSIX + 'mode').text(POSIX + 'mode')
+    assert (told('file'), told('')) == ('0644', '0755')
+    assert set_mode('0644').failed == {}
+    for mode in ('0600', '0444', '0755'):
+        assert set_mode(mode).failed == {POSIX + 'mode': 403}
+    assert told('file') == '0644' and path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o444)
+    eventually(lambda: told('file') == '0444')
+
+
+def test_changes_from_outside_are_seen_soon(site):
+    path = site.file('thing', b'old')
+    with site.connect() as connection:
+        def is_seen(status, body=None):
+            response = connection.ask(site.url + 'thing')
+            return response.status == status and (body is None or response.body == body)
+        assert is_seen(200, b'old')
+        path.write_bytes(b'longer')
+        eventually(lambda: is_seen(200, b'longer'))
+        site.file('other', b'another').replace(path)
+        eventually(lambda: is_seen(200, b'another'))
+        path.unlink()
+        eventually(lambda: is_seen(404))
+        path.mkdir()
+        eventually(lambda: is_seen(301))
 
 
 def test_names_are_utf_8_on_every_way(serve, tmp_path):
