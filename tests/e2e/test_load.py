@@ -193,14 +193,14 @@ def test_slow_readers_take_their_time(load_on, target):
 
 
 def test_ranges_are_asked_for_and_checked(load_on, target):
-    crowd = load_on('-c', '10', '--range', '100', '--requests-per-second', '300', '--hold', '0.5', target.url)
+    crowd = load_on('-c', '100', '--range', '100', '--requests-per-second', '200', '--hold', '0.5', target.url)
     requests = crowd.figures['requests']
     assert crowd.status == 0 and requests['statuses'] == {'206': requests['answered']}
     assert requests['bytes'] == 100 * requests['answered']
 
 
 def test_a_range_longer_than_the_file_is_the_file(load, target):
-    crowd = load('-c', '4', '--range', '20000', '--each-every', '0.1', '--hold', '0.3', target.url)
+    crowd = load('-c', '4', '--range', '20000', '--each-every', '0.5', '--hold', '1.2', target.url)
     assert crowd.status == 0 and crowd.figures['requests']['bytes'] == 10000 * crowd.figures['requests']['answered']
 
 
