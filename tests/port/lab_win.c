@@ -163,7 +163,8 @@ int lab_system_folder(char *path, size_t size)
         char above[MAX_PATH];
         assert_true(GetTempPathA(sizeof(above), above) > 0);
         do /* one that a test left when it failed is not taken: Wine counts processes anew each time */
-                assert_true((size_t)snprintf(path, size, "%sberth-%lu-%u", above, GetCurrentProcessId(), number++) < size);
+                assert_true((size_t)snprintf(path, size, "%sberth-%lu-%u", above, GetCurrentProcessId(), number++) <
+                            size);
         while (!CreateDirectoryA(path, NULL) && GetLastError() == ERROR_ALREADY_EXISTS && number < 1000);
         HANDLE folder = CreateFileA(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
                                     OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OVERLAPPED, NULL);
