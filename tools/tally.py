@@ -2,7 +2,7 @@
 """Counts test results for ./dev test.
 
 tally.py RESULTS NAME FILE...    count logs of meson (.json) or of pytest (JUnit, .xml); print a line for them
-tally.py RESULTS NAME --failed   it could not even be built
+tally.py RESULTS NAME --failed WHY   it could not even begin
 tally.py RESULTS --total         print the sum; exits 1 when something failed or nothing ran
 """
 import json
@@ -56,7 +56,10 @@ def main(results, name, *paths):
         total = tuple(map(sum, zip(*rows))) if rows else (0, 0, 0)
         print(line(*total))
         return 1 if total[1] or not total[0] else 0
-    found = [('it does not build', 'failed')] if paths == ('--failed',) else [one for path in paths for one in results_in(path)]
+    if paths[0] == '--failed':
+        found = [(paths[1], 'failed')]
+    else:
+        found = [one for path in paths for one in results_in(path)]
     counts = [[kind for _, kind in found].count(kind) for kind in ('passed', 'failed', 'skipped')]
     print(f'{name:8} {line(*counts)}', flush=True)
     for test, kind in found:

@@ -90,6 +90,18 @@ void iocp_packet(struct iocp_port *self, struct io *io)
         ended(self, io);
 }
 
+/* A call that is not found has its packet on the way. Or Wine is just about to go on with it: that is not told apart but
+ * by its status, and the cancel is forgotten. */
+static void cancel_call(struct io *io)
+{
+        enum { TRIES = 8 };
+        for (unsigned i = 0; i < TRIES; i++) {
+                if (CancelIoEx(io->target, &io->overlapped) || HasOverlappedIoCompleted(&io->overlapped))
+                        return;
+                Sleep(0);
+        }
+}
+
 /* Of several pieces the last one first: one that was still to come must not go out when those before it are cut off. */
 bool iocp_cancel_io(struct berth_op *op)
 {
@@ -98,6 +110,6 @@ bool iocp_cancel_io(struct berth_op *op)
         for (; io; io = io->kind == IO_SEND ? io->next : NULL)
                 all[count++] = io;
         for (unsigned i = count; i-- > 0;)
-                CancelIoEx(all[i]->target, &all[i]->overlapped); /* not found: its packet is on the way */
+                cancel_call(all[i]);
         return count > 0;
 }

@@ -5,13 +5,12 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import time
 
 import pytest
-from conftest import PROGRAM, STOP_SECONDS, Server, eventually
+from conftest import COMMAND, END, STOP_SECONDS, Server, eventually
 from wire import Connection, fetch, request
 
 SAMPLE = re.compile(r'([a-z_0-9]+)(?:\{([^}]*)\})? (\S+)')
@@ -79,7 +78,7 @@ def admin(engine, tmp_path):
 
 
 def run(*options):
-    command = [PROGRAM, 'serve', '--listen=127.0.0.1:0', *options, '.']
+    command = [*COMMAND, 'serve', '--listen=127.0.0.1:0', *options, '.']
     return subprocess.run(command, capture_output=True, text=True, timeout=STOP_SECONDS)
 
 
@@ -250,7 +249,7 @@ def test_health_until_and_while_the_server_finishes(admin):
     with server.connect(receive_buffer=4096) as connection:
         connection.send(request('/large'))
         connection.read_head()
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(END)
         eventually(lambda: server.ask('/health').status == 503)
         assert server.ask('/health').body == b'draining\n'
         assert server.metric('berth_draining') == 1

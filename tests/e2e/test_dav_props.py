@@ -115,9 +115,12 @@ def test_hrefs_are_encoded_and_lead_where_they_say(garden):
     for member in garden.propfind('', depth=1).values():
         assert garden.ask('HEAD', target=member.href).status == 200
         assert member.href.endswith('/') == member.is_folder()
-    for markup in ('<&">\'', ']]>', '&amp;'):
-        garden.file(markup)
-        assert garden.member(markup).text('displayname') == markup
+
+
+@pytest.mark.parametrize('markup', ['<&">\'', ']]>', '&amp;'])
+def test_markup_in_names(garden, markup):
+    garden.file(markup)
+    assert garden.member(markup).text('displayname') == markup
 
 
 def test_quota(garden):
@@ -341,10 +344,18 @@ def test_malformed_propfind(tree, body):
     assert tree.ask('PROPFIND', '', 'Depth: 0', body=body).status == 400
 
 
-@pytest.mark.parametrize('body', ['', '<D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>', '<D:propertyupdate xmlns:D="DAV:">',
-                                  update_body(set_property('<x:y/>')), '<propertyupdate/>',
-                                  '<!DOCTYPE x [<!ENTITY e "v">]>' + update_body(set_property('<N:p xmlns:N="urn:test">&e;</N:p>'))
-                                  .removeprefix('<?xml version="1.0" encoding="utf-8"?>')])
+BAD_UPDATE = {
+    'nothing': '',
+    'another root': '<D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>',
+    'cut off': '<D:propertyupdate xmlns:D="DAV:">',
+    'undeclared prefix': update_body(set_property('<x:y/>')),
+    'no namespace': '<propertyupdate/>',
+    'document type': '<!DOCTYPE x [<!ENTITY e "v">]>' + update_body(set_property('<N:p xmlns:N="urn:test">&e;</N:p>'))
+                     .removeprefix('<?xml version="1.0" encoding="utf-8"?>'),
+}
+
+
+@pytest.mark.parametrize('body', BAD_UPDATE.values(), ids=BAD_UPDATE)
 def test_malformed_proppatch(tree, body):
     tree.file('file')
     assert tree.ask('PROPPATCH', 'file', body=body).status == 400

@@ -14,7 +14,7 @@ import unicodedata
 import zlib
 
 import pytest
-from conftest import eventually
+from conftest import WINDOWS, eventually
 from dav import STRONG_ETAG, chunked, encode, token_of, upload
 from wire import request
 
@@ -263,18 +263,21 @@ def test_a_client_that_asks_first_is_told_to_go_on(tree, blob):
 def test_who_is_refused_anyway_need_not_send_the_body(tree, serve_tree):
     (tree.path / 'folder').mkdir()
     tree.file('file')
-    token_of(tree.lock('locked'))
     assert expect(tree, 'none/file').status == 409
     assert expect(tree, 'folder').status == 405
     assert expect(tree, 'file', 'If-None-Match: *').status == 412
     assert expect(tree, 'file', 'If-Match: "another"').status == 412
     assert expect(tree, 'none', 'If-Match: *').status == 412
-    assert expect(tree, 'locked').status == 423
     assert expect(tree, 'new', 'Repr-Digest: sha-256=malformed').status == 400
     assert expect(tree, 'new', 'Content-Range: malformed').status == 400
     assert expect(tree, 'file', 'Content-Type: text/plain', method='PATCH').status == 415
     assert expect(serve_tree('--max-upload=1M'), 'new', size=MEBI + 1).status == 413
-    assert tree.names() == ['file', 'folder', 'locked']
+    assert tree.names() == ['file', 'folder']
+
+
+def test_who_meets_a_lock_need_not_send_the_body(tree):
+    token_of(tree.lock('locked'))
+    assert expect(tree, 'locked').status == 423
 
 
 def test_an_unknown_expectation(tree):
@@ -412,7 +415,7 @@ def test_uploads_that_are_reset_are_noticed_each_time(serve_tree, blob):
             reset(connection)
     in_parallel(*[break_off] * 8)
     eventually(lambda: not tree.unfinished(), 15)
-    assert tree.names() == []
+    assert tree.names() == (['.berth-staging'] if WINDOWS else [])
 
 
 def test_an_encoding_of_the_body_is_not_understood(tree):

@@ -134,16 +134,17 @@ def test_an_idle_crowd_asks_nothing(load_on, target):
 
 @pytest.mark.parametrize('threads', [1, 3])
 def test_a_rate_is_kept_to_the_request(load_on, target, threads):
-    crowd = load_on('-c', '20', '--requests-per-second', '500', '--threads', str(threads), '--hold', '1', target.url)
+    """One a second for each connection: an answer may take as long."""
+    crowd = load_on('-c', '200', '--requests-per-second', '200', '--threads', str(threads), '--hold', '1', target.url)
     requests = crowd.figures['requests']
     assert crowd.status == 0
-    assert abs(requests['due'] - 500) <= threads
+    assert abs(requests['due'] - 200) <= threads
     assert requests['answered'] == requests['due'] == requests['latency_us']['count']
 
 
 def test_each_connection_asks_at_its_interval(load_on, target):
-    crowd = load_on('-c', '30', '--each-every', '0.2', '--hold', '1', target.url)
-    assert crowd.status == 0 and crowd.figures['requests']['answered'] == 150
+    crowd = load_on('-c', '30', '--each-every', '0.5', '--hold', '2', target.url)
+    assert crowd.status == 0 and crowd.figures['requests']['answered'] == 120
 
 
 def test_connections_are_opened_at_their_rate(load, target):
@@ -192,14 +193,14 @@ def test_slow_readers_take_their_time(load_on, target):
 
 
 def test_ranges_are_asked_for_and_checked(load_on, target):
-    crowd = load_on('-c', '10', '--range', '100', '--requests-per-second', '300', '--hold', '0.5', target.url)
+    crowd = load_on('-c', '100', '--range', '100', '--requests-per-second', '200', '--hold', '0.5', target.url)
     requests = crowd.figures['requests']
     assert crowd.status == 0 and requests['statuses'] == {'206': requests['answered']}
     assert requests['bytes'] == 100 * requests['answered']
 
 
 def test_a_range_longer_than_the_file_is_the_file(load, target):
-    crowd = load('-c', '4', '--range', '20000', '--each-every', '0.1', '--hold', '0.3', target.url)
+    crowd = load('-c', '4', '--range', '20000', '--each-every', '0.5', '--hold', '1.2', target.url)
     assert crowd.status == 0 and crowd.figures['requests']['bytes'] == 10000 * crowd.figures['requests']['answered']
 
 
@@ -212,14 +213,14 @@ def test_a_server_without_ranges_is_told_of(load):
 def test_latency_counts_from_when_a_request_was_due(load, mortal):
     """A server that stands still for a second makes all requests of that second late, also those that had to wait for a
     connection: a third of the hold is slow."""
-    crowd = load.start('-c', '5', '--requests-per-second', '200', '--hold', '3', '--threads', '1', mortal.url)
+    crowd = load.start('-c', '5', '--requests-per-second', '60', '--hold', '3', '--threads', '1', mortal.url)
     crowd.until('opened 5')
     halt(mortal.process)
     time.sleep(1)
     mortal.process.send_signal(signal.SIGCONT)
     crowd.wait()
     latency = crowd.figures['requests']['latency_us']
-    assert crowd.figures['requests']['answered'] == 600
+    assert crowd.figures['requests']['answered'] == 180
     assert latency['p50'] < 400000 and latency['p75'] > 150000
     assert latency['p99'] > 700000 and latency['max'] > 900000
 

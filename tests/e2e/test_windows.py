@@ -11,6 +11,10 @@ import time
 import pytest
 import wire
 from conftest import COMMAND, eventually
+from dav import POSIX, encode, set_property
+from test_admin import admin  # noqa: a fixture
+from test_dav_put import NAMES
+from windows import may_be_a_name
 from wire import request
 
 
@@ -191,6 +195,16 @@ def test_a_request_in_progress_at_any_thread_is_finished(threaded):
         server.stop()
 
 
+def test_metrics_tell_what_windows_knows(admin):  # noqa: F811
+    server = admin()
+    metrics = server.metrics()
+    assert -5 < time.time() - metrics['process_start_time_seconds'] < 60
+    assert abs(metrics['process_resident_memory_bytes'] - server.rss()) < 8 << 20
+    assert metrics['process_virtual_memory_bytes'] > 0 and metrics['berth_kernel_memory_available_bytes'] > 0
+    assert 'process_open_handles' in metrics and 'process_open_fds' not in metrics
+    eventually(lambda: server.fetch('/file').status == 200 and server.metric('process_cpu_seconds_total') > 0)
+
+
 def test_every_address_answers(serve):
     server = serve('--threads=2', listen=('127.0.0.1:0', '[::1]:0', '127.0.0.1:0'))
     (server.folder / 'file').write_bytes(b'content')
@@ -219,6 +233,49 @@ def test_a_rule_holds_for_every_spelling_of_its_path(serve, tmp_path):
         for end in ('/file', '/', '/FILE', '/?json'):
             response = server.fetch(f'/{path}{end}')
             assert response.status == 403 and b'secret' not in response.body, path + end
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if not may_be_a_name(os.fsencode(name))], ids=encode)
+def test_a_name_that_no_file_has_is_neither_found_nor_made(tree, name):
+    tree.file('plain')
+    assert tree.get(name).status == 404 and tree.ask('DELETE', name).status == 404
+    for answer in (tree.put(name, b'x'), tree.ask('MKCOL', name), tree.to('COPY', 'plain', name), tree.to('MOVE', 'plain', name)):
+        assert answer.status == 403
+    assert tree.names() == ['plain']
+
+
+def test_a_mode_is_told_and_no_other_is_set(tree):
+    path = tree.file('file')
+
+    def set_mode(mode):
+        return tree.proppatch('file', set_property(f'<B:mode xmlns:B="urn:berth:posix">{mode}</B:mode>'))
+
+    def told(name):
+        return tree.member(name, POSIX + 'mode').text(POSIX + 'mode')
+    assert (told('file'), told('')) == ('0644', '0755')
+    assert set_mode('0644').failed == {}
+    for mode in ('0600', '0444', '0755'):
+        assert set_mode(mode).failed == {POSIX + 'mode': 403}
+    assert told('file') == '0644' and path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o444)
+    eventually(lambda: told('file') == '0444')
+
+
+def test_changes_from_outside_are_seen_soon(site):
+    path = site.file('thing', b'old')
+    with site.connect() as connection:
+        def is_seen(status, body=None):
+            response = connection.ask(site.url + 'thing')
+            return response.status == status and (body is None or response.body == body)
+        assert is_seen(200, b'old')
+        path.write_bytes(b'longer')
+        eventually(lambda: is_seen(200, b'longer'))
+        site.file('other', b'another').replace(path)
+        eventually(lambda: is_seen(200, b'another'))
+        path.unlink()
+        eventually(lambda: is_seen(404))
+        path.mkdir()
+        eventually(lambda: is_seen(301))
 
 
 def test_names_are_utf_8_on_every_way(serve, tmp_path):

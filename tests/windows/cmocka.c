@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <winsock2.h>
+
 #include <windows.h>
 
 enum outcome { PASSED, FAILED, SKIPPED };
@@ -87,6 +89,14 @@ static enum outcome run(const struct CMUnitTest *test)
         return outcome;
 }
 
+/* Held to the end: with the last port's WSACleanup Wine closes, in a call each, all that was ever a socket. */
+static void hold_sockets(void)
+{
+        WSADATA data;
+        if (WSAStartup(MAKEWORD(2, 2), &data))
+                exit(1);
+}
+
 int _cmocka_run_group_tests(const char *name, const struct CMUnitTest *tests, size_t count, cmocka_fixture *setup,
                             cmocka_fixture *teardown)
 {
@@ -95,6 +105,7 @@ int _cmocka_run_group_tests(const char *name, const struct CMUnitTest *tests, si
         (void)teardown;
         int number = 0, failed = 0;
         runner = GetCurrentThreadId();
+        hold_sockets();
         SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
         _setmode(_fileno(stdout), _O_BINARY);
         setvbuf(stdout, NULL, _IONBF, 0);
