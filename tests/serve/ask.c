@@ -203,8 +203,9 @@ static void listing(struct ask *ask, struct text *out)
         ask->listing = site.listings[folder][json];
         ask->field = json ? "Content-Type: application/json" : "Content-Type: text/html; charset=utf-8";
         ask->head_only = chance(8) == 0;
-        ask->until_end = old;
-        ask->chunked = !old;
+        bool pieces = folder == SITE_MANY; /* what is one piece has a length */
+        ask->until_end = old && pieces;
+        ask->chunked = !old && pieces;
         ask->closes |= old;
         snprintf(target, sizeof(target), "/%s/%s", site_folders[folder], json ? "?json" : "");
         start_line(ask, out, ask->head_only ? "HEAD" : "GET", target, !old);
