@@ -216,7 +216,8 @@ static inline struct tree_update tree_update_of(const struct remote_times_and_mo
 bool tree_take_changed(struct tree *tree, struct node *node);
 
 /* What was written to it could not be sent, and the kernel has it in its memory: with the server's next answer the node is
- * another. `error` (0: it has been told) is for who comes next, once, also to that one; and for who asks for the folder. */
+ * another. `error` (0: it has been told; a conflict becomes EIO) is for who comes next, once, also to that one; and for who asks
+ * for the folder. */
 void tree_lost(struct tree *tree, struct node *node, int error);
 /* 0: there was none. */
 int tree_take_failure(struct tree *tree, struct node *node);

@@ -299,6 +299,8 @@ void tree_lost(struct tree *tree, struct node *node, int error)
 {
         tree_enter(tree);
         node->moved = true;
+        if (error == -ESTALE) /* the kernel asks again by itself, and would be told nothing the second time */
+                error = -EIO;
         node->failure = error;
         for (struct name *name = node->names; error && name; name = name->sibling)
                 name->folder->failure = error;
