@@ -711,8 +711,9 @@ struct request {
         struct digests *digests; /* of the file, when its reader wants them */
         bool digested;           /* ... and they are known */
         struct change *change;   /* when it changes something or asks for properties; change.h */
-        bool json, whole, has_listing, has_send, has_parts, has_change; /* has one of the places for it */
-        bool proxied;                                                   /* it comes from a trusted proxy */
+        bool json, whole;        /* of a listing: its form; its last piece has been made */
+        bool has_listing, has_send, has_parts, has_change; /* has one of the places for it */
+        bool proxied;                                      /* it comes from a trusted proxy */
 
         uint16_t path_size;
         bool folder, hidden; /* the path ended in '/', had a segment that starts with a dot */

@@ -57,6 +57,14 @@ def half_asked(stack, server, count):
     return connections
 
 
+def resting(stack, server, count):
+    """Connections that have been answered, and stay."""
+    connections = [stack.enter_context(server.connect()) for _ in range(count)]
+    for connection in connections:
+        assert connection.ask('/file').body == b'content'
+    return connections
+
+
 def busy(server, admin):
     body = wire.fetch(admin, '/metrics').body.decode()
     return int(re.search(r'^berth_connections\{state="busy"\} (\d+)$', body, re.M)[1])
@@ -131,9 +139,7 @@ def test_the_bound_of_connections_is_that_of_all_threads(threaded):
 def test_who_is_idle_at_any_thread_makes_room(threaded):
     server = threaded(4, '--connections=8')
     with contextlib.ExitStack() as stack:
-        idle = [stack.enter_context(server.connect()) for _ in range(8)]
-        for connection in idle:
-            assert connection.ask('/file').body == b'content'
+        resting(stack, server, 8)
         for _ in range(12):
             with server.connect() as late:
                 assert late.ask('/file').body == b'content'
@@ -142,9 +148,7 @@ def test_who_is_idle_at_any_thread_makes_room(threaded):
 def test_the_bound_for_an_address_is_that_of_all_threads(threaded):
     server = threaded(3, '--per-address=6')
     with contextlib.ExitStack() as stack:
-        connections = [stack.enter_context(server.connect()) for _ in range(6)]
-        for connection in connections:
-            assert connection.ask('/file').body == b'content'
+        connections = resting(stack, server, 6)
         with server.connect() as seventh:
             assert seventh.read_response().status == 503
         connections[0].socket.close()
