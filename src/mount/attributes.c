@@ -1,4 +1,4 @@
-/* FUSE operations on attributes: getattr, setattr, statfs, and how a file looks to the kernel.
+/* FUSE operations on attributes: getattr, setattr, and how a file looks to the kernel.
  *
  * All files belong to who mounted (or -o uid, gid). Times of access are not kept: setting one is accepted and does
  * nothing (as with noatime), and what is shown is the time of the last change. */
@@ -11,11 +11,7 @@
 enum {
         BLOCK_BYTES = 512, /* of st_blocks */
         FOLDER_BLOCK_BYTES = 4096,
-        SPACE_FRAGMENT_BYTES = 4096,
-        SPACE_LEAST_MS = 1000,
 };
-
-static const uint64_t SPACE_UNKNOWN = 1ull << 50; /* as other network file systems say */
 
 /* ---- how it looks ---- */
 
@@ -195,57 +191,4 @@ void attributes_setattr(fuse_req_t request, fuse_ino_t number, struct stat *stat
                 fuse_reply_err(request, -error);
         else
                 reply_attributes(request, &view);
-}
-
-/* ---- statfs ---- */
-
-/* The last answer; there is one mount in a process. */
-static struct {
-        pthread_mutex_t lock;
-        uint64_t until_ms;
-        struct remote_space space;
-} known_space = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static int look_at_space(struct mount *mount, struct remote_space *space)
-{
-        pthread_mutex_lock(&known_space.lock);
-        bool known = clock_ms() < known_space.until_ms;
-        *space = known_space.space;
-        pthread_mutex_unlock(&known_space.lock);
-        if (known)
-                return 0;
-        int error = remote_space(&mount->remote, "", space);
-        if (error == -EINTR || error == -EIO || error == -ETIMEDOUT)
-                return error;
-        if (error) /* it does not tell */
-                *space = (struct remote_space){ UINT64_MAX, UINT64_MAX };
-        pthread_mutex_lock(&known_space.lock);
-        known_space.space = *space;
-        known_space.until_ms = clock_ms() + max_of(mount->options.ttl_ms, (unsigned)SPACE_LEAST_MS);
-        pthread_mutex_unlock(&known_space.lock);
-        return 0;
-}
-
-void attributes_statfs(fuse_req_t request, fuse_ino_t number)
-{
-        struct mount *mount = mount_of(request);
-        struct remote_space space;
-        (void)number;
-        operation_begin(request);
-        int error = look_at_space(mount, &space);
-        if (error) {
-                fuse_reply_err(request, -error);
-                return;
-        }
-        uint64_t available = space.available == UINT64_MAX ? SPACE_UNKNOWN : space.available;
-        uint64_t used = space.used == UINT64_MAX ? 0 : space.used;
-        struct statvfs statvfs = {
-                .f_bsize = MOUNT_MAX_WRITE,
-                .f_frsize = SPACE_FRAGMENT_BYTES,
-                .f_blocks = (available + used) / SPACE_FRAGMENT_BYTES,
-                .f_bfree = available / SPACE_FRAGMENT_BYTES,
-                .f_bavail = available / SPACE_FRAGMENT_BYTES,
-                .f_namemax = TREE_NAME_BYTES - 1, /* numbers of files stay 0: not known, as df understands it */
-        };
-        fuse_reply_statfs(request, &statvfs);
 }

@@ -114,7 +114,11 @@ static int connect_server(struct mount *mount, struct remote_attributes *root)
         mount->remote.file_mode = 0666 & (uint16_t)~mount->options.umask;
         mount->remote.folder_mode = 0777 & (uint16_t)~mount->options.umask;
         client_set_retry(mount->client, min_of(mount->options.client.retry_ms, (unsigned)CONNECT_MS));
-        error = remote_connect(&mount->remote, mount->client, root, &why);
+        error = remote_connect(&mount->remote, mount->client, &why);
+        if (!error)
+                error = space_start(mount);
+        if (!error)
+                error = remote_root(&mount->remote, root, &why);
         client_set_retry(mount->client, mount->options.client.retry_ms);
         if (error)
                 explain_refusal(mount, error, why);
@@ -258,6 +262,7 @@ static void stop_parts(struct mount *mount)
         notify_stop(mount);
         session_close(mount);
         small_stop(mount);
+        space_stop(mount);
         if (mount->ahead)
                 ahead_destroy(mount->ahead);
         if (mount->tree)

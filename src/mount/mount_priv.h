@@ -4,7 +4,7 @@
  *   options.c, mount_flags.c, credentials.c, background.c, place.c, fusermount.c, local.c    what they need
  *   session.c, interrupt.c, notify.c    /dev/fuse: INIT, threads, programs killed while they wait, telling the kernel
  *   names.c, replace.c, folder.c, lister.c    FUSE operations on names and folders
- *   attributes.c, extended.c, io.c            ... on attributes, user.*, open files
+ *   attributes.c, extended.c, space.c, io.c   ... on attributes, user.*, room, open files
  *   tree*.c      what is known of files (tree.h)
  *   file.c, send.c, sender.c, later.c, lease.c, hidden.c, spool.c, unsent.c    open files (file.h, later.h, file_inner.h)
  *   gather.c, block.c    written bytes and their memory (gather.h)
@@ -95,6 +95,7 @@ struct mount_counters { /* beside those of client, ahead and tree */
 struct sender; /* sender.c */
 struct later;  /* later.c */
 struct lister; /* lister.c */
+struct space;  /* space.c */
 
 struct mount {
         struct mount_options options;
@@ -105,6 +106,7 @@ struct mount {
         struct sender *sender;
         struct later *later; /* NULL: close(2) waits */
         struct lister *lister;
+        struct space *space;
         struct smalls *smalls;
         struct fuse_session *session;
         struct notify *notify;
@@ -124,7 +126,7 @@ void session_end(struct mount *mount); /* from a signal's thread */
 void session_close(struct mount *mount);
 /* Whether the kernel agreed to FUSE_DIRECT_IO_ALLOW_MMAP is of no interest to others: it is asked for. */
 
-/* The operations, gathered from names.c, folder.c, attributes.c and io.c. */
+/* The operations, gathered from names.c, folder.c, attributes.c, extended.c, space.c and io.c. */
 extern const struct fuse_lowlevel_ops mount_operations;
 
 static inline struct mount *mount_of(fuse_req_t request)
@@ -166,7 +168,6 @@ int names_resolve(struct mount *mount, struct node *folder, const char *name, bo
 void attributes_getattr(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *info);
 void attributes_setattr(fuse_req_t request, fuse_ino_t number, struct stat *stat, int to_set,
                         struct fuse_file_info *info);
-void attributes_statfs(fuse_req_t request, fuse_ino_t number);
 void attributes_setxattr(fuse_req_t request, fuse_ino_t number, const char *name, const char *value, size_t size,
                          int flags);
 void attributes_getxattr(fuse_req_t request, fuse_ino_t number, const char *name, size_t size);
@@ -189,6 +190,13 @@ int attributes_set_other(struct mount *mount, struct node *node, bool link, cons
 
 /* Attributes of a node that hold now: known, or asked for. 0, -ESTALE, -ENOENT, ... */
 int attributes_look(struct mount *mount, struct node *node, struct tree_view *view);
+
+/* ---- space.c ---- */
+
+void space_statfs(fuse_req_t request, fuse_ino_t number);
+/* Asks for it already, as the server is connected. 0 or -ENOMEM. */
+int space_start(struct mount *mount);
+void space_stop(struct mount *mount);
 
 /* ---- folder.c ---- */
 

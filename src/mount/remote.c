@@ -354,12 +354,15 @@ static void learn(struct remote_abilities *can, const struct client_answer *answ
         memcpy(can->server, answer->server, sizeof(can->server));
 }
 
-static int ask_options(struct remote *remote, const char **why)
+int remote_connect(struct remote *remote, struct client *client, const char **why)
 {
         struct call call;
         int result = exchange_init(&call, "OPTIONS", "", true);
 
-        client_perform(remote->client, &call);
+        *why = NULL;
+        remote->client = client;
+        remote->can = (struct remote_abilities){ 0 };
+        client_perform(client, &call);
         if (result == 0)
                 result = call.error ? call.error : exchange_error(&call.answer);
         if (result == 0 && call.answer.dav[0] == '\0')
@@ -375,16 +378,11 @@ static int ask_options(struct remote *remote, const char **why)
         return result == -EEXIST || result == -EOPNOTSUPP ? -EPROTONOSUPPORT : result;
 }
 
-int remote_connect(struct remote *remote, struct client *client, struct remote_attributes *attributes, const char **why)
+int remote_root(struct remote *remote, struct remote_attributes *attributes, const char **why)
 {
-        int result;
+        int result = remote_stat(remote, "", attributes);
 
         *why = NULL;
-        remote->client = client;
-        remote->can = (struct remote_abilities){ 0 };
-        result = ask_options(remote, why);
-        if (result == 0)
-                result = remote_stat(remote, "", attributes);
         if (result == 0 && attributes->kind != REMOTE_FOLDER) {
                 *why = "the URL names a file";
                 result = -ENOTDIR;

@@ -66,10 +66,11 @@ struct remote {
         uint16_t file_mode, folder_mode; /* where the server tells none */
 };
 
-/* Asks by OPTIONS and PROPFIND of the root; never writes. `attributes` are those of the root. -ENOTDIR: no collection;
- * -EPROTONOSUPPORT: no WebDAV. *why (static text) says more of an error, or is NULL. */
-int remote_connect(struct remote *remote, struct client *client, struct remote_attributes *attributes,
-                   const char **why);
+/* Asks by OPTIONS what the server can; never writes. -EPROTONOSUPPORT: no WebDAV. *why (static text) says more of an
+ * error, or is NULL. */
+int remote_connect(struct remote *remote, struct client *client, const char **why);
+/* The attributes of the root. -ENOTDIR: no collection. *why as above. */
+int remote_root(struct remote *remote, struct remote_attributes *attributes, const char **why);
 
 /* ---- looking ---- */
 

@@ -696,6 +696,14 @@ def test_space_is_told(place):
 
 
 @only_berth
+def test_space_is_asked_for_as_it_is_mounted(mount):
+    mounted = mount('--attr-ttl=60')
+    eventually(lambda: mounted.stats()['requests'] == 3)  # what the server can, the root, the space
+    os.statvfs(mounted.path)
+    assert mounted.stats()['requests'] == 3
+
+
+@only_berth
 def test_programs_are_told_the_size_to_write_in(place):
     assert place.file('file').stat().st_blksize == 4 * MIB
 

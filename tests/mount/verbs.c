@@ -101,9 +101,11 @@ static int do_connect(const struct words *words, struct text *out)
 {
         struct remote_attributes attributes;
         const char *why;
-        int result = remote_connect(&remote, remote.client, &attributes, &why);
+        int result = remote_connect(&remote, remote.client, &why);
 
         (void)words;
+        if (result == 0)
+                result = remote_root(&remote, &attributes, &why);
         put_number(out, remote.can.ranges);
         put_number(out, remote.can.berth);
         put_number(out, remote.can.locks);
