@@ -2,7 +2,8 @@
 """Counts test results for ./dev test.
 
 tally.py RESULTS NAME FILE...    count logs of meson (.json) or of pytest (JUnit, .xml); print a line for them
-tally.py RESULTS NAME --failed WHY   it could not even begin
+tally.py RESULTS NAME --failed WHY    it could not even begin
+tally.py RESULTS NAME --skipped WHY   it cannot be done on this machine
 tally.py RESULTS --total         print the sum; exits 1 when something failed or nothing ran
 """
 import json
@@ -56,15 +57,15 @@ def main(results, name, *paths):
         total = tuple(map(sum, zip(*rows))) if rows else (0, 0, 0)
         print(line(*total))
         return 1 if total[1] or not total[0] else 0
-    if paths[0] == '--failed':
-        found = [(paths[1], 'failed')]
+    if paths[0].startswith('--'):
+        found = [(paths[1], paths[0][2:])]
     else:
         found = [one for path in paths for one in results_in(path)]
     counts = [[kind for _, kind in found].count(kind) for kind in ('passed', 'failed', 'skipped')]
     print(f'{name:8} {line(*counts)}', flush=True)
     for test, kind in found:
-        if kind == 'failed':
-            print(f'         FAILED {test}', flush=True)
+        if kind == 'failed' or (kind == 'skipped' and paths[0].startswith('--')):
+            print(f'         {kind.upper()} {test}', flush=True)
     with open(results, 'a', encoding='ascii') as file:
         print(*counts, file=file)
     return 0
