@@ -689,6 +689,19 @@ def test_set_user_id_is_dropped_by_who_may_not_keep_it(place, change):
     assert stat.S_IMODE(path.stat().st_mode) == 0o755 == stat.S_IMODE((place.folder / 'file').stat().st_mode)
 
 
+def test_syncfs_does_not_stumble_over_what_was_removed(place):
+    """The kernel tells the times of what it gathered for at last, also when no name leads there any more."""
+    (place.path / 'removed').write_bytes(b'content')
+    (place.path / 'removed').unlink()
+    (place.path / 'replaced').write_bytes(b'content')
+    (place.path / 'other').write_bytes(b'another')
+    os.rename(place.path / 'other', place.path / 'replaced')
+    for _ in range(2):
+        place.run("import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); file = os.open('.', os.O_RDONLY);"
+                  "assert libc.syncfs(file) == 0, os.strerror(ctypes.get_errno())")
+    assert place.served('replaced') == b'another'
+
+
 def test_space_is_told(place):
     mine, real = os.statvfs(place.path), os.statvfs(place.folder)
     assert abs(mine.f_bavail * mine.f_frsize - real.f_bavail * real.f_frsize) < 1 << 30
