@@ -689,6 +689,21 @@ def test_set_user_id_is_dropped_by_who_may_not_keep_it(place, change):
     assert stat.S_IMODE(path.stat().st_mode) == 0o755 == stat.S_IMODE((place.folder / 'file').stat().st_mode)
 
 
+@only_berth
+def test_only_files_are_made_by_mknod(place):
+    os.mknod(place.path / 'file', stat.S_IFREG | 0o640)
+    assert place.served('file') == b'' and stat.S_IMODE((place.folder / 'file').stat().st_mode) == 0o640
+    (place.path / 'file').write_bytes(b'content')
+    assert place.served('file') == b'content'
+    with fails(errno.EEXIST):
+        os.mknod(place.path / 'file', stat.S_IFREG | 0o640)
+    with fails(errno.EPERM):
+        os.mkfifo(place.path / 'fifo')
+    with fails(errno.EPERM):
+        os.mknod(place.path / 'socket', stat.S_IFSOCK | 0o640)
+    assert os.listdir(place.path) == ['file']
+
+
 def test_syncfs_does_not_stumble_over_what_was_removed(place):
     """The kernel tells the times of what it gathered for at last, also when no name leads there any more."""
     (place.path / 'removed').write_bytes(b'content')
