@@ -1089,6 +1089,26 @@ def test_a_conflict_is_told_by_the_next_write(mount, kept):
 
 
 @only_berth
+def test_what_the_kernel_had_gathered_is_kept_with_the_rest(mount, kept):
+    """A program that is started meanwhile would close its copy of the descriptor, which sends all."""
+    place = whole(mount('--flush-after=2'))
+    file = os.open(place.path / 'file', os.O_RDWR | os.O_CREAT)
+    os.write(file, b'x' * 4096)
+    os.fsync(file)
+    os.write(file, b'y' * 4096)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)  # the kernel writes it out
+    os.write(file, b'z' * 4096)
+    (place.folder / 'file').write_bytes(b'the other version')
+    eventually(lambda: b'conflicts 1\n' in os.getxattr(place.path, 'system.berth.stats'))
+    refused(os.fsync, file)
+    refused(os.close, file)
+    eventually(lambda: kept.is_dir() and os.listdir(kept))
+    eventually(lambda: (kept / 'file.1').stat().st_size == 12288)
+    assert (kept / 'file.1').read_bytes()[4096:] == b'y' * 4096 + b'z' * 4096
+    unmount_with_losses(place.mounted)
+
+
+@only_berth
 def test_a_conflict_while_replacing(mount, kept):
     place = whole(mount())
     (place.folder / 'file').write_bytes(b'first')
