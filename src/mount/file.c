@@ -186,6 +186,8 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
 {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
+        if (*name == '.' && !mount->remote.can.dot_names) /* now, and not when it is sent */
+                return -EACCES;
         if (!mount->remote.can.berth) /* as it will be shown later */
                 mode = mount->remote.file_mode;
         else if (mode & SET_ID)

@@ -59,7 +59,7 @@ def standing(may_mount, tmp_path_factory):
     """One mount for all tests that need no options."""
     top = tmp_path_factory.mktemp('standing')
     (top / 'served').mkdir()
-    server = Server(top / 'served', '--writable', '--hidden')
+    server = Server(top / 'served', '--writable')
     mounted = mounts.Mount(PROGRAM, url_of(server), server.folder, top / 'mount', '--attr-ttl=0.3', sanitizer=SANITIZER)
     mounted.server = server
     yield mounted
@@ -508,7 +508,7 @@ def test_hard_link_of_an_open_new_file(place):
 
 
 NAMES = [b'plain', b'\xff\xfe\x80', b'new\nline', b'100%25', b'?query', b'#part', b'a&b;c=d', b'<tag>', b'"quoted"', b"it's",
-         b'back\\slash', b' leading', b'trailing ', b'...', b'~', b'*', b'\x01\x1f\x7f', 'Grüße 日本'.encode(), b'x' * 255, b'\xe4' * 255,
+         b'back\\slash', b' leading', b'trailing ', b'~', b'*', b'\x01\x1f\x7f', 'Grüße 日本'.encode(), b'x' * 255, b'\xe4' * 255,
          b'%2e%2e', b'[::1]', b'a:b', b'+plus+']
 
 
@@ -539,6 +539,37 @@ def test_names_that_the_server_had(place, name):
     assert os.listdir(path) == [name]
     with open(os.path.join(path, name), 'rb') as file:
         assert file.read() == name
+
+
+@only_berth
+def test_dot_names_are_served_by_a_server_that_is_told_to(mount):
+    place = whole(mount('--attr-ttl=0.3'))
+    for number, name in enumerate(('...', '.name', '.berth')):
+        place.file(name, b'content')
+        assert place.served(name) == b'content' and len(os.listdir(place.path)) == number + 1
+    (place.path / '.folder').mkdir()
+    os.rename(place.path / '.name', place.path / '.folder/.name')
+    assert os.listdir(place.folder / '.folder') == ['.name']
+    assert 'begin with a dot' not in place.mounted.stderr()
+
+
+@only_berth
+def test_dot_names_are_refused_at_once_where_they_are_not_served(mount, tmp_path):
+    """Not when they are sent: what was written would be left over."""
+    (tmp_path / 'plain').mkdir()
+    with contextlib.closing(Server(tmp_path / 'plain', '--writable')) as server:
+        place = whole(mount(server=server))
+        assert place.mounted.stderr().count('names that begin with a dot are refused (berth serve --hidden)') == 1
+        place.file('file', b'content')
+        for call, arguments in ((os.open, (place.path / '.name', os.O_WRONLY | os.O_CREAT)), (os.mkdir, (place.path / '.name',)),
+                                (os.symlink, ('file', place.path / '.name')), (os.mknod, (place.path / '.name', stat.S_IFREG)),
+                                (os.link, (place.path / 'file', place.path / '.name')),
+                                (os.rename, (place.path / 'file', place.path / '.name'))):
+            with fails(errno.EACCES):
+                call(*arguments)
+        assert os.listdir(place.path) == ['file'] == place.run('import os; print(*os.listdir())').split()
+        assert not (place.path / '.name').exists()
+        place.mounted.unmount()
 
 
 def test_a_name_of_256_bytes_is_too_long(place):
