@@ -12,7 +12,8 @@ void hidden_name(struct file *file)
         uint64_t random[2];
         ensure(getrandom(random, sizeof(random), 0) == sizeof(random));
         struct text name = text_in(file->hidden, sizeof(file->hidden));
-        text_format(&name, DAV_BERTH_UNLINKED "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
+        text_format(&name, DAV_BERTH_UNLINKED "%016llx%016llx", (unsigned long long)random[0],
+                    (unsigned long long)random[1]);
         ensure(!name.overflow && name.used < sizeof(file->hidden));
         file->hidden[name.used] = '\0';
 }

@@ -617,11 +617,9 @@ def test_chmod(place, mode):
 
 @only_berth
 @pytest.mark.parametrize('mode', [0o4755, 0o2755, 0o1755])
-def test_a_mode_that_nobody_gets(place, mode):
+def test_a_mode_that_no_file_gets(place, mode):
     path = place.file('file')
-    (place.path / 'folder').mkdir()
-    for change in (lambda: path.chmod(mode), lambda: (place.path / 'folder').chmod(mode),
-                   lambda: os.open(place.path / 'new', os.O_WRONLY | os.O_CREAT, mode)):
+    for change in (lambda: path.chmod(mode), lambda: os.open(place.path / 'new', os.O_WRONLY | os.O_CREAT, mode)):
         with fails(errno.EPERM):
             change()
     with opened(path) as file:
@@ -631,12 +629,31 @@ def test_a_mode_that_nobody_gets(place, mode):
     assert place.served('file') == b'CONtent\n' and not (place.path / 'new').exists()
 
 
-@pytest.mark.parametrize('mode', [0o700, 0o777, 0o750])
+@only_berth
+@pytest.mark.parametrize('mode', [0o700, 0o777, 0o750, 0o2775, 0o1777, 0o3770, 0o755])
 def test_chmod_of_a_folder(place, mode):
     path = place.path / 'folder'
     path.mkdir()
-    path.chmod(mode)
-    assert stat.S_IMODE(path.stat().st_mode) == mode == stat.S_IMODE((place.folder / 'folder').stat().st_mode)
+    for before in (0o700, 0o3777):
+        path.chmod(before)
+        path.chmod(mode)
+        assert stat.S_IMODE(path.stat().st_mode) == mode == stat.S_IMODE((place.folder / 'folder').stat().st_mode)
+
+
+@only_berth
+def test_set_user_id_is_for_no_folder(place):
+    (place.path / 'folder').mkdir()
+    with fails(errno.EPERM):
+        (place.path / 'folder').chmod(0o4755)
+
+
+@only_berth
+def test_folders_are_made_below_one_with_set_group_id(place):
+    (place.path / 'folder').mkdir()
+    (place.path / 'folder').chmod(0o2775)
+    (place.path / 'folder/below').mkdir(0o755)
+    for side in (place.path, place.folder):
+        assert stat.S_IMODE((side / 'folder/below').stat().st_mode) == 0o2755
 
 
 def test_the_mode_of_a_new_file(place):
