@@ -164,6 +164,7 @@ struct berth_port_stats {
         uint64_t starved;      /* receives that had to wait for a buffer */
         uint64_t cold_windows; /* send_file windows that had to be read in first */
         uint64_t turns;        /* send_file turns that ended so that others could go on */
+        uint64_t reused;       /* connections accepted on a socket that was used before (Windows) */
         uint32_t handles;      /* accepted and connected sockets now, with those being connected */
         uint32_t passed;       /* of these: passed on to another port, and not given back (berth_pass) */
         uint32_t rings;        /* io_uring: how many there are; else 0 */

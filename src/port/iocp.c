@@ -15,6 +15,7 @@ io_ended *const iocp_ended[IO_KINDS] = {
         [IO_WATCH] = iocp_watch_ended,       [IO_REST] = iocp_rest_ended,       [IO_CONNECT] = iocp_connect_ended,
         [IO_ACCEPT] = iocp_accept_ended,     [IO_SEND] = iocp_send_ended,       [IO_FILE] = iocp_file_ended,
         [IO_TRANSMIT] = iocp_transmit_ended, [IO_PIECE_READ] = iocp_piece_read, [IO_PIECE_SEND] = iocp_piece_sent,
+        [IO_DISCONNECT] = iocp_left,
 };
 
 /* ---- waiting ---- */
@@ -42,7 +43,7 @@ static int iocp_wait(struct berth_port *port, struct berth_event *events, unsign
         struct iocp_port *self = iocp_of(port);
         OVERLAPPED_ENTRY entries[WAIT_PACKETS];
         ULONG n = 0;
-        bool looks = self->deep > 0 || self->accept_data_ms || self->by_event;
+        bool looks = self->deep > 0 || self->accept_data_ms || self->by_event || self->leaving_count > 0;
         if (looks && (timeout_ms < 0 || timeout_ms > LOOK_AGAIN_MS))
                 timeout_ms = LOOK_AGAIN_MS;
         if (GetQueuedCompletionStatusEx(self->queue, entries, WAIT_PACKETS, &n,
@@ -55,6 +56,7 @@ static int iocp_wait(struct berth_port *port, struct berth_event *events, unsign
         iocp_look_at_depths(self);
         iocp_look_at_events(self);
         iocp_look_at_silent(self);
+        iocp_look_at_leaving(self);
         return 0;
 }
 
@@ -170,10 +172,12 @@ static uint32_t iocp_max_handles(const struct berth_port *port)
 static void iocp_destroy(struct berth_port *port)
 {
         struct iocp_port *self = iocp_of(port);
+        bool all = iocp_reuse_end(self);
         port_finish(port);
         if (self->queue)
                 CloseHandle(self->queue);
-        slab_finish(&self->ios);
+        if (all) /* else the kernel still has some */
+                slab_finish(&self->ios);
         slab_finish(&self->acceptors);
         iocp_free_pieces(self);
         if (self->started)
@@ -189,6 +193,7 @@ static void choose(struct iocp_port *self, const struct berth_port_config *confi
         self->transmits = strstr(words, "transmit") || (!strstr(words, "copy") && IsWindowsServer());
         self->always_packets = strstr(words, "packets");
         self->refuse_some = strstr(words, "refuse");
+        self->stands_in = strstr(words, "again");
         self->max_handles = config->max_handles ? config->max_handles : DEFAULT_HANDLES;
         self->accept_depth = min_of(max_of(config->accept_depth, (uint32_t)LEAST_DEPTH), (uint32_t)MOST_DEPTH);
         if (!config->accept_depth)

@@ -28,6 +28,7 @@ enum io_kind {
         IO_TRANSMIT,   /* a piece of a send_file: TransmitFile, or the last piece of a head */
         IO_PIECE_READ, /* the same in two steps, by way of a buffer */
         IO_PIECE_SEND,
+        IO_DISCONNECT, /* of a socket that is used again; the op has ended before */
         IO_KINDS,
 };
 
@@ -43,7 +44,7 @@ struct io {
                 char *data;      /* IO_PIECE_*: the buffer */
                 struct io *next; /* IO_SEND: the piece behind it */
         };
-        uint64_t offset; /* IO_SEND: of the piece */
+        uint64_t offset; /* IO_SEND: of the piece; IO_DISCONNECT: when it began, in ms */
         uint32_t bytes;  /* that the call is about */
         int32_t error;   /* once it has ended: 0 or -errno */
         uint8_t kind;
@@ -57,6 +58,12 @@ struct provider {
         LPFN_ACCEPTEX accept;
         LPFN_CONNECTEX connect;
         LPFN_TRANSMITFILE transmit;
+        LPFN_DISCONNECTEX disconnect;
+};
+
+struct spare_socket {
+        SOCKET socket;
+        const struct provider *provider;
 };
 
 enum {
@@ -65,6 +72,7 @@ enum {
         MAX_EARLY = 4096, /* connections whose first bytes are kept, and accepts that may bring some */
         EARLY_BYTES = 2048,
         MAX_SEND_DEPTH = 64,
+        MAX_SPARE = 256, /* sockets to be used again: those that leave and those that have left */
 };
 
 struct iocp_port {
@@ -80,14 +88,18 @@ struct iocp_port {
         unsigned listener_count;
         uint32_t accept_depth, accept_data_ms, send_depth; /* of the configuration */
         struct acceptor *early[MAX_EARLY];
-        struct list unadopted; /* those of them whose connection has not been adopted yet */
+        struct list unadopted; /* those whose connection has not been adopted yet, and those on a socket used again */
         uint32_t early_count;
-        uint64_t tried_ms;  /* when listeners without accepts were last tried without their event */
-        bool by_event;      /* there are some */
-        uint64_t silent_ms; /* when silent clients were last looked for */
-        uint64_t looked_ms; /* when the depth of accepts was last looked at */
-        uint32_t deep;      /* listeners that have more accepts posted than the least */
-        char *spare_pieces; /* linked by their first word */
+        struct io *leaving[MAX_SPARE]; /* iocp_reuse.c */
+        struct spare_socket spares[MAX_SPARE];
+        unsigned leaving_count, spare_sockets;
+        uint64_t leaving_ms; /* when they were last looked at */
+        uint64_t tried_ms;   /* when listeners without accepts were last tried without their event */
+        bool by_event;       /* there are some */
+        uint64_t silent_ms;  /* when silent clients were last looked for */
+        uint64_t looked_ms;  /* when the depth of accepts was last looked at */
+        uint32_t deep;       /* listeners that have more accepts posted than the least */
+        char *spare_pieces;  /* linked by their first word */
         uint32_t piece_count, spare_count;
         uint32_t calls;        /* made; counts for refuse_some */
         uint32_t enlargements; /* of the working set */
@@ -95,6 +107,8 @@ struct iocp_port {
         bool transmits;        /* files go by TransmitFile */
         bool always_packets;   /* tests: as with a provider that does not skip */
         bool refuse_some;      /* tests: the kernel refuses now and then */
+        bool reuses;           /* sockets are used again */
+        bool stands_in;        /* tests: by a stand-in for DisconnectEx */
 };
 
 static inline struct iocp_port *iocp_of(struct berth_port *port)
@@ -156,8 +170,9 @@ static inline int iocp_send_error(int error)
 const struct provider *iocp_provider(struct iocp_port *self, SOCKET socket);
 /* A socket that is overlapped, non-blocking and not inherited, or -errno in *error and INVALID_SOCKET. */
 SOCKET iocp_new_socket(int family, int *error);
-/* Ties it to the port. False when the kernel has no memory for that. */
-bool iocp_tie(struct iocp_port *self, struct berth_handle *handle);
+/* Ties it to the port, unless it `is_tied`. False when the kernel has no memory for that. */
+bool iocp_tie(struct iocp_port *self, struct berth_handle *handle, bool is_tied);
+int iocp_family(SOCKET socket);
 void iocp_no_delay(SOCKET socket);
 
 int iocp_listen(struct berth_port *port, struct berth_handle *listener, const struct sockaddr *address,
@@ -171,7 +186,8 @@ struct acceptor { /* an accept in the kernel, or one that has brought a connecti
         struct io io;
         struct list node; /* in `posted`, `held` or `unadopted` */
         SOCKET socket;
-        int number;    /* in `early` */
+        bool tied;     /* to the port already: it is used again */
+        int number;    /* in `early`, where it has brought bytes */
         char output[]; /* the first bytes, where they are wanted, and two addresses */
 };
 
@@ -215,10 +231,12 @@ io_ended iocp_accept_ended;
 /* ---- accepting with the first bytes (iocp_early.c) ---- */
 
 bool iocp_early_room(const struct iocp_port *self);
-void iocp_early_keep(struct iocp_port *self, struct acceptor *acceptor);
-void iocp_early_adopt(struct iocp_port *self, struct berth_handle *handle);
-/* The connection has some, and is not adopted yet. */
-bool iocp_early_has(const struct iocp_port *self, SOCKET socket);
+/* Its connection is about to be handed out: true when its record is kept until that is adopted. */
+bool iocp_early_keep(struct iocp_port *self, struct acceptor *acceptor);
+/* Whether the socket is tied to the port already. */
+bool iocp_early_adopt(struct iocp_port *self, struct berth_handle *handle);
+/* It goes to another port: 0, or -EOPNOTSUPP where its bytes or its completion port cannot go along. */
+int iocp_early_pass(struct iocp_port *self, SOCKET socket);
 void iocp_early_drop(struct iocp_port *self, struct berth_handle *handle);
 size_t iocp_early_take(struct iocp_port *self, struct berth_handle *handle, char *data, size_t room);
 void iocp_look_at_silent(struct iocp_port *self);
@@ -231,6 +249,21 @@ static inline bool iocp_room(const struct iocp_port *self)
 {
         return self->port.stats.handles + self->posted < self->max_handles;
 }
+
+/* ---- sockets that are used again (iocp_reuse.c) ---- */
+
+/* A listener begins: it is tried whether they can be, once in a process; at most a second or two. */
+void iocp_reuse_begin(struct iocp_port *self);
+/* At the close of a connection: true when its socket has been taken for later, false when it is to be closed. */
+bool iocp_leave(struct iocp_port *self, struct berth_handle *handle);
+void iocp_look_at_leaving(struct iocp_port *self);
+/* One of that provider, tied to the port, for an accept; INVALID_SOCKET: there is none. */
+SOCKET iocp_spare_socket(struct iocp_port *self, const struct provider *provider);
+/* From its completion port: 0, or -EOPNOTSUPP. */
+int iocp_untie(SOCKET socket);
+/* False: the kernel has not let go of all records. */
+bool iocp_reuse_end(struct iocp_port *self);
+io_ended iocp_left;
 
 /* ---- the ops: start or go on with one; the steps give events as in struct engine ---- */
 

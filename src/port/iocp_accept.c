@@ -42,7 +42,10 @@ static bool post(struct listener *listener)
         if (!acceptor)
                 return false;
         memset(acceptor, 0, sizeof(*acceptor));
-        acceptor->socket = iocp_new_socket(listener->family, &error);
+        acceptor->socket = iocp_spare_socket(self, listener->provider);
+        acceptor->tied = acceptor->socket != INVALID_SOCKET;
+        if (!acceptor->tied)
+                acceptor->socket = iocp_new_socket(listener->family, &error);
         if (acceptor->socket == INVALID_SOCKET) {
                 slab_give(&self->acceptors, acceptor);
                 return false;
@@ -204,9 +207,8 @@ static bool hand_out_held(struct berth_port *port, struct berth_op *op, struct l
         struct acceptor *acceptor = container_of(listener->held.next, struct acceptor, node);
         SOCKET socket = acceptor->socket;
         list_remove(&acceptor->node);
-        if (acceptor->io.bytes > 0)
-                iocp_early_keep(listener->self, acceptor);
-        else
+        port->stats.reused += acceptor->tied;
+        if (!iocp_early_keep(listener->self, acceptor))
                 slab_give(&listener->self->acceptors, acceptor);
         return hand_out(port, op, socket, event);
 }

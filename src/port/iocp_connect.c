@@ -32,7 +32,7 @@ static int prepare(struct iocp_port *self, struct berth_op *op)
         iocp_no_delay(socket);
         error = space->connect.source ? bind_source(socket, space->connect.source, space->connect.address_bytes)
                                       : bind_any(socket, family);
-        if (!error && !iocp_tie(self, op->handle))
+        if (!error && !iocp_tie(self, op->handle, false))
                 error = -ENOBUFS;
         return error;
 }

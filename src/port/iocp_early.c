@@ -10,10 +10,14 @@ bool iocp_early_room(const struct iocp_port *self)
         return self->accept_data_ms && self->early_count + self->posted < MAX_EARLY;
 }
 
-/* Its connection is about to be handed out. */
-void iocp_early_keep(struct iocp_port *self, struct acceptor *acceptor)
+bool iocp_early_keep(struct iocp_port *self, struct acceptor *acceptor)
 {
         int at = 0;
+        if (acceptor->io.bytes == 0) {
+                if (acceptor->tied)
+                        list_append(&self->unadopted, &acceptor->node);
+                return acceptor->tied;
+        }
         while (self->early[at])
                 ensure(++at < MAX_EARLY);
         self->early[at] = acceptor;
@@ -21,6 +25,7 @@ void iocp_early_keep(struct iocp_port *self, struct acceptor *acceptor)
         acceptor->number = at;
         acceptor->io.offset = 0;
         list_append(&self->unadopted, &acceptor->node);
+        return true;
 }
 
 static struct acceptor *unadopted(const struct iocp_port *self, SOCKET socket)
@@ -33,19 +38,37 @@ static struct acceptor *unadopted(const struct iocp_port *self, SOCKET socket)
         return NULL;
 }
 
-bool iocp_early_has(const struct iocp_port *self, SOCKET socket)
+static void forget(struct iocp_port *self, struct acceptor *acceptor)
 {
-        return unadopted(self, socket) != NULL;
+        list_remove(&acceptor->node);
+        slab_give(&self->acceptors, acceptor);
 }
 
-void iocp_early_adopt(struct iocp_port *self, struct berth_handle *handle)
+bool iocp_early_adopt(struct iocp_port *self, struct berth_handle *handle)
 {
         struct acceptor *acceptor = unadopted(self, iocp_socket(handle));
         if (!acceptor)
-                return;
+                return false;
+        bool tied = acceptor->tied;
+        if (acceptor->io.bytes == 0) {
+                forget(self, acceptor);
+                return tied;
+        }
         list_remove(&acceptor->node);
         handle->installed = acceptor->number;
         handle->flags |= HANDLE_READABLE;
+        return tied;
+}
+
+int iocp_early_pass(struct iocp_port *self, SOCKET socket)
+{
+        struct acceptor *acceptor = unadopted(self, socket);
+        if (!acceptor)
+                return 0;
+        int error = acceptor->io.bytes > 0 ? -EOPNOTSUPP : iocp_untie(socket);
+        if (!error)
+                forget(self, acceptor);
+        return error;
 }
 
 static struct acceptor *early_of(struct iocp_port *self, const struct berth_handle *handle)

@@ -4,20 +4,21 @@
 void iocp_adopt(struct berth_port *port, struct berth_handle *handle, int descriptor)
 {
         handle->descriptor = descriptor;
-        iocp_early_adopt(iocp_of(port), handle);
-        if (!iocp_tie(iocp_of(port), handle))
+        handle->flags |= HANDLE_ACCEPTED;
+        if (!iocp_tie(iocp_of(port), handle, iocp_early_adopt(iocp_of(port), handle)))
                 handle->flags |= HANDLE_BROKEN;
 }
 
-/* It belongs to no completion port before it is adopted; its first bytes are in a record of this one's. */
+/* It belongs to no completion port before it is adopted, unless its socket is used again. */
 int iocp_pass(struct berth_port *port, int descriptor)
 {
-        return iocp_early_has(iocp_of(port), (SOCKET)(intptr_t)descriptor) ? -EOPNOTSUPP : 0;
+        return iocp_early_pass(iocp_of(port), (SOCKET)(intptr_t)descriptor);
 }
 
-static int close_socket(struct berth_port *port, struct berth_handle *handle)
+static int close_socket(struct berth_port *port, struct berth_handle *handle, bool leaves)
 {
-        int error = closesocket(iocp_socket(handle)) ? iocp_error((DWORD)WSAGetLastError()) : 0;
+        bool left = leaves && iocp_leave(iocp_of(port), handle);
+        int error = !left && closesocket(iocp_socket(handle)) ? iocp_error((DWORD)WSAGetLastError()) : 0;
         handle->descriptor = -1;
         if (iocp_early(handle))
                 iocp_early_drop(iocp_of(port), handle);
@@ -30,7 +31,7 @@ void iocp_drop(struct berth_port *port, struct berth_handle *handle)
         if (handle->kind == HANDLE_LISTENER)
                 iocp_unpost(iocp_listener(iocp_of(port), handle));
         else if (handle->descriptor != -1)
-                close_socket(port, handle);
+                close_socket(port, handle, false);
 }
 
 static bool end(struct berth_port *port, struct berth_op *op, int64_t result, struct berth_event *event)
@@ -75,5 +76,5 @@ bool iocp_close_step(struct berth_port *port, struct berth_op *op, struct berth_
                 struct linger abort = { .l_onoff = 1, .l_linger = 0 };
                 setsockopt(iocp_socket(handle), SOL_SOCKET, SO_LINGER, (char *)&abort, sizeof(abort));
         }
-        return end(port, op, close_socket(port, handle), event);
+        return end(port, op, close_socket(port, handle, !(op->flags & OP_ABORT)), event);
 }

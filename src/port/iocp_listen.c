@@ -48,7 +48,7 @@ static void stop_watching(struct listener *listener)
 
 /* ---- beginning ---- */
 
-static int family_of(SOCKET socket)
+int iocp_family(SOCKET socket)
 {
         WSAPROTOCOL_INFOW info;
         int bytes = sizeof(info);
@@ -84,7 +84,7 @@ static int begin(struct iocp_port *self, struct berth_handle *handle)
         list_init(&listener->posted);
         list_init(&listener->held);
         listener->provider = iocp_provider(self, iocp_socket(handle));
-        listener->family = family_of(iocp_socket(handle));
+        listener->family = iocp_family(iocp_socket(handle));
         int error = listener->provider ? 0 : -EOPNOTSUPP;
         if (!error && !CreateIoCompletionPort(iocp_file(handle), self->queue, KEY_IO, 0))
                 error = iocp_error(GetLastError()); /* another port's already */
@@ -96,6 +96,8 @@ static int begin(struct iocp_port *self, struct berth_handle *handle)
                 return error;
         }
         self->listeners[at] = listener;
+        self->listener_count++;
+        iocp_reuse_begin(self);
         handle->installed = at;
         handle->flags |= HANDLE_SHARED; /* at the end of an accept those in the kernel are given up */
         return 0;
@@ -194,6 +196,7 @@ void iocp_listener_ended(struct listener *listener)
         if (listener->depth > LEAST_DEPTH)
                 self->deep--;
         self->listeners[handle->installed] = NULL;
+        self->listener_count--;
         int error = closesocket(iocp_socket(handle)) ? iocp_error((DWORD)WSAGetLastError()) : 0;
         free_listener(listener);
         op_finish(&self->port, handle->closer, error);

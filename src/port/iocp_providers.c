@@ -15,6 +15,7 @@ static bool ask(struct iocp_port *self, SOCKET socket, const WSAPROTOCOL_INFOW *
         *provider = (struct provider){ .id = info->dwCatalogEntryId };
         provider->skips = info->dwServiceFlags1 & XP1_IFS_HANDLES && !self->always_packets;
         extension(socket, (GUID)WSAID_TRANSMITFILE, &provider->transmit, sizeof(provider->transmit));
+        extension(socket, (GUID)WSAID_DISCONNECTEX, &provider->disconnect, sizeof(provider->disconnect));
         return extension(socket, (GUID)WSAID_ACCEPTEX, &provider->accept, sizeof(provider->accept)) &&
                extension(socket, (GUID)WSAID_CONNECTEX, &provider->connect, sizeof(provider->connect));
 }
@@ -55,10 +56,10 @@ void iocp_no_delay(SOCKET socket)
         setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, (char *)&yes, sizeof(yes));
 }
 
-bool iocp_tie(struct iocp_port *self, struct berth_handle *handle)
+bool iocp_tie(struct iocp_port *self, struct berth_handle *handle, bool is_tied)
 {
         const struct provider *provider = iocp_provider(self, iocp_socket(handle));
-        if (!provider || !CreateIoCompletionPort(iocp_file(handle), self->queue, KEY_IO, 0))
+        if (!provider || !(is_tied || CreateIoCompletionPort(iocp_file(handle), self->queue, KEY_IO, 0)))
                 return false;
         UCHAR modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
         if (provider->skips && SetFileCompletionNotificationModes(iocp_file(handle), modes))

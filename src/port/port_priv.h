@@ -122,6 +122,7 @@ enum handle_flags {
         HANDLE_SKIPS = 2,    /* iocp: a call that succeeds at once brings no packet */
         HANDLE_READABLE = 4, /* epoll: an edge came and no EAGAIN since; iocp: likewise a packet */
         HANDLE_WATCHED = 8,  /* epoll: registered; iocp: a file that is tied to the port */
+        HANDLE_ACCEPTED = 8, /* iocp: a connection that did not come from berth_connect */
         HANDLE_BROKEN = 16,  /* the kernel had no memory to watch it: ops end with -ENOMEM */
         HANDLE_SHARED = 32,  /* a listener that other ports wait on too; iocp: any one */
         HANDLE_RESET = 32,   /* iocp: a wait has met a reset, which the next receive tells */

@@ -73,13 +73,13 @@ void hand_accepted(struct shard *shard, int64_t accepted)
                 return;
         }
         struct shard *to = choose(shard);
-        if (!to) { /* those with room do not keep up, or lack memory */
+        if (to && to != shard && berth_pass(shard->port, accepted) != 0)
+                to = has_room(shard, shard) ? shard : NULL;
+        if (!to) { /* those with room do not keep up, or lack memory, or cannot have this one */
                 berth_discard(shard->port, accepted);
                 refused(shard, REFUSED_CONNECTIONS);
                 return;
         }
-        if (to != shard && berth_pass(shard->port, accepted) != 0)
-                to = shard;
         atomic_fetch_add_explicit(&to->handed.count, 1, memory_order_relaxed);
         if (to == shard)
                 conn_begin(shard, accepted);

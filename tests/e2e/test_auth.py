@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import COMMAND, WINDOWS, eventually
+from conftest import WINDOWS, eventually, run
 from test_admin import AdminServer
 from wire import Connection, request
 
@@ -437,7 +437,7 @@ def test_many_reloads_while_passwords_are_checked(guarded):
 
 def refusal(*options):
     """Exit code and line of a server that does not start."""
-    result = subprocess.run([*COMMAND, 'serve', *options, '.'], capture_output=True, text=True, timeout=15)
+    result = run('serve', *options, '.')
     line, = result.stderr.splitlines()
     assert line.startswith('berth: ') and len(line) < 300
     return result.returncode, line

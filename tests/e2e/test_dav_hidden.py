@@ -58,7 +58,7 @@ def test_what_a_mount_removed_while_it_was_open_goes_on(serve_tree):
     assert tree.ask('LINK', 'other', f'Destination: {tree.url}{removed_on_a_mount(1)}').status == 201
     for one in (name, removed_on_a_mount(1)):
         assert tree.ask('DELETE', one).status == 204
-    assert tree.names() == ['other']
+    assert [entry for entry in tree.names() if entry != '.berth-staging'] == ['other']
 
 
 @pytest.mark.parametrize('name', ['.berth-unlinked-', removed_on_a_mount(1)[:-1], removed_on_a_mount(1) + '0',

@@ -8,13 +8,9 @@ import threading
 import time
 
 import pytest
-from conftest import COMMAND, END, Server, eventually
+from conftest import COMMAND, END, Server, eventually, run
 from ports import lasting_ports
 from wire import request
-
-
-def run(*arguments, timeout=15):
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
 
 
 def one_line(result, code):

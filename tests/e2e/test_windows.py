@@ -10,16 +10,12 @@ import time
 
 import pytest
 import wire
-from conftest import COMMAND, eventually
+from conftest import eventually, run
 from dav import POSIX, encode, set_property
 from test_admin import admin  # noqa: a fixture
 from test_dav_put import NAMES
 from windows import may_be_a_name
 from wire import request
-
-
-def run(*arguments):
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=30)
 
 
 def said(result, code):
@@ -105,8 +101,9 @@ def test_every_thread_serves(threaded, threads):
             assert connection.read_response().body == b'content'
 
 
-@pytest.mark.parametrize('threads', [2, 4])
-def test_of_thousands_of_short_connections_none_is_lost(threaded, threads):
+@pytest.mark.parametrize('threads, iocp', [(2, ''), (4, ''), (1, 'again'), (3, 'again')])  # again: sockets are used again
+def test_of_thousands_of_short_connections_none_is_lost(threaded, monkeypatch, threads, iocp):
+    monkeypatch.setenv('BERTH_IOCP', iocp)
     server = threaded(threads)
     count, clients = 2000, 8
 

@@ -178,6 +178,7 @@ enum lab_feature {
         LAB_LINKS,     /* symbolic ones, and FIFOs */
         LAB_RESETS,    /* that came before anybody waited for them */
         LAB_THOUSANDS, /* of connections */
+        LAB_REUSE,     /* of a socket by DisconnectEx */
 };
 const char *lab_lacks(enum lab_feature feature);
 #define lab_needs(feature)                                                                                             \

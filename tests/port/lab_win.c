@@ -70,6 +70,8 @@ const char *lab_lacks(enum lab_feature feature)
                 return "a socket belongs to one completion port";
         case LAB_UNIX_SOCKETS:
                 return on_wine() ? "Wine has no Unix sockets" : NULL;
+        case LAB_REUSE:
+                return on_wine() ? "on Wine a socket cannot send after DisconnectEx" : NULL;
         case LAB_LINKS:
                 return "there are no FIFOs, and Wine makes no symbolic links";
         case LAB_RESETS:
