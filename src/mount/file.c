@@ -538,10 +538,10 @@ static ssize_t try_read(struct file *file, uint64_t first, size_t size, struct a
         if (!on_server || unsent_overlaps(file, first, size))
                 return view_here(file, first, size, view);
         ssize_t n = read_remote(file, first, size, view);
-        if (n != -ESTALE)
+        if (n != -ESTALE && n != -ENOENT) /* not there any more: it was being renamed, or hidden */
                 return n;
         int error = changed_underneath(file);
-        return error ? error : -EAGAIN;
+        return !error ? -EAGAIN : error == -ESTALE ? n : error;
 }
 
 int file_conflict(struct file *file)
@@ -563,6 +563,19 @@ ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t
         }
         pthread_mutex_unlock(&file->lock);
         return n == -EAGAIN ? -ESTALE : n;
+}
+
+bool file_wait_for_name(struct mount *mount, struct node *node)
+{
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return false;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+        return true;
 }
 
 void file_look(struct mount *mount, struct node *node)

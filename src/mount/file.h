@@ -79,6 +79,9 @@ void file_after_keep(struct file *file, bool replaced); /* NULL is fine */
  * (its time, as a rule) is of no more use. */
 void file_removed(struct mount *mount, struct node *node);
 
+/* Of a node that was not found where it stood: waits until who renames or hides it has done so. False: nobody has it open. */
+bool file_wait_for_name(struct mount *mount, struct node *node);
+
 /* Takes over what the server was seen to have: of a node whose attributes were just asked for. */
 void file_look(struct mount *mount, struct node *node);
 

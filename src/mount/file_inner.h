@@ -19,6 +19,7 @@ enum file_start { FILE_ON_SERVER, FILE_NEW, FILE_REPLACED };
 enum {
         FILE_MAX_EXTENTS = 8, /* streams of writes that stay gathered side by side */
         FILE_LOCK_SECONDS = 60,
+        FILE_HIDDEN_BYTES = 64,
 };
 
 struct file {
@@ -58,7 +59,7 @@ struct file {
         char tag[CLIENT_TAG_BYTES];
         char token[REMOTE_TOKEN_BYTES]; /* of our lock, or "" */
         bool kept;                      /* hidden for a rename over it that is under way */
-        char hidden[64];                /* its path, once no name leads to it any more */
+        char hidden[FILE_HIDDEN_BYTES]; /* its path, once no name leads to it any more */
         uint64_t size, server_size;
         uint64_t inode; /* as the server told for a new file, not shown yet; 0: none */
         uint16_t mode;
@@ -160,8 +161,6 @@ void spool_close(struct file *file);
 
 /* ---- removed while open (hidden.c) ---- */
 
-/* A path that no name leads to. */
-void hidden_name(struct file *file);
 /* The last one has closed it. */
 void hidden_remove(struct file *file);
 

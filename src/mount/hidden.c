@@ -6,33 +6,35 @@
 #include <errno.h>
 #include <sys/random.h>
 
-void hidden_name(struct file *file)
+/* A path that no name leads to. */
+static void make_hidden_name(char out[FILE_HIDDEN_BYTES])
 {
         uint64_t random[2];
         ensure(getrandom(random, sizeof(random), 0) == sizeof(random));
-        struct text name = text_in(file->hidden, sizeof(file->hidden));
+        struct text name = text_in(out, FILE_HIDDEN_BYTES);
         text_format(&name, TREE_HIDDEN "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
-        ensure(!name.overflow && name.used < sizeof(file->hidden));
-        file->hidden[name.used] = '\0';
+        ensure(!name.overflow && name.used < FILE_HIDDEN_BYTES);
+        out[name.used] = '\0';
 }
 
-/* On the server the file goes to its hidden name: `move`, or one more name for it (while the other is to be replaced). */
+/* On the server the file goes to its hidden name: `move`, or one more name for it (while the other is to be replaced).
+ * Who reads it meanwhile goes by the old one, and looks again if that is gone. */
 static int hide(struct file *file, bool move)
 {
-        char path[REMOTE_PATH_BYTES];
+        char path[REMOTE_PATH_BYTES], hidden[FILE_HIDDEN_BYTES];
         int error = file_path(file, path);
         if (error)
                 return error;
-        hidden_name(file);
+        make_hidden_name(hidden);
         struct remote_result result;
         pthread_mutex_unlock(&file->lock);
         if (move)
-                error = remote_move(&file->mount->remote, path, file->hidden, REMOTE_NO_REPLACE);
+                error = remote_move(&file->mount->remote, path, hidden, REMOTE_NO_REPLACE);
         else
-                error = remote_link(&file->mount->remote, path, file->hidden, &result);
+                error = remote_link(&file->mount->remote, path, hidden, &result);
         pthread_mutex_lock(&file->lock);
-        if (error)
-                file->hidden[0] = '\0';
+        if (!error)
+                memcpy(file->hidden, hidden, sizeof(hidden));
         return error;
 }
 
@@ -42,7 +44,7 @@ static int unname(struct file *file, bool move)
         int error = 0;
         lease_give(file);
         if (file->start == FILE_NEW)
-                hidden_name(file);
+                make_hidden_name(file->hidden);
         else
                 error = hide(file, move);
         if (error)
@@ -130,7 +132,7 @@ struct file *file_keep(struct mount *mount, struct node *node)
 /* It has its name still: the other one goes. */
 static void unkeep(struct file *file)
 {
-        char path[sizeof(file->hidden)];
+        char path[FILE_HIDDEN_BYTES];
         memcpy(path, file->hidden, sizeof(path));
         file->hidden[0] = '\0';
         if (file->start != FILE_NEW) {

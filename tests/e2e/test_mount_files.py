@@ -340,6 +340,27 @@ def test_rename_of_an_open_file(place):
     assert place.served('two') == b'before after' and os.listdir(place.folder) == ['two']
 
 
+def test_an_open_file_is_there_while_its_name_changes(place):
+    """Attributes and bytes are asked for by a path that may be gone when the server looks."""
+    place.file('one', b'x' * 100_000)
+    moves = '''
+import os, sys
+for number in range(int(sys.argv[1])):
+    os.rename('one', 'two')
+    os.rename('two', 'one')
+os.unlink('one')
+'''
+    with open(place.path / 'one', 'rb') as file:
+        mover = subprocess.Popen([sys.executable, '-c', moves, '300'], cwd=place.path)
+        looks = 0
+        while mover.poll() is None or looks == 0:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.fstat(file.fileno()).st_size == 100_000
+            assert os.pread(file.fileno(), 10, looks % 90_000) == b'x' * 10
+            looks += 4096
+    assert mover.returncode == 0
+
+
 def test_rename_that_must_not_replace(place):
     one, two = place.file('one', b'one'), place.file('two', b'two')
     with fails(errno.EEXIST):

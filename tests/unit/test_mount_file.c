@@ -34,7 +34,9 @@ static struct {
         const char *wrong_token; /* is not held by the server any more */
         bool locks;
         unsigned stale_reads;      /* so many are told that there is another version */
-        void (*during_look)(void); /* once */
+        void (*during_look)(void); /* each once: before it is answered */
+        void (*before_read)(void);
+        void (*before_move)(void);
         unsigned slow_us;          /* a write takes so long, and to set mode and time */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -119,6 +121,14 @@ static void fill(struct stored *stored, uint64_t first, const struct iovec *body
                 first += body[i].iov_len;
         }
         stored->size = max_of(stored->size, (size_t)first);
+}
+
+static void do_once(void (**what)(void))
+{
+        void (*now)(void) = *what;
+        *what = NULL;
+        if (now)
+                now();
 }
 
 int remote_put(struct remote *remote, const char *path, const struct iovec *body, unsigned parts,
@@ -238,11 +248,8 @@ int remote_stat(struct remote *remote, const char *path, struct remote_attribute
                 snprintf(attributes->tag, sizeof(attributes->tag), "%s", stored->tag);
         }
         server.looks++;
-        void (*meanwhile)(void) = server.during_look;
-        server.during_look = NULL;
         pthread_mutex_unlock(&server.lock);
-        if (meanwhile)
-                meanwhile();
+        do_once(&server.during_look);
         return server.looks_fail ? server.looks_fail : stored ? 0 : -ENOENT;
 }
 
@@ -250,6 +257,7 @@ int remote_move(struct remote *remote, const char *from, const char *to, unsigne
 {
         (void)remote;
         (void)flags;
+        do_once(&server.before_move);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(from), *old = find(to);
         if (stored && old)
@@ -377,6 +385,7 @@ ssize_t ahead_view(struct ahead *ahead, struct stream *stream, const char *path,
         (void)ahead;
         (void)stream;
         (void)file_size;
+        do_once(&server.before_read);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         ssize_t n = -ENOENT;
@@ -809,6 +818,51 @@ static void a_removed_file_lives_while_it_is_open(void **state)
         assert_int_equal(server.removes, 1);
         for (unsigned i = 0; i < STORE_FILES; i++)
                 assert_false(store[i].there);
+}
+
+static struct file *read_meanwhile;
+
+static void remove_it(void)
+{
+        assert_int_equal(file_unlink(&mount, tree_root(mount.tree), "a", read_meanwhile->node), 0);
+}
+
+static void rename_it(void)
+{
+        int error;
+        struct node *root = tree_root(mount.tree);
+        file_before_rename(&mount, read_meanwhile->node, &error);
+        assert_int_equal(remote_move(&mount.remote, "a", "b", 0), 0);
+        assert_int_equal(tree_renamed(mount.tree, root, "a", root, "b"), 0);
+        file_after_rename(read_meanwhile);
+}
+
+static void read_it(void)
+{
+        char out[8];
+        assert_int_equal(read_bytes(read_meanwhile, 0, sizeof(out), out), 3);
+        assert_memory_equal(out, "old", 3);
+}
+
+/* A read has its path when the name goes; or comes while it goes. */
+static void who_reads_while_the_name_goes_does_not_miss_the_file(void **state)
+{
+        (void)state;
+        void (*const changes[])(void) = { remove_it, rename_it };
+        for (unsigned i = 0; i < 2; i++) {
+                somebody_else_writes("a", "old");
+                read_meanwhile = open_file("a", false, false);
+                server.before_read = changes[i];
+                read_it();
+                assert_null(find("a"));
+                file_close(&mount, read_meanwhile, false);
+        }
+        somebody_else_writes("a", "old");
+        read_meanwhile = open_file("a", false, false);
+        server.before_move = read_it;
+        remove_it();
+        assert_null(server.before_move);
+        file_close(&mount, read_meanwhile, false);
 }
 
 static void a_file_removed_before_it_was_sent_is_never_sent(void **state)
@@ -1268,6 +1322,7 @@ int main(void)
                 TEST(a_length_that_is_not_sent_stays_when_a_read_is_overtaken),
                 TEST(what_is_not_sent_is_read_all_the_same),
                 TEST(a_removed_file_lives_while_it_is_open),
+                TEST(who_reads_while_the_name_goes_does_not_miss_the_file),
                 TEST(a_file_removed_before_it_was_sent_is_never_sent),
                 TEST(a_reader_goes_on_with_the_new_version),
                 TEST(a_locked_file_is_not_opened_for_writing),
