@@ -585,7 +585,7 @@ void file_look(struct mount *mount, struct node *node)
         if (!file)
                 return;
         pthread_mutex_lock(&file->lock);
-        if (!file->turn && file_clean(file) && file->told && tree_take_changed(mount->tree, node)) {
+        if (file_turn_is_free(file) && file_clean(file) && file->told && tree_take_changed(mount->tree, node)) {
                 uint64_t old_size = file->size;
                 tree_look(mount->tree, node, &view);
                 adopt(file, &view.attributes);

@@ -41,7 +41,7 @@ struct file {
 
         pthread_mutex_t lock;
         pthread_cond_t turn_ended;
-        bool turn;
+        unsigned turns_asked, turns_ended; /* in the order in which they were asked for */
 
         unsigned opens, writers;
         bool born_here; /* made by this mount, and open since */
@@ -80,6 +80,10 @@ void file_put(struct file *file);
 /* The mutex is held, and again when it returns. */
 void file_take_turn(struct file *file);
 void file_give_turn(struct file *file);
+static inline bool file_turn_is_free(const struct file *file)
+{
+        return file->turns_asked == file->turns_ended;
+}
 
 /* Its attributes are ours from now on, not those that a folder's listing tells. Mutex held. */
 void file_own(struct file *file);

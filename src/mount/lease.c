@@ -64,8 +64,8 @@ bool lease_lost(struct file *file)
 void lease_refresh(struct file *file)
 {
         pthread_mutex_lock(&file->lock);
-        if (!file->turn && file->token[0]) {
-                file->turn = true;
+        if (file_turn_is_free(file) && file->token[0]) {
+                file_take_turn(file);
                 lease_lost(file);
                 file_give_turn(file);
         }

@@ -12,15 +12,15 @@ enum { REST_MS = 5000 }; /* before a failed file is tried again in the backgroun
 
 void file_take_turn(struct file *file)
 {
-        while (file->turn)
+        unsigned mine = file->turns_asked++;
+        while (file->turns_ended != mine)
                 pthread_cond_wait(&file->turn_ended, &file->lock);
-        file->turn = true;
 }
 
 void file_give_turn(struct file *file)
 {
-        ensure(file->turn);
-        file->turn = false;
+        ensure(file->turns_ended != file->turns_asked);
+        file->turns_ended++;
         pthread_cond_broadcast(&file->turn_ended);
 }
 int file_path(struct file *file, char out[REMOTE_PATH_BYTES])
@@ -254,11 +254,12 @@ static struct extent *extent_at_start(struct file *file)
         return NULL;
 }
 
-/* The sizes differ where it was made longer without writing; or there is more to send by now, which other servers than
- * berth need not, and could not, be told of before it comes. */
+/* The sizes differ where it was made longer without writing; or there is more to send by now, with which the size comes.
+ * Other servers than berth could not be told of it. */
 static int send_size(struct file *file, struct sending *sending)
 {
-        if (file->server_size == file->size || (!file->mount->remote.can.berth && file->gather.count > 0))
+        bool comes = file->server_size < file->size && gather_end(&file->gather) == file->size;
+        if (file->server_size == file->size || comes || (!file->mount->remote.can.berth && file->gather.count > 0))
                 return 0;
         sending->last = false; /* a time that was set is told thereafter */
         int error = prepare(file, sending);
@@ -338,11 +339,13 @@ static bool is_last(const struct file *file, const struct extent *extent)
         return file->gather.count == (extent ? 1 : 0) && max_of(end, known) == file->size;
 }
 
+/* What is written from now on is not waited for: the turn ends, and others have theirs. */
 static int send_extents(struct file *file, enum file_send what, struct sending *sending)
 {
         bool all = what != FILE_SEND_DUE;
+        uint64_t writes = file->gather.writes;
         for (;;) {
-                struct extent *extent = gather_due(&file->gather, all, 0);
+                struct extent *extent = gather_due(&file->gather, all, writes);
                 if (!extent && (!all || file->start == FILE_ON_SERVER))
                         return 0;
                 if (file->start != FILE_ON_SERVER)

@@ -189,7 +189,7 @@ void file_own(struct file *file)
 void file_mark(struct file *file)
 {
         struct sender *sender = file->mount->sender;
-        bool due = gather_due(&file->gather, false, 0) != NULL;
+        bool due = gather_due(&file->gather, false, UINT64_MAX) != NULL;
         file_own(file);
         pthread_mutex_lock(&sender->lock);
         file->touched_ms = clock_ms();
@@ -284,7 +284,7 @@ static void send_in_background(struct file *file, bool pressed)
         int error = file->told ? 0 : choose_what(file, pressed, &what) ? file_send(file, what) : -ESTALE;
         if (pressed && (file->stale || (refused_before && is_refusal(error))))
                 put_aside(file);
-        bool due = !error && gather_due(&file->gather, false, 0) != NULL;
+        bool due = !error && gather_due(&file->gather, false, UINT64_MAX) != NULL;
         bool over = file->opens == 0;
         file_give_turn(file);
         pthread_mutex_lock(&sender->lock);

@@ -37,7 +37,7 @@ static struct {
         void (*during_look)(void); /* each once: before it is answered */
         void (*before_read)(void);
         void (*before_move)(void);
-        unsigned slow_us;          /* a write takes so long, and to set mode and time */
+        unsigned slow_us; /* a write takes so long, and to set mode and time */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct stored *find(const char *path)
@@ -1218,6 +1218,72 @@ static void the_write_buffer_is_never_passed(void **state)
         assert_in_range(mount.counters.buffered_peak_bytes, EXTENT, mount.options.write_buffer_bytes);
 }
 
+/* Goes on writing for as long as somebody waits, or for much longer than he should. */
+struct busy {
+        pthread_t thread;
+        struct file *file;
+        size_t step;
+        unsigned pause_us, writes;
+        atomic_bool enough;
+};
+
+enum { BUSY_WRITES = 2000 };
+
+static void *write_on_and_on(void *context)
+{
+        static char data[EXTENT];
+        struct busy *busy = context;
+        for (; busy->writes < BUSY_WRITES && !atomic_load(&busy->enough); busy->writes++) {
+                write_bytes(busy->file, busy->writes * busy->step % (STORE_BYTES - EXTENT), data, busy->step);
+                usleep(busy->pause_us);
+        }
+        return NULL;
+}
+
+static void stop_writing(struct busy *busy)
+{
+        atomic_store(&busy->enough, true);
+        pthread_join(busy->thread, NULL);
+        assert_true(busy->writes < BUSY_WRITES);
+}
+
+static void who_opens_a_file_does_not_wait_for_all_that_is_written_to_it(void **state)
+{
+        (void)state;
+        struct busy busy = { .file = create("a"), .step = EXTENT };
+        server.slow_us = 5000;
+        pthread_create(&busy.thread, NULL, write_on_and_on, &busy);
+        for (unsigned i = 0; i < 1000 && !find("a"); i++)
+                usleep(1000);
+        struct file *reader = open_file("a", false, false);
+        stop_writing(&busy);
+        server.slow_us = 0;
+        file_close(&mount, reader, false);
+        assert_int_equal(file_flush(&mount, busy.file), 0);
+        file_close(&mount, busy.file, true);
+}
+
+static void a_flush_ends_though_others_go_on_writing(void **state)
+{
+        (void)state;
+        int error;
+        struct busy busy = { .file = create("a"), .step = 100, .pause_us = 500 };
+        struct node *node = busy.file->node;
+        assert_int_equal(file_flush(&mount, busy.file), 0); /* from now on by ranges, which take time */
+        server.slow_us = 5000;
+        pthread_create(&busy.thread, NULL, write_on_and_on, &busy);
+        usleep(20000);
+        assert_int_equal(file_flush(&mount, busy.file), 0);
+        assert_int_equal(file_sync(&mount, busy.file), 0);
+        file_after_rename(file_before_rename(&mount, node, &error));
+        assert_int_equal(error, 0);
+        stop_writing(&busy);
+        assert_int_equal(server.truncates, 0); /* the size comes with what is written */
+        assert_int_equal(file_flush(&mount, busy.file), 0);
+        assert_int_equal(find("a")->size, busy.writes * 100);
+        file_close(&mount, busy.file, true);
+}
+
 static void *set_time(void *node)
 {
         struct remote_times_and_mode with = { .has_mtime = true, .mtime_s = 77 };
@@ -1340,6 +1406,8 @@ int main(void)
                 TEST(a_file_keeps_its_name_when_replacing_it_fails),
                 TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
                 TEST(the_write_buffer_is_never_passed),
+                TEST(who_opens_a_file_does_not_wait_for_all_that_is_written_to_it),
+                TEST(a_flush_ends_though_others_go_on_writing),
                 TEST(who_opens_a_file_whose_time_is_just_set_finds_no_conflict),
                 TEST(what_the_server_refuses_gives_room_to_others),
                 TEST(what_failed_and_was_made_good_does_not_count),
