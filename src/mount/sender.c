@@ -296,7 +296,7 @@ static void send_in_background(struct file *file, bool pressed)
                 file_abandon(file);
 }
 
-/* Who opens it now begins with what the server has. */
+/* Who opens it now begins with what the server has; under the name of a new one that may be somebody else's. */
 static void forget_unsent(struct file *file)
 {
         buffer_cut(file, 0);
@@ -306,7 +306,7 @@ static void forget_unsent(struct file *file)
         file->error = 0;
         file->unsent = false; /* it stays counted */
         file->size = file->server_size;
-        if (file->start == FILE_REPLACED)
+        if (!file->hidden[0])
                 file->start = FILE_ON_SERVER;
 }
 

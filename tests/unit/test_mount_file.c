@@ -421,14 +421,15 @@ bool operation_clears_set_id(void)
 }
 
 static unsigned notified;
+static uint64_t notified_size;
 
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size)
 {
         (void)mount;
         (void)node;
         (void)old_size;
-        (void)new_size;
         notified++;
+        notified_size = new_size;
 }
 
 ssize_t small_read(struct mount *mount, struct node *node, const char *tag, size_t size, struct ahead_view *view)
@@ -1338,6 +1339,28 @@ static void nothing_more_is_sent_of_what_was_given_up(void **state)
         assert_int_equal(server.puts + server.writes + server.truncates, 0);
 }
 
+/* A thread of the sender is about to let go of it while the next one opens it. */
+static void what_took_the_name_of_a_new_file_is_read_when_that_was_given_up(void **state)
+{
+        (void)state;
+        char out[32];
+        struct file_open how = { .read = true };
+        struct file_opened opened;
+        struct file *file = create("a"), *reader;
+        struct node *node = file->node;
+        write_text(file, 0, "ours");
+        somebody_else_writes("a", "the other version");
+        assert_int_equal(file_flush(&mount, file), -ESTALE);
+        struct file *held = file_get(&mount, node, false);
+        file_close(&mount, file, true);
+        assert_int_equal(file_open(&mount, node, &how, &reader, &opened), 0);
+        assert_int_equal(read_bytes(reader, 0, sizeof(out), out), 17);
+        assert_memory_equal(out, "the other version", 17);
+        assert_int_equal(notified_size, 17);
+        file_put(held);
+        file_close(&mount, reader, false);
+}
+
 static void a_rename_is_told_what_could_not_be_sent(void **state)
 {
         (void)state;
@@ -1412,6 +1435,7 @@ int main(void)
                 TEST(what_the_server_refuses_gives_room_to_others),
                 TEST(what_failed_and_was_made_good_does_not_count),
                 TEST(nothing_more_is_sent_of_what_was_given_up),
+                TEST(what_took_the_name_of_a_new_file_is_read_when_that_was_given_up),
                 TEST(a_rename_is_told_what_could_not_be_sent),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
