@@ -873,6 +873,16 @@ def test_a_file_changed_elsewhere_is_read_anew(mount):
         assert path.read_bytes() == content
 
 
+def test_a_file_changed_elsewhere_is_read_anew_though_its_folder_is_listed(mount):
+    """With a listing the kernel is told all attributes, and has no reason to ask."""
+    place = whole(mount('--attr-ttl=0.2'))
+    path = place.file('file', b'first content')
+    with opened(path) as file:
+        assert os.pread(file, 100, 0) == b'first content'
+        (place.folder / 'file').write_bytes(b'other content')
+        eventually(lambda: os.listdir(place.path) == ['file'] and path.stat() and os.pread(file, 100, 0) == b'other content')
+
+
 def test_a_file_replaced_elsewhere_is_read_anew(mount):
     place = whole(mount('--attr-ttl=0.2'))
     path = place.file('file', b'first content')
