@@ -30,6 +30,14 @@ static void adopt(struct file *file, const struct remote_attributes *attributes)
                 ahead_forget(file->mount->ahead, file->stream);
 }
 
+/* The kernel is told of another version, but that it is shorter than `least`, which it may be, it cannot be told. */
+static void tell_changed(struct file *file, uint64_t old_size, uint64_t least)
+{
+        if (file->size < least && file->mount->writeback)
+                tree_outgrown(file->mount->tree, file->node);
+        notify_changed(file->mount, file->node, old_size, file->size);
+}
+
 /* Asks the server what stands there now. Mutex held, in its turn. What was written while it was asked is sent by
  * If-Match, which finds out by itself whether it is the same version: its size is not to be taken back. */
 static int refresh(struct file *file)
@@ -58,7 +66,7 @@ static int refresh(struct file *file)
         bool changed = !remote_same_tag(file->tag, attributes.tag) || old_size != attributes.size;
         adopt(file, &attributes);
         if (changed && tree_take_changed(mount->tree, file->node))
-                notify_changed(mount, file->node, old_size, attributes.size);
+                tell_changed(file, old_size, old_size);
         return 0;
 }
 
@@ -142,6 +150,10 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
         int error = tree_take_failure(mount->tree, node);
         if (!error)
                 error = attributes_look(mount, node, &view);
+        if (!error && tree_is_outgrown(mount->tree, node)) {
+                tree_distrust(mount->tree, node);
+                error = -ESTALE; /* the kernel looks it up, and is told of another node */
+        }
         if (error)
                 return error;
         struct file *file = file_get(mount, node, true);
@@ -169,7 +181,7 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
                 .keep_cache = !how->truncate && !changed,
         };
         if (changed) /* while somebody had it open, who closed it before it could be told */
-                notify_changed(mount, node, 0, file->size);
+                tell_changed(file, 0, UINT64_MAX);
         if (alone)
                 file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
@@ -589,7 +601,7 @@ void file_look(struct mount *mount, struct node *node)
                 uint64_t old_size = file->size;
                 tree_look(mount->tree, node, &view);
                 adopt(file, &view.attributes);
-                notify_changed(mount, node, old_size, file->size);
+                tell_changed(file, old_size, old_size);
         }
         pthread_mutex_unlock(&file->lock);
         file_put(file);

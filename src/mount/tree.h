@@ -215,6 +215,12 @@ static inline struct tree_update tree_update_of(const struct remote_times_and_mo
 /* Whether the node's attributes changed on the server while it was open, since this was last asked. */
 bool tree_take_changed(struct tree *tree, struct node *node);
 
+/* The kernel, which knows a size for itself, may know more of it than there is now, and cannot be told: with the server's
+ * next answer, once nobody has it open here, the node is another. */
+void tree_outgrown(struct tree *tree, struct node *node);
+/* It is so, and nobody has it open: it is to be looked up before it is opened again. */
+bool tree_is_outgrown(struct tree *tree, struct node *node);
+
 /* What was written to it could not be sent, and the kernel has it in its memory: with the server's next answer the node is
  * another. `error` (0: it has been told; a conflict becomes EIO) is for who comes next, once, also to that one; and for who asks
  * for the folder. */

@@ -78,6 +78,7 @@ struct node {
         bool told : 1;     /* the number is the server's */
         bool numbered : 1; /* in the table by number */
         bool guessed : 1;  /* the time is this machine's guess */
+        bool outgrown : 1; /* tree_outgrown() */
         bool unlinked : 1; /* its last name was removed here, so that nothing more can be heard of it */
 };
 

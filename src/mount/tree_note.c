@@ -28,7 +28,8 @@ static bool is_another(const struct node *node, const struct remote_attributes *
         if (node->told && attributes->inode && node->inode != attributes->inode)
                 return true;
         return node->kind != REMOTE_FOLDER && node->lookups && !node->file &&
-               (node->moved || content_moved(node, attributes)); /* moved: the kernel was not told of the last change */
+               (node->moved || node->outgrown || content_moved(node, attributes)); /* moved: the kernel was not told of
+                                                                                     * the last change */
 }
 
 /* Which node it is: that of another name of the same file, the one that stood there, or none of them. */

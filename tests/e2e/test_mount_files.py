@@ -883,6 +883,19 @@ def test_a_file_changed_elsewhere_is_read_anew_though_its_folder_is_listed(mount
         eventually(lambda: os.listdir(place.path) == ['file'] and path.stat() and os.pread(file, 100, 0) == b'other content')
 
 
+def test_a_file_that_became_shorter_while_open_is_as_long_for_who_opens_it_next(mount):
+    """As long as it is open the kernel keeps the size that it had, and fills up with zeros; close() is a moment before its end."""
+    place = whole(mount('--attr-ttl=0.2'))
+    path = place.file('file', b'first content')
+    with opened(path) as file:
+        (place.folder / 'file').write_bytes(b'other')
+        eventually(lambda: path.stat() and os.pread(file, 5, 0) == b'other')
+    eventually(lambda: path.read_bytes() == b'other')
+    with open(path, 'ab') as file:
+        file.write(b' end')
+    assert path.read_bytes() == place.served('file') == b'other end'
+
+
 def test_a_file_replaced_elsewhere_is_read_anew(mount):
     place = whole(mount('--attr-ttl=0.2'))
     path = place.file('file', b'first content')

@@ -1359,6 +1359,28 @@ static void what_took_the_name_of_a_new_file_is_read_when_that_was_given_up(void
         assert_int_equal(notified_size, 17);
         file_put(held);
         file_close(&mount, reader, false);
+        assert_true(tree_is_outgrown(mount.tree, node)); /* the kernel may know the size of what was given up */
+}
+
+/* What the kernel cannot be told: the next one who opens it is to look the name up. */
+static void who_opens_what_became_shorter_while_open_gets_another_node(void **state)
+{
+        (void)state;
+        char out[32];
+        struct file_open how = { .read = true };
+        struct file_opened opened;
+        somebody_else_writes("a", "long");
+        struct file *file = open_file("a", false, false);
+        struct node *node = file->node;
+        somebody_else_writes("a", "b");
+        assert_int_equal(read_bytes(file, 0, sizeof(out), out), 1);
+        assert_false(tree_is_outgrown(mount.tree, node));
+        file_close(&mount, file, false);
+        assert_int_equal(file_open(&mount, node, &how, &file, &opened), -ESTALE);
+        file = open_file("a", false, false);
+        assert_ptr_not_equal(file->node, node);
+        assert_int_equal(read_bytes(file, 0, sizeof(out), out), 1);
+        file_close(&mount, file, false);
 }
 
 static void a_rename_is_told_what_could_not_be_sent(void **state)
@@ -1436,6 +1458,7 @@ int main(void)
                 TEST(what_failed_and_was_made_good_does_not_count),
                 TEST(nothing_more_is_sent_of_what_was_given_up),
                 TEST(what_took_the_name_of_a_new_file_is_read_when_that_was_given_up),
+                TEST(who_opens_what_became_shorter_while_open_gets_another_node),
                 TEST(a_rename_is_told_what_could_not_be_sent),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
