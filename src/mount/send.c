@@ -139,9 +139,9 @@ static int prepare(struct file *file, struct sending *sending)
 /* What was told with the last data needs not be told again, unless it was changed meanwhile. */
 void file_drop_with(struct remote_times_and_mode *with, const struct remote_times_and_mode *told)
 {
-        if (with->mode == told->mode)
+        if (told->has_mode && with->mode == told->mode)
                 with->has_mode = false;
-        if (with->mtime_s == told->mtime_s && with->mtime_ns == told->mtime_ns)
+        if (told->has_mtime && with->mtime_s == told->mtime_s && with->mtime_ns == told->mtime_ns)
                 with->has_mtime = false;
 }
 
