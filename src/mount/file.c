@@ -18,9 +18,11 @@ enum { SET_ID = S_ISUID | S_ISGID | S_ISVTX };
 
 /* ---- opening ---- */
 
-/* What the tree knows becomes the file's. For a clean one only. */
+/* What the tree knows becomes the file's. For a clean one only: what was fetched of an earlier version is of no more use. */
 static void adopt(struct file *file, const struct remote_attributes *attributes)
 {
+        if (!attributes->tag[0] || !remote_same_tag(file->tag, attributes->tag))
+                spool_close(file);
         file->start = FILE_ON_SERVER;
         file->size = file->server_size = attributes->size;
         file->mode = attributes->mode;

@@ -942,6 +942,41 @@ static void whole_files_go_by_a_spool(void **state)
         file_close(&mount, file, true);
 }
 
+/* Who still reads keeps the file, and what was fetched of it to be written to. */
+static void a_spool_of_an_earlier_version_is_not_used(void **state)
+{
+        (void)state;
+        char out[16];
+        mount.remote.can = (struct remote_abilities){ .ranges = REMOTE_WHOLE };
+        somebody_else_writes("a", "0123456789");
+        struct file *reader = open_file("a", false, false), *writer = open_file("a", true, false);
+        write_text(writer, 2, "xx");
+        assert_int_equal(file_flush(&mount, writer), 0);
+        file_close(&mount, writer, true);
+        assert_stored("a", "01xx456789");
+        somebody_else_writes("a", "another");
+        writer = open_file("a", true, false);
+        assert_int_equal(read_bytes(reader, 0, sizeof(out), out), 7);
+        assert_memory_equal(out, "another", 7);
+        write_text(writer, 0, "A");
+        assert_int_equal(file_flush(&mount, writer), 0);
+        file_close(&mount, writer, true);
+        file_close(&mount, reader, false);
+        assert_stored("a", "Another");
+}
+
+/* It was set while something was on its way that did not tell it, and stands as it was last told. */
+static void what_is_set_to_what_was_told_before_is_told(void **state)
+{
+        (void)state;
+        struct remote_times_and_mode with = { .has_mode = true, .mode = 0, .has_mtime = true, .mtime_s = 77 };
+        const struct remote_times_and_mode told = { .mtime_s = 77 }; /* neither was */
+        file_drop_with(&with, &told);
+        assert_true(with.has_mode && with.has_mtime);
+        file_drop_with(&with, &(struct remote_times_and_mode){ .has_mode = true, .has_mtime = true, .mtime_s = 77 });
+        assert_false(with.has_mode || with.has_mtime);
+}
+
 static void quiet_data_is_sent_in_the_background(void **state)
 {
         (void)state;
@@ -1439,6 +1474,8 @@ int main(void)
                 TEST(a_locked_file_is_not_opened_for_writing),
                 TEST(the_lock_is_held_while_it_is_written),
                 TEST(whole_files_go_by_a_spool),
+                TEST(a_spool_of_an_earlier_version_is_not_used),
+                TEST(what_is_set_to_what_was_told_before_is_told),
                 TEST(quiet_data_is_sent_in_the_background),
                 TEST(random_use_agrees_with_a_model),
                 TEST(fsync_makes_durable_what_an_earlier_open_wrote),
