@@ -760,10 +760,11 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
         }
         file_take_turn(file);
         error = set_in_turn(file, with);
-        bool over = file->opens == 0;
+        bool failed = file->opens == 0 &&
+                      (file->stale || file->error); /* and not: refused, or given up by who set it */
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
-        if (error && over)
+        if (failed)
                 file_abandon(file);
         file_put(file);
         return error;

@@ -1397,6 +1397,34 @@ static void what_took_the_name_of_a_new_file_is_read_when_that_was_given_up(void
         assert_true(tree_is_outgrown(mount.tree, node)); /* the kernel may know the size of what was given up */
 }
 
+/* Those that send have something else to do. */
+static void what_waits_to_be_sent_is_not_given_up_when_a_mode_is_refused(void **state)
+{
+        (void)state;
+        const struct remote_times_and_mode refused = { .has_mode = true, .mode = 04755 };
+        static const char *const others[] = { "b", "c" };
+        struct file *file = create("a");
+        struct node *node = file->node;
+        tree_pin(mount.tree, node);
+        server.slow_us = 300000;
+        for (unsigned i = 0; i < 2; i++) {
+                somebody_else_writes(others[i], "old");
+                struct file *other = open_file(others[i], true, false);
+                write_text(other, 0, "new");
+                file_close(&mount, other, true);
+        }
+        usleep(50000);
+        write_text(file, 0, "data");
+        file_close(&mount, file, true);
+        assert_int_equal(file_set(&mount, node, &refused), -EPERM);
+        server.slow_us = 0;
+        for (unsigned i = 0; i < 500 && tree_file(mount.tree, node); i++)
+                usleep(10000);
+        assert_stored("a", "data");
+        assert_int_equal(mount.counters.lost_writes, 0);
+        tree_unpin(mount.tree, node);
+}
+
 /* What the kernel cannot be told: the next one who opens it is to look the name up. */
 static void who_opens_what_became_shorter_while_open_gets_another_node(void **state)
 {
@@ -1495,6 +1523,7 @@ int main(void)
                 TEST(what_failed_and_was_made_good_does_not_count),
                 TEST(nothing_more_is_sent_of_what_was_given_up),
                 TEST(what_took_the_name_of_a_new_file_is_read_when_that_was_given_up),
+                TEST(what_waits_to_be_sent_is_not_given_up_when_a_mode_is_refused),
                 TEST(who_opens_what_became_shorter_while_open_gets_another_node),
                 TEST(a_rename_is_told_what_could_not_be_sent),
         };
