@@ -1,6 +1,7 @@
 /* Open files against a server in memory: which requests go out, in which order, and what programs are told. The fake
  * functions below stand for remote.h, ahead.h and what the operations give. */
 #include "mount/file_inner.h"
+#include "mount/later.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +27,7 @@ static struct stored {
 
 static struct {
         pthread_mutex_t lock;
-        unsigned puts, writes, truncates, sets, syncs, looks, moves, links, removes, tags, refused;
+        unsigned puts, writes, truncates, sets, set_tries, syncs, looks, moves, links, removes, tags, refused;
         int fails;     /* every change ends so, if not 0 */
         int half_done; /* a new file's content arrives, what comes along with it is refused so */
         int looks_fail;
@@ -206,6 +207,7 @@ int remote_set(struct remote *remote, const char *path, bool link, const struct 
         (void)link;
         usleep(server.slow_us);
         pthread_mutex_lock(&server.lock);
+        server.set_tries++;
         struct stored *stored = find(path);
         int error = stored ? judge(stored, condition) : -ENOENT;
         if (!error) {
@@ -1397,6 +1399,27 @@ static void what_took_the_name_of_a_new_file_is_read_when_that_was_given_up(void
         assert_true(tree_is_outgrown(mount.tree, node)); /* the kernel may know the size of what was given up */
 }
 
+static void what_is_set_of_a_folder_is_not_tried_again_at_once(void **state)
+{
+        (void)state;
+        const struct remote_times_and_mode with = { .has_mode = true, .mode = 0700 };
+        file_stop(&mount);
+        mount.options.close_later = true;
+        assert_int_equal(file_start(&mount), 0);
+        somebody_else_writes("", "the root");
+        mount.counters.pending_files++; /* as when a file is on its way */
+        assert_true(later_set(&mount, tree_root(mount.tree), &with));
+        server.fails = -EIO;
+        mount.counters.pending_files--;
+        for (unsigned i = 0; i < 500 && server.set_tries == 0; i++)
+                usleep(10000);
+        usleep(200000);
+        assert_int_equal(server.set_tries, 1);
+        server.fails = 0;
+        assert_int_equal(file_send_all(&mount), 0);
+        assert_int_equal(server.sets, 1);
+}
+
 /* Those that send have something else to do. */
 static void what_waits_to_be_sent_is_not_given_up_when_a_mode_is_refused(void **state)
 {
@@ -1523,6 +1546,7 @@ int main(void)
                 TEST(what_failed_and_was_made_good_does_not_count),
                 TEST(nothing_more_is_sent_of_what_was_given_up),
                 TEST(what_took_the_name_of_a_new_file_is_read_when_that_was_given_up),
+                TEST(what_is_set_of_a_folder_is_not_tried_again_at_once),
                 TEST(what_waits_to_be_sent_is_not_given_up_when_a_mode_is_refused),
                 TEST(who_opens_what_became_shorter_while_open_gets_another_node),
                 TEST(a_rename_is_told_what_could_not_be_sent),
