@@ -65,8 +65,9 @@ static void discard(struct file *file)
         file_unmark(file);
 }
 
-/* Closed, and something is to be sent: not while the name goes, or it would be missed on the server. In its turn. */
-static int remove_pending(struct file *file, struct node *folder, const char *name)
+/* The name alone: the file has others, or nobody has it open. In its turn, since nothing is to be on its way there. Who
+ * begins to read meanwhile, for which he needs no turn, keeps what is not sent. */
+static int remove_name(struct file *file, struct node *folder, const char *name)
 {
         struct mount *mount = file->mount;
         char path[REMOTE_PATH_BYTES];
@@ -81,7 +82,7 @@ static int remove_pending(struct file *file, struct node *folder, const char *na
                 return error;
         }
         tree_removed(mount->tree, folder, name);
-        if (file_path(file, path) == -ESTALE)
+        if (file->opens == 0 && file_path(file, path) == -ESTALE)
                 discard(file);
         return error;
 }
@@ -99,10 +100,10 @@ int file_unlink(struct mount *mount, struct node *folder, const char *name, stru
         if (view.attributes.links <= 1 && !file->hidden[0] && (file->opens > 0 || file->start == FILE_NEW))
                 error = unname(file, true);
         bool named = error == 1;
-        if (named)
+        if (named) {
                 lease_give(file);
-        if (named && file->pending)
-                error = remove_pending(file, folder, name);
+                error = remove_name(file, folder, name);
+        }
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
         if (error == 0 && !named)

@@ -38,6 +38,7 @@ static struct {
         void (*during_look)(void); /* each once: before it is answered */
         void (*before_read)(void);
         void (*before_move)(void);
+        void (*before_remove)(void);
         unsigned slow_us; /* a write takes so long, and to set mode and time */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -292,6 +293,7 @@ int remote_remove(struct remote *remote, const char *path, const char *token)
 {
         (void)remote;
         (void)token;
+        do_once(&server.before_remove);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         if (stored)
@@ -866,6 +868,70 @@ static void who_reads_while_the_name_goes_does_not_miss_the_file(void **state)
         remove_it();
         assert_null(server.before_move);
         file_close(&mount, read_meanwhile, false);
+}
+
+static struct file *removed;
+
+static void nothing_is_on_its_way(void)
+{
+        assert_false(file_turn_is_free(removed));
+}
+
+static void a_name_of_several_goes_while_nothing_is_sent_there(void **state)
+{
+        (void)state;
+        struct tree_view view;
+        struct remote_result result;
+        struct node *root = tree_root(mount.tree);
+        removed = create("a");
+        assert_int_equal(file_flush(&mount, removed), 0);
+        assert_int_equal(remote_link(&mount.remote, "a", "b", &result), 0);
+        assert_int_equal(tree_linked(mount.tree, removed->node, root, "b", true, &view), 0);
+        write_text(removed, 0, "data");
+        server.before_remove = nothing_is_on_its_way;
+        assert_int_equal(file_unlink(&mount, root, "b", removed->node), 0);
+        assert_null(server.before_remove);
+        assert_null(find("b"));
+        assert_int_equal(file_flush(&mount, removed), 0);
+        assert_stored("a", "data");
+        file_close(&mount, removed, true);
+}
+
+static struct node *pending;
+static struct file *late_reader;
+
+static void open_to_read(void)
+{
+        struct file_open how = { .read = true };
+        struct file_opened opened;
+        assert_int_equal(file_open(&mount, pending, &how, &late_reader, &opened), 0);
+}
+
+/* Who opens what is not sent yet to read it does not wait for what is done with its name. */
+static void who_opens_a_file_while_it_is_removed_reads_it(void **state)
+{
+        (void)state;
+        char out[8];
+        file_stop(&mount);
+        mount.options.close_later = true;
+        assert_int_equal(file_start(&mount), 0);
+        somebody_else_writes("a", "old");
+        struct file *file = open_file("a", true, true);
+        pending = file->node;
+        write_text(file, 0, "new");
+        assert_int_equal(file_flush(&mount, file), 0);
+        struct file *held = file_get(&mount, pending, false);
+        pthread_mutex_lock(&held->lock);
+        held->opens--, held->writers--; /* as file_close(), but that it is not sent at once */
+        pthread_mutex_unlock(&held->lock);
+        file_put(held);
+        server.before_remove = open_to_read;
+        assert_int_equal(file_unlink(&mount, tree_root(mount.tree), "a", pending), 0);
+        assert_null(server.before_remove);
+        assert_int_equal(read_bytes(late_reader, 0, sizeof(out), out), 3);
+        assert_memory_equal(out, "new", 3);
+        file_close(&mount, late_reader, false);
+        file_put(held);
 }
 
 static void a_file_removed_before_it_was_sent_is_never_sent(void **state)
@@ -1520,6 +1586,8 @@ int main(void)
                 TEST(what_is_not_sent_is_read_all_the_same),
                 TEST(a_removed_file_lives_while_it_is_open),
                 TEST(who_reads_while_the_name_goes_does_not_miss_the_file),
+                TEST(a_name_of_several_goes_while_nothing_is_sent_there),
+                TEST(who_opens_a_file_while_it_is_removed_reads_it),
                 TEST(a_file_removed_before_it_was_sent_is_never_sent),
                 TEST(a_reader_goes_on_with_the_new_version),
                 TEST(a_locked_file_is_not_opened_for_writing),
