@@ -5,8 +5,13 @@
 #include <errno.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { REST_MS = 5000 }; /* before a failed file is tried again in the background */
+enum {
+        REST_MS = 5000,    /* before a failed file is tried again in the background */
+        MOVING_US = 10000, /* between two looks whether a rename has ended */
+        MAX_MOVES = 16,    /* of folders above, while a file is sent */
+};
 
 /* ---- turns ---- */
 
@@ -387,18 +392,50 @@ static void settle(struct file *file)
                 lease_give(file);
 }
 
-static int send_what(struct file *file, enum file_send what)
+static int send_what(struct file *file, enum file_send what, struct sending *sending)
 {
-        struct sending sending = { .last = false };
-        int error = file->spool >= 0 ? send_spool(file, &sending) : send_extents(file, what, &sending);
+        int error = file->spool >= 0 ? send_spool(file, sending) : send_extents(file, what, sending);
         if (what == FILE_SEND_DUE)
                 return error;
         if (!error && file->start == FILE_ON_SERVER)
-                error = send_size(file, &sending);
+                error = send_size(file, sending);
         if (!error)
-                error = send_attributes(file, &sending);
+                error = send_attributes(file, sending);
         if (!error && what == FILE_SEND_DURABLE)
-                error = send_sync(file, &sending);
+                error = send_sync(file, sending);
+        return error;
+}
+
+/* Whether a folder above has another name since that path was made. Who renames one has the turn of each file below, but
+ * of those that were opened after he began: they may be sent to where it stood, while he is about to be told that it has
+ * moved. */
+static bool has_moved(struct file *file, const char *path)
+{
+        struct mount *mount = file->mount;
+        char now[REMOTE_PATH_BYTES];
+        uint64_t until_ms = clock_ms() + mount->options.client.retry_ms;
+        for (;;) {
+                if (file_path(file, now) < 0)
+                        return false;
+                if (strcmp(path, now) != 0)
+                        return true;
+                if (mount->moving == 0 || clock_ms() >= until_ms)
+                        return false;
+                pthread_mutex_unlock(&file->lock);
+                usleep(MOVING_US);
+                pthread_mutex_lock(&file->lock);
+        }
+}
+
+static int send_where_it_is(struct file *file, enum file_send what)
+{
+        struct sending sending = { .last = false };
+        int error = send_what(file, what, &sending);
+        for (unsigned i = 0; i < MAX_MOVES && (error == -ENOENT || error == -ESTALE) && !file->stale; i++) {
+                if (!has_moved(file, sending.path))
+                        break;
+                error = send_what(file, what, &sending);
+        }
         return error;
 }
 
@@ -406,10 +443,10 @@ int file_send(struct file *file, enum file_send what)
 {
         if (file->stale)
                 return file->error ? file->error : -ESTALE;
-        int error = send_what(file, what);
+        int error = send_where_it_is(file, what);
         /* Refused since our lock has run out: what counts is whether the file is what it was. */
         if (error == -ESTALE && !file->stale && lease_lost(file))
-                error = send_what(file, what);
+                error = send_where_it_is(file, what);
         if (error)
                 return file_failed(file, error);
         if (what == FILE_SEND_DUE)

@@ -37,6 +37,7 @@ static struct {
         unsigned stale_reads;      /* so many are told that there is another version */
         void (*during_look)(void); /* each once: before it is answered */
         void (*before_read)(void);
+        void (*before_put)(void);
         void (*before_move)(void);
         void (*before_remove)(void);
         unsigned slow_us; /* a write takes so long, and to set mode and time */
@@ -138,6 +139,7 @@ int remote_put(struct remote *remote, const char *path, const struct iovec *body
                struct remote_result *result)
 {
         (void)remote;
+        do_once(&server.before_put);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         int error = judge(stored, condition);
@@ -870,6 +872,44 @@ static void who_reads_while_the_name_goes_does_not_miss_the_file(void **state)
         file_close(&mount, read_meanwhile, false);
 }
 
+static pthread_t mover;
+
+static void *move_later(void *root)
+{
+        usleep(50000);
+        server.fails = 0;
+        assert_int_equal(tree_renamed(mount.tree, root, "a", root, "b"), 0);
+        mount.moving--;
+        return NULL;
+}
+
+/* The server has done it, and its answer is on its way: nothing is found at the old path. */
+static void move_it_away(void)
+{
+        server.fails = -ENOENT;
+        mount.moving++;
+        pthread_create(&mover, NULL, move_later, tree_root(mount.tree));
+}
+
+static void what_is_sent_while_a_folder_above_moves_follows_it(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        write_text(file, 0, "data");
+        server.before_put = move_it_away;
+        assert_int_equal(file_flush(&mount, file), 0);
+        pthread_join(mover, NULL);
+        assert_stored("b", "data");
+        assert_null(find("a"));
+        server.fails = -ENOENT;
+        write_text(file, 0, "more");
+        assert_int_equal(file_flush(&mount, file), -ENOENT);
+        server.fails = 0;
+        assert_int_equal(file_sync(&mount, file), 0);
+        file_close(&mount, file, true);
+        assert_stored("b", "more");
+}
+
 static struct file *removed;
 
 static void nothing_is_on_its_way(void)
@@ -1586,6 +1626,7 @@ int main(void)
                 TEST(what_is_not_sent_is_read_all_the_same),
                 TEST(a_removed_file_lives_while_it_is_open),
                 TEST(who_reads_while_the_name_goes_does_not_miss_the_file),
+                TEST(what_is_sent_while_a_folder_above_moves_follows_it),
                 TEST(a_name_of_several_goes_while_nothing_is_sent_there),
                 TEST(who_opens_a_file_while_it_is_removed_reads_it),
                 TEST(a_file_removed_before_it_was_sent_is_never_sent),
