@@ -147,6 +147,8 @@ void file_hurry(struct file *file);
 int lease_take(struct file *file, const char *path, bool *unchanged);
 /* Waits for the server: what is done with the file next must not meet our own lock. */
 void lease_give(struct file *file);
+/* It runs out by itself. */
+void lease_drop(struct file *file);
 /* Asks: true when the server does not hold it any more, which is how it is from now on. */
 bool lease_lost(struct file *file);
 /* Its time has come; not in its turn. */

@@ -601,13 +601,20 @@ int file_start(struct mount *mount)
         return error ? error : -EAGAIN;
 }
 
-/* What could not be sent is left in a local folder. */
+/* What could not be sent is left in a local folder. Locks are given up as long as the server answers soon, else they run
+ * out by themselves. */
 static void abandon_all(struct mount *mount)
 {
-        uint64_t round = begin_round(mount->sender);
+        uint64_t round = begin_round(mount->sender), until_ms = clock_ms() + 2 * MOMENT_MS;
+        client_set_retry(mount->client, min_of(mount->options.client.retry_ms, (unsigned)MOMENT_MS));
         for (struct file *file; (file = next_of_round(mount->sender, round));) {
+                unsigned opens = file->opens; /* whose end the kernel has not told, and will not */
                 file->opens = 0;
+                if (clock_ms() >= until_ms)
+                        lease_drop(file);
                 file_abandon(file);
+                while (opens-- > 0)
+                        file_put(file);
                 file_put(file);
         }
 }

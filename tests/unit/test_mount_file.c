@@ -40,6 +40,7 @@ static struct {
         void (*before_put)(void);
         void (*before_move)(void);
         void (*before_remove)(void);
+        unsigned unlocks, slow_unlock_us;
         unsigned slow_us; /* a write takes so long, and to set mode and time */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -325,7 +326,9 @@ int remote_lock(struct remote *remote, const char *path, unsigned seconds, char 
 int remote_unlock(struct remote *remote, const char *path, const char *token)
 {
         (void)remote;
+        usleep(server.slow_unlock_us);
         pthread_mutex_lock(&server.lock);
+        server.unlocks++;
         struct stored *stored = find(path);
         if (stored && strcmp(stored->token, token) == 0)
                 stored->token[0] = '\0';
@@ -419,6 +422,12 @@ void ahead_release(struct ahead *ahead, struct ahead_view *view)
         (void)ahead;
         free(view->memory);
         view->memory = NULL;
+}
+
+void client_set_retry(struct client *client, unsigned retry_ms)
+{
+        (void)client;
+        (void)retry_ms;
 }
 
 bool operation_clears_set_id(void)
@@ -1505,6 +1514,24 @@ static void what_took_the_name_of_a_new_file_is_read_when_that_was_given_up(void
         assert_true(tree_is_outgrown(mount.tree, node)); /* the kernel may know the size of what was given up */
 }
 
+/* Each would be waited for. */
+static void locks_are_not_given_up_one_by_one_to_a_server_that_is_away(void **state)
+{
+        (void)state;
+        char name[] = "a";
+        for (unsigned i = 0; i < 6; i++, name[0]++) {
+                somebody_else_writes(name, "old");
+                write_text(open_file(name, true, false), 0, "new");
+                assert_true(find(name)->token[0]);
+        }
+        server.fails = -EIO;
+        server.slow_unlock_us = 1000000;
+        file_stop(&mount);
+        assert_in_range(server.unlocks, 1, 3);
+        assert_int_equal(mount.counters.lost_writes, 6);
+        assert_int_equal(file_start(&mount), 0);
+}
+
 static void what_is_set_of_a_folder_is_not_tried_again_at_once(void **state)
 {
         (void)state;
@@ -1655,6 +1682,7 @@ int main(void)
                 TEST(what_failed_and_was_made_good_does_not_count),
                 TEST(nothing_more_is_sent_of_what_was_given_up),
                 TEST(what_took_the_name_of_a_new_file_is_read_when_that_was_given_up),
+                TEST(locks_are_not_given_up_one_by_one_to_a_server_that_is_away),
                 TEST(what_is_set_of_a_folder_is_not_tried_again_at_once),
                 TEST(what_waits_to_be_sent_is_not_given_up_when_a_mode_is_refused),
                 TEST(who_opens_what_became_shorter_while_open_gets_another_node),
