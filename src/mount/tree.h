@@ -103,16 +103,19 @@ void tree_distrust(struct tree *tree, struct node *node);
 struct tree_listing {
         struct node *folder;
         uint64_t changes, round, began_ms;
+        uint64_t path_changes; /* as they stood before its path was made */
 };
 
+/* Before its path is made: what comes by it when the folder has another one by then is of another folder, perhaps, and
+ * not taken. */
 void tree_listing_begin(struct tree *tree, struct node *folder, struct tree_listing *listing);
 /* It begins anew (a second attempt). */
 void tree_listing_restart(struct tree *tree, struct tree_listing *listing);
 int tree_listing_add(struct tree *tree, struct tree_listing *listing, struct span name,
                      const struct remote_attributes *attributes);
 /* Names that the listing did not have are gone, unless they were changed here meanwhile. `complete` false: it failed
- * on the way, nothing is concluded. */
-void tree_listing_end(struct tree *tree, struct tree_listing *listing, bool complete);
+ * on the way, nothing is concluded. False: the folder has another path by now, and none of it was. */
+bool tree_listing_end(struct tree *tree, struct tree_listing *listing, bool complete);
 
 /* Whether the listing is known and may still be believed. */
 bool tree_listed(struct tree *tree, struct node *folder);

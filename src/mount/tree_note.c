@@ -125,8 +125,7 @@ int tree_note(struct tree *tree, struct node *folder, const char *bytes, const s
         return error;
 }
 
-/* Whether a path that was made when the count stood there may have led elsewhere. */
-static bool path_moved(const struct tree *tree, const struct node *node, uint64_t changes)
+bool note_path_moved(const struct tree *tree, const struct node *node, uint64_t changes)
 {
         for (; node != tree->root; node = node->names->folder)
                 if (!node->names || node->names->changed > changes)
@@ -136,7 +135,7 @@ static bool path_moved(const struct tree *tree, const struct node *node, uint64_
 
 static int note_node(struct tree *tree, struct node *node, const struct answer *answer)
 {
-        if (node->owned || node->changed > answer->changes || path_moved(tree, node, answer->changes))
+        if (node->owned || node->changed > answer->changes || note_path_moved(tree, node, answer->changes))
                 return 0;
         if (node == tree->root || !is_another(node, answer->attributes)) {
                 int error = note_same(tree, node, answer);
