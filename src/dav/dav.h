@@ -14,6 +14,8 @@
 #define DAV_NAMESPACE "DAV:"
 #define DAV_BERTH_NAMESPACE "urn:berth:posix"         /* properties for the mount, docs/internals/dav.md */
 #define DAV_ATTRIBUTE_NAMESPACE "urn:berth:attribute" /* extended attributes of users, likewise */
+#define DAV_BERTH_DOT_NAMES "urn:berth:dot-names"     /* in the DAV field: names that begin with a dot are served */
+#define DAV_BERTH_UNLINKED ".berth-unlinked-" /* and 32 hexadecimal digits: removed on a mount, and open there */
 #define DAV_WIN32_NAMESPACE "urn:schemas-microsoft-com:"
 #define DAV_OWNCLOUD_NAMESPACE "http://owncloud.org/ns"
 

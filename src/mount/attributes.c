@@ -181,6 +181,17 @@ static int set(struct mount *mount, struct node *node, const struct stat *stat, 
         return set_mode_and_time(mount, node, stat, to_set, &view);
 }
 
+/* Of what is removed the times may be told all the same, so what was known is what they are told of. */
+static int look_at_what_was_set(struct mount *mount, struct node *node, int to_set, struct tree_view *view)
+{
+        const int more = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_SIZE;
+        int error = attributes_look(mount, node, view);
+        if (error != -ESTALE || to_set & more)
+                return error;
+        tree_look(mount->tree, node, view);
+        return 0;
+}
+
 void attributes_setattr(fuse_req_t request, fuse_ino_t number, struct stat *stat, int to_set,
                         struct fuse_file_info *info)
 {
@@ -191,7 +202,7 @@ void attributes_setattr(fuse_req_t request, fuse_ino_t number, struct stat *stat
         operation_begin(request);
         int error = set(mount, node, stat, to_set);
         if (!error)
-                error = attributes_look(mount, node, &view);
+                error = look_at_what_was_set(mount, node, to_set, &view);
         if (error)
                 fuse_reply_err(request, -error);
         else

@@ -200,6 +200,8 @@ int file_create(struct mount *mount, struct node *folder, const char *name, uint
 {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
+        if (*name == '.' && !mount->remote.can.dot_names) /* now, and not when it is sent */
+                return -EACCES;
         if (!mount->remote.can.berth) /* as it will be shown later */
                 mode = mount->remote.file_mode;
         else if (mode & SET_ID)
@@ -362,21 +364,25 @@ static int store(struct file *file, uint64_t first, const char *data, size_t siz
         return error;
 }
 
-/* With the mutex: why it may not be written to. */
-static int refusal(const struct file *file)
+/* With the mutex: why it may not be written to. A page of the kernel's is what write(2) has accepted before: it is taken,
+ * to be sent once that works again, or to be kept with the rest. */
+static int refusal(const struct file *file, bool cached)
 {
+        if (cached)
+                return file->aside ? -ESTALE : 0;
         return file->error ? file->error : file->stale ? -ESTALE : 0;
 }
 
 /* Takes the mutex when there is room in the buffer for what this write makes the gather hold. How much that is may be
  * another by the time that there is room (what it would have joined is on its way), so it is counted again with the
  * mutex held: the buffer is never passed. *reserved is to be released in any case. */
-static int lock_with_room(struct file *file, uint64_t first, size_t size, size_t *reserved)
+static int lock_with_room(struct file *file, uint64_t first, size_t size, bool cached, size_t *reserved)
 {
         struct mount *mount = file->mount;
         for (;;) {
                 pthread_mutex_lock(&file->lock);
-                size_t cost = whole_files_only(file) || refusal(file) ? 0 : gather_cost(&file->gather, first, size);
+                bool holds = !whole_files_only(file) && !refusal(file, cached);
+                size_t cost = holds ? gather_cost(&file->gather, first, size) : 0;
                 if (cost <= *reserved)
                         return 0;
                 pthread_mutex_unlock(&file->lock);
@@ -390,12 +396,25 @@ static int lock_with_room(struct file *file, uint64_t first, size_t size, size_t
         }
 }
 
+/* The kernel lets go of a page whatever it is told. */
+static void lose_page(struct file *file, size_t size, int error)
+{
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file); /* what is on its way must not end as if all were well */
+        if (!file->stale) {
+                file_lose(file, size);
+                file_failed(file, error == -EINTR ? -EIO : error);
+        }
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+}
+
 static int write_part(struct file *file, uint64_t first, const char *data, size_t size, bool cached)
 {
         size_t reserved = 0;
-        int error = lock_with_room(file, first, size, &reserved);
+        int error = lock_with_room(file, first, size, cached, &reserved);
         if (!error) {
-                error = refusal(file);
+                error = refusal(file, cached);
                 if (!error)
                         error = store(file, first, data, size);
                 if (!error)
@@ -404,6 +423,8 @@ static int write_part(struct file *file, uint64_t first, const char *data, size_
         }
         if (reserved > 0)
                 buffer_release(file->mount, reserved);
+        if (error && cached)
+                lose_page(file, size, error);
         return error;
 }
 
@@ -561,7 +582,7 @@ static ssize_t try_read(struct file *file, uint64_t first, size_t size, struct a
 int file_conflict(struct file *file)
 {
         pthread_mutex_lock(&file->lock);
-        int error = file->stale ? -ESTALE : 0;
+        int error = refusal(file, false);
         pthread_mutex_unlock(&file->lock);
         return error;
 }
@@ -722,8 +743,12 @@ static int set_with_data(struct file *file, const struct remote_times_and_mode *
 
 static int set_in_turn(struct file *file, const struct remote_times_and_mode *with)
 {
-        /* The kernel may tell a time when all have closed it, and even when it was removed by that. */
-        bool gone = file->hidden[0] && file->opens == 0;
+        char path[REMOTE_PATH_BYTES];
+        /* The kernel may tell a time when all have closed it, and even when it was removed by that. An error would stay
+         * with the whole mount, for the next syncfs(2). */
+        bool gone = file->opens == 0 && (file->hidden[0] || file_path(file, path) == -ESTALE);
+        if (gone && !with->has_mode)
+                return 0;
         if (file->stale || gone)
                 return -ESTALE;
         if (file->opens == 0 && file_clean(file) && file->told)

@@ -44,7 +44,8 @@ ssize_t file_write(struct mount *mount, struct file *file, uint64_t first, const
  * it went. */
 ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t size, struct ahead_view *view);
 
-/* -ESTALE once somebody else has changed what was to be written. */
+/* Why it may not be written to: -ESTALE once somebody else has changed it, or the error of sending that is not made good
+ * yet. 0: it may. */
 int file_conflict(struct file *file);
 
 /* close(2): everything has been accepted by the server, or the error; with --close later only an error that there was

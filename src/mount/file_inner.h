@@ -50,6 +50,7 @@ struct file {
         bool relock;    /* it was locked before the rename that is under way, and is to be again */
         enum file_start start;
         bool stale; /* somebody else changed it, or it was put aside: nothing more is sent until all have closed */
+        bool aside; /* ... and what it had gathered is in a local file: what comes later is dropped */
         bool undurable; /* the server may have accepted what it has not been asked to make durable; also from earlier opens */
         bool told;     /* the tree has this file's size and tag: nothing is to be sent */
         bool doubtful; /* the last write failed, and may have been carried out all the same */
@@ -133,6 +134,9 @@ static inline bool file_clean(const struct file *file)
 }
 /* Remembers an error; returns it as programs are told. */
 int file_failed(struct file *file, int error);
+/* Bytes that a program has written are not held any more: nobody is to be told later that all has been accepted, and
+ * nothing more is sent beside the gap. In its turn, mutex held; file_failed() is to say why. */
+void file_lose(struct file *file, size_t size);
 /* It is one of those that could not be sent, or not any more. */
 void file_count_unsent(struct file *file, bool unsent);
 /* Closed by all, and its data cannot be sent: that is kept elsewhere, and the file let go. */

@@ -1,5 +1,6 @@
 /* Files that are removed or replaced while somebody has them open: they stay on the server under a name that no folder
- * shows (TREE_HIDDEN), as NFS clients do, and are removed when the last one closes them. */
+ * shows (DAV_BERTH_UNLINKED), as NFS clients do, and are removed when the last one closes them. */
+#include "dav/dav.h"
 #include "mount/file_inner.h"
 #include "mount/later.h"
 
@@ -12,7 +13,8 @@ static void make_hidden_name(char out[FILE_HIDDEN_BYTES])
         uint64_t random[2];
         ensure(getrandom(random, sizeof(random), 0) == sizeof(random));
         struct text name = text_in(out, FILE_HIDDEN_BYTES);
-        text_format(&name, TREE_HIDDEN "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
+        text_format(&name, DAV_BERTH_UNLINKED "%016llx%016llx", (unsigned long long)random[0],
+                    (unsigned long long)random[1]);
         ensure(!name.overflow && name.used < FILE_HIDDEN_BYTES);
         out[name.used] = '\0';
 }

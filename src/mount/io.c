@@ -54,6 +54,31 @@ void io_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t m
         }
 }
 
+/* An empty file that nobody has opened yet. Nothing else that has a mode is a file of WebDAV's. */
+void io_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+{
+        struct mount *mount = mount_of(request);
+        struct fuse_entry_param entry;
+        struct tree_view view;
+        struct file *file;
+        (void)device;
+        operation_begin(request);
+        int error = !S_ISREG(mode) ? -EPERM
+                                   : file_create(mount, node_of(mount, parent), name, mode & 07777, &file, &view);
+        if (error) {
+                reply(request, error);
+                return;
+        }
+        error = file_flush(mount, file);
+        file_close(mount, file, true);
+        tree_look(mount->tree, view.node, &view);
+        entry_fill(mount, &view, &entry);
+        if (error)
+                reply(request, error);
+        if (error || fuse_reply_entry(request, &entry) < 0)
+                tree_forget(mount->tree, view.node, 1);
+}
+
 void io_open(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *info)
 {
         struct mount *mount = mount_of(request);

@@ -135,11 +135,13 @@ static void decide_read_only(struct mount *mount)
 
 static void describe_lacks(const struct remote_abilities *can)
 {
-        const char *lacks[5];
+        const char *lacks[6];
         char line[512];
         unsigned count = 0;
         if (!can->berth)
                 lacks[count++] = "modes, times and links do not exist there; fsync does not know what is on its disk";
+        if (!can->dot_names)
+                lacks[count++] = "names that begin with a dot are refused (berth serve --hidden)";
         if (can->ranges == REMOTE_WHOLE)
                 lacks[count++] = "a file that is changed is sent whole";
         if (!can->locks)

@@ -223,6 +223,7 @@ void folder_stop(struct mount *mount);
 struct file *io_writer(const struct fuse_file_info *info); /* NULL: opened for reading */
 
 void io_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *info);
+void io_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, dev_t device);
 void io_open(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *info);
 void io_read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, struct fuse_file_info *info);
 void io_write(fuse_req_t request, fuse_ino_t number, const char *data, size_t size, off_t offset,

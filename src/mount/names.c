@@ -140,6 +140,14 @@ static void refused(struct mount *mount, struct node *folder, int error)
                 tree_distrust(mount->tree, folder);
 }
 
+/* A folder gets set-group-id from the one above, on the server as on a disk. */
+static uint16_t mode_below(struct mount *mount, struct node *folder, mode_t mode)
+{
+        struct tree_view view;
+        tree_look(mount->tree, folder, &view);
+        return (uint16_t)(mode | (view.attributes.mode & S_ISGID));
+}
+
 void names_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode)
 {
         struct mount *mount = mount_of(request);
@@ -149,7 +157,7 @@ void names_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t
         struct remote_result result = { 0 };
         char path[REMOTE_PATH_BYTES];
         operation_begin(request);
-        attributes.mode = mount->remote.can.berth ? with.mode : mount->remote.folder_mode;
+        attributes.mode = mount->remote.can.berth ? mode_below(mount, folder, with.mode) : mount->remote.folder_mode;
         int error = path_of(mount, folder, name, path);
         if (!error)
                 error = remote_make_folder(&mount->remote, path, &with, &result);

@@ -346,6 +346,7 @@ static void learn(struct remote_abilities *can, const struct client_answer *answ
                 .locks = lists(answer->dav, "2"),
                 .writable = allows_changes(answer->allow),
         };
+        can->dot_names = !can->berth || lists(answer->dav, "<" DAV_BERTH_DOT_NAMES ">");
         can->attributes = can->berth || lists(answer->allow, "PROPPATCH");
         if (can->berth)
                 can->ranges = REMOTE_BERTH;

@@ -57,6 +57,7 @@ struct remote_abilities {
         bool locks;      /* DAV: 2 */
         bool writable;   /* PUT is allowed */
         bool attributes; /* user.* */
+        bool dot_names;  /* names that begin with a dot, as far as it tells */
         char server[64]; /* what it calls itself */
 };
 

@@ -52,11 +52,10 @@ int file_failed(struct file *file, int error)
         file->doubtful |= error != -ESTALE && error != -EEXIST;
         if (error == -EINTR) /* who waited was killed: others may send it */
                 return error;
+        if (!file->error)
+                notify_attributes(file->mount, file->node);
         if (error == -ESTALE || error == -EEXIST) {
-                if (!file->stale) {
-                        file->mount->counters.conflicts++;
-                        notify_attributes(file->mount, file->node);
-                }
+                file->mount->counters.conflicts += !file->stale;
                 file->stale = true;
                 error = -ESTALE;
         }
@@ -163,13 +162,14 @@ void file_join_with(struct remote_times_and_mode *with, const struct remote_time
         }
 }
 
-/* There is no memory to put it back into the gather. Nobody is to be told later that all has been accepted. */
-static void lose(struct file *file, struct extent *extent)
+void file_lose(struct file *file, size_t size)
 {
-        complain("%zu bytes of a file could not be sent, and there is no memory to keep them", extent->size);
+        char path[REMOTE_PATH_BYTES] = "";
+        file_path(file, path);
+        complain("%s: %zu bytes could not be sent, and there is no memory to keep them", path, size);
         file->mount->counters.lost_writes++;
         file->stale = true;
-        gather_drop(&file->gather, extent);
+        file_mark(file);
 }
 
 /* Sends one extent, which it takes out of the gather; NULL: an empty file. */
@@ -198,8 +198,10 @@ static int send_extent(struct file *file, struct extent *extent, struct sending 
         file->sending = NULL;
         size_t before = file->gather.held_bytes;
         if (error) {
-                if (extent && gather_put_back(&file->gather, extent) < 0)
-                        lose(file, extent);
+                if (extent && gather_put_back(&file->gather, extent) < 0) {
+                        file_lose(file, extent->size);
+                        gather_drop(&file->gather, extent);
+                }
                 buffer_moved(file, before);
                 return error;
         }

@@ -270,7 +270,7 @@ static void put_aside(struct file *file)
                         return;
                 file->mount->counters.lost_writes++;
         }
-        file->stale = true; /* what came later would stand beside a gap */
+        file->stale = file->aside = true; /* what came later would stand beside a gap */
         buffer_cut(file, 0);
 }
 
@@ -301,7 +301,7 @@ static void forget_unsent(struct file *file)
 {
         buffer_cut(file, 0);
         spool_close(file);
-        file->spool_dirty = file->stale = false;
+        file->spool_dirty = file->stale = file->aside = false;
         file->with.has_mode = file->with.has_mtime = false;
         file->error = 0;
         file->unsent = false; /* it stays counted */

@@ -200,6 +200,7 @@ const struct fuse_lowlevel_ops mount_operations = {
         .lookup = names_lookup,
         .forget = names_forget,
         .forget_multi = names_forget_multi,
+        .mknod = io_mknod,
         .mkdir = names_mkdir,
         .symlink = names_symlink,
         .readlink = names_readlink,

@@ -126,7 +126,7 @@ struct tree_member {
         struct tree_view view;
 };
 /* The first name behind `cookie` (0: from the start); with `lookup` its node counts one lookup more. False: no more.
- * O(log n). Names that begin with TREE_HIDDEN are left out. */
+ * O(log n). Names that begin with DAV_BERTH_UNLINKED are left out. */
 bool tree_next(struct tree *tree, struct node *folder, uint64_t cookie, bool lookup, struct tree_member *member);
 /* The highest cookie so far. Readers stop there, or who renames each file that it finds would never come to an end. A
  * reader pins its folder, so that no name is dropped from memory and comes back with another cookie. */
@@ -163,8 +163,6 @@ size_t tree_misses(struct tree *tree, struct node *folder, bool eager);
 void tree_broke_off(struct tree *tree, struct node *folder, size_t members);
 
 enum { TREE_SHORT_LISTING = 4096 }; /* members: what is longer is not listed ahead */
-
-#define TREE_HIDDEN ".berth-unlinked-" /* files that were removed while open, on the server until they are closed */
 
 /* ---- what this mount changes: known at once ---- */
 

@@ -1,4 +1,5 @@
 /* Listings of folders, reading them, and who walks from folder to folder. */
+#include "dav/dav.h"
 #include "mount/tree_inner.h"
 
 enum {
@@ -116,7 +117,7 @@ bool tree_listed(struct tree *tree, struct node *folder)
 
 static bool hidden(const struct name *name)
 {
-        struct span prefix = SPAN(TREE_HIDDEN);
+        struct span prefix = SPAN(DAV_BERTH_UNLINKED);
         return name->size >= prefix.size && memcmp(name->bytes, prefix.data, prefix.size) == 0;
 }
 

@@ -116,11 +116,8 @@ static inline bool is_writing(enum http_method method)
         return method >= HTTP_PUT && method < HTTP_METHOD_OTHER;
 }
 
-/* Whether nobody may know of that path; `hidden`: a part of it begins with a dot, as staging does. */
-static inline bool is_unseen(const struct shard *shard, bool hidden, struct span path)
-{
-        return hidden && (!shard->server->options.hidden || store_is_staging(path));
-}
+/* Whether nobody may know of that path; `hidden`: a part of it begins with a dot, as staging does (gate.c). */
+bool is_unseen(const struct shard *shard, bool hidden, struct span path);
 
 static inline struct store_tree *change_tree(const struct change *c)
 {

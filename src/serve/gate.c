@@ -3,10 +3,43 @@
  */
 #include "serve/change.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 
 enum { CONFLICT_PAGE_BYTES = 3 * HTTP_MAX_PATH + 512 };
+
+/* ---- paths ---- */
+
+static bool is_unlinked(struct span name)
+{
+        struct span prefix = SPAN(DAV_BERTH_UNLINKED);
+        if (name.size != prefix.size + 32 || memcmp(name.data, prefix.data, prefix.size) != 0)
+                return false;
+        for (size_t i = prefix.size; i < name.size; i++)
+                if (!isxdigit((unsigned char)name.data[i]))
+                        return false;
+        return true;
+}
+
+/* A mount removes what is open by such a name, which is its secret, and goes on with the file as on a disk. */
+static bool only_unlinked(struct span path)
+{
+        while (path.data) {
+                struct span name = span_cut(&path, '/');
+                if (name.size > 0 && name.data[0] == '.' && !is_unlinked(name))
+                        return false;
+        }
+        return true;
+}
+
+bool is_unseen(const struct shard *shard, bool hidden, struct span path)
+{
+        const struct serve_options *options = &shard->server->options;
+        if (!hidden)
+                return false;
+        return store_is_staging(path) || !(options->hidden || (options->writable && only_unlinked(path)));
+}
 
 /* ---- URLs in fields ---- */
 

@@ -11,10 +11,8 @@
 /* What there is of WebDAV (RFC 4918 18): class 2 is locking, 3 the RFC's second edition. Who only reads wants modes,
  * numbers and links, too; that nothing can be changed is what Allow says. MS-Author-Via makes Windows take us for a
  * WebDAV server. */
-static const char capabilities[] = "DAV: 1, 3\r\n"
-                                   "DAV: <" DAV_BERTH_NAMESPACE ">\r\n";
+static const char capabilities[] = "DAV: 1, 3\r\n";
 static const char all_capabilities[] = "DAV: 1, 2, 3, sabredav-partialupdate\r\n"
-                                       "DAV: <" DAV_BERTH_NAMESPACE ">\r\n"
                                        "MS-Author-Via: DAV\r\n"
                                        "Accept-Patch: application/x-sabredav-partialupdate, message/byterange\r\n";
 
@@ -22,9 +20,10 @@ static const char all_capabilities[] = "DAV: 1, 2, 3, sabredav-partialupdate\r\n
 
 static enum next tell_capabilities(struct request *r, bool writable)
 {
-        char fields[ALLOW_BYTES + sizeof(all_capabilities)], line[ALLOW_BYTES];
-        snprintf(fields, sizeof(fields), "%s%s", respond_allow(line, writable, HTTP_METHOD_OTHER),
-                 writable ? all_capabilities : capabilities);
+        static const char ours[] = "DAV: <" DAV_BERTH_NAMESPACE ">", dots[] = ", <" DAV_BERTH_DOT_NAMES ">";
+        char fields[ALLOW_BYTES + sizeof(all_capabilities) + sizeof(ours) + sizeof(dots)], line[ALLOW_BYTES];
+        snprintf(fields, sizeof(fields), "%s%s%s%s\r\n", respond_allow(line, writable, HTTP_METHOD_OTHER),
+                 writable ? all_capabilities : capabilities, ours, r->shard->server->options.hidden ? dots : "");
         return respond_empty(r, 204, fields);
 }
 

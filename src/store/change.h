@@ -148,11 +148,12 @@ int store_sync(struct store_section *section);
 
 /* ---- names (tree.c) and trees (remove.c, copy.c) ---- */
 
-/* -EEXIST when something stands there. Of the mode rwx is set, other bits only where the file system sets them of its
- * own (set-group-id below a folder that has it), else -EPERM and nothing is made. */
+/* -EEXIST when something stands there. Of the mode rwx, set-group-id and sticky are set; -EPERM for set-user-id, and
+ * nothing is made. Below a folder with set-group-id it has that, as the file system gives it. */
 int store_make_folder(struct store_section *section, const struct store_commit *commit);
-/* POSIX: mode, time. -ENOENT when nothing stands there; never through a symbolic link. Of the mode rwx is set;
- * set-user-id, set-group-id and sticky stay as they are, and asking for one that is not there is -EPERM. */
+/* POSIX: mode, time. -ENOENT when nothing stands there; never through a symbolic link. Of the mode rwx is set,
+ * of a folder set-group-id and sticky, too. The other bits stay as they are, and asking for one that is not there is
+ * -EPERM. */
 int store_set_mode(struct store_section *section, uint32_t mode);
 int store_set_modified(struct store_section *section, const struct timespec *modified);
 /* Both, as far as `commit` has them, and made durable when it says so. */

@@ -13,7 +13,11 @@ int store_mode(uint32_t wanted, uint32_t present, uint32_t *mode)
         return 0;
 }
 
-static int set_mode(struct store_section *section, uint32_t mode)
+/* On a folder the last two give nobody anything that is not his. */
+enum { SET_USER_ID = 04000, SET_GROUP_ID = 02000, STICKY = 01000 };
+
+/* `kept`: bits of a folder that stay as they are. */
+static int set_mode(struct store_section *section, uint32_t mode, uint32_t kept)
 {
         struct store_state old;
         int error = store_state_at(section->folder, section->name, &old);
@@ -21,11 +25,11 @@ static int set_mode(struct store_section *section, uint32_t mode)
         if (!error && old.kind == STORE_NOTHING)
                 error = -ENOENT;
         if (!error)
-                error = store_mode(mode, old.mode, &mode);
+                error = store_mode(mode, old.mode | (old.kind == STORE_IS_FOLDER ? SET_GROUP_ID | STICKY : 0), &mode);
         if (error)
                 return error;
         if (old.kind == STORE_IS_FOLDER)
-                mode |= old.mode & 07000;
+                mode |= old.mode & kept;
         return store_set_mode_at(section->folder, section->name, mode);
 }
 
@@ -36,9 +40,9 @@ static int set_modified(struct store_section *section, const struct timespec *mo
         return store_set_time_at(section->folder, section->name, modified);
 }
 
-static int set_both(struct store_section *section, const struct store_commit *commit)
+static int set_both(struct store_section *section, const struct store_commit *commit, uint32_t kept)
 {
-        int error = commit->mode ? set_mode(section, *commit->mode) : 0;
+        int error = commit->mode ? set_mode(section, *commit->mode, kept) : 0;
 
         return !error && commit->modified ? set_modified(section, commit->modified) : error;
 }
@@ -50,7 +54,7 @@ static int settle(struct store_section *section, const struct store_commit *comm
 
 int store_set_mode(struct store_section *section, uint32_t mode)
 {
-        int error = set_mode(section, mode);
+        int error = set_mode(section, mode, SET_USER_ID);
 
         return error ? error : store_settle(section);
 }
@@ -64,7 +68,7 @@ int store_set_modified(struct store_section *section, const struct timespec *mod
 
 int store_set(struct store_section *section, const struct store_commit *commit)
 {
-        int error = set_both(section, commit);
+        int error = set_both(section, commit, SET_USER_ID);
 
         return error ? error : settle(section, commit);
 }
@@ -75,7 +79,7 @@ int store_set(struct store_section *section, const struct store_commit *commit)
 static int finish(struct store_section *section, const struct store_commit *commit,
                   int (*unmake)(int folder, const char *name))
 {
-        int error = set_both(section, commit);
+        int error = set_both(section, commit, SET_USER_ID | SET_GROUP_ID); /* which a folder has from the one above */
 
         if (!error)
                 return settle(section, commit);

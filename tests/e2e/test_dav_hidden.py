@@ -40,3 +40,45 @@ def test_where_they_are_a_link_may_lead_to_them(serve_tree):
     tree.file('.secret', b'seen')
     assert tree.put('link', b'.secret', LINK).status == 201
     assert tree.get('link').body == b'seen'
+
+
+def removed_on_a_mount(number):
+    return f'.berth-unlinked-{number:032x}'
+
+
+def test_what_a_mount_removed_while_it_was_open_goes_on(serve_tree):
+    """Its name is the mount's secret; no listing tells it."""
+    tree, name = serve_tree(), removed_on_a_mount(0xabc)
+    tree.file('file', b'content')
+    tree.file('other', b'other')
+    assert tree.ask('MOVE', 'file', f'Destination: {tree.url}{name}').status == 201
+    assert tree.get(name).body == b'content' and set(tree.propfind(name)) == {name}
+    assert tree.put(name, b'CON', 'Content-Range: bytes 0-2/*').status == 204 and tree.get(name).body == b'CONtent'
+    assert set(tree.propfind('', depth=1)) == {'', 'other'} and name not in tree.get('', 'Accept: application/json').body.decode()
+    assert tree.ask('LINK', 'other', f'Destination: {tree.url}{removed_on_a_mount(1)}').status == 201
+    for one in (name, removed_on_a_mount(1)):
+        assert tree.ask('DELETE', one).status == 204
+    assert tree.names() == ['other']
+
+
+@pytest.mark.parametrize('name', ['.berth-unlinked-', removed_on_a_mount(1)[:-1], removed_on_a_mount(1) + '0',
+                                  removed_on_a_mount(1).replace('-0', '-x'), f'.folder/{removed_on_a_mount(1)}',
+                                  f'{removed_on_a_mount(1)}/.name'])
+def test_nothing_else_has_such_a_name(serve_tree, name):
+    tree = serve_tree()
+    tree.file('file', b'content')
+    assert tree.put(name, b'content').status in (403, 409)
+    assert tree.ask('MOVE', 'file', f'Destination: {tree.url}{name}').status == 403
+    assert tree.get(name).status == 404 and tree.names() == ['file']
+
+
+def test_only_a_server_that_may_be_changed_has_them(serve):
+    server = serve()
+    (server.folder / removed_on_a_mount(1)).write_bytes(b'content')
+    assert server.fetch(f'/{removed_on_a_mount(1)}').status == 404
+
+
+@pytest.mark.parametrize('options, told', [([], False), (['--hidden'], True)])
+def test_whether_dot_names_are_served_is_told(serve_tree, options, told):
+    tree = serve_tree(*options)
+    assert (('DAV', '<urn:berth:posix>, <urn:berth:dot-names>') in tree.ask('OPTIONS', '').fields) == told

@@ -2,6 +2,7 @@
 attributes, links meant themselves, names of any bytes."""
 import base64
 import os
+import stat
 
 import pytest
 from dav import POSIX, decode, empty_elements, remove_property, set_property, token_of
@@ -74,10 +75,24 @@ def test_nobody_runs_a_file_as_the_server(tree, mode):
     field = f'Berth-Mode: {mode}'
     tree.file('file')
     for answer in (tree.put('new', b'x', field), tree.put('file', b'x', field),
-                   tree.put('file', b'x', field, 'Content-Range: bytes 0-0/*'), tree.ask('PATCH', 'file', field),
-                   tree.ask('MKCOL', 'folder', field)):
+                   tree.put('file', b'x', field, 'Content-Range: bytes 0-0/*'), tree.ask('PATCH', 'file', field)):
         assert (answer.status, answer.get('Berth-Error')) == (403, 'EPERM'), answer
     assert tree.names() == ['file'] and tree.read('file') == b'content\n'
+
+
+def test_folders_are_shared_and_guarded(tree):
+    """By set-group-id and sticky, which on a folder give nobody anything; set-user-id is refused."""
+    assert tree.ask('MKCOL', 'shared', 'Berth-Mode: 2775').status == 201
+    assert tree.ask('MKCOL', 'shared/below', 'Berth-Mode: 0755').status == 201
+    assert tree.ask('MKCOL', 'guarded', 'Berth-Mode: 1777').status == 201
+    modes = {name: stat.S_IMODE((tree.path / name).stat().st_mode) for name in ('shared', 'shared/below', 'guarded')}
+    assert modes == {'shared': 0o2775, 'shared/below': 0o2755, 'guarded': 0o1777}
+    assert tree.ask('PATCH', 'shared', 'Berth-Mode: 0755').status == 204
+    assert stat.S_IMODE((tree.path / 'shared').stat().st_mode) == 0o755
+    for method, name in (('PATCH', 'shared'), ('MKCOL', 'new')):
+        answer = tree.ask(method, name, 'Berth-Mode: 4755')
+        assert (answer.status, answer.get('Berth-Error')) == (403, 'EPERM')
+    assert tree.names() == ['guarded', 'shared']
 
 
 def byterange(content_range, body=b''):

@@ -59,7 +59,7 @@ def standing(may_mount, tmp_path_factory):
     """One mount for all tests that need no options."""
     top = tmp_path_factory.mktemp('standing')
     (top / 'served').mkdir()
-    server = Server(top / 'served', '--writable', '--hidden')
+    server = Server(top / 'served', '--writable')
     mounted = mounts.Mount(PROGRAM, url_of(server), server.folder, top / 'mount', '--attr-ttl=0.3', sanitizer=SANITIZER)
     mounted.server = server
     yield mounted
@@ -529,7 +529,7 @@ def test_hard_link_of_an_open_new_file(place):
 
 
 NAMES = [b'plain', b'\xff\xfe\x80', b'new\nline', b'100%25', b'?query', b'#part', b'a&b;c=d', b'<tag>', b'"quoted"', b"it's",
-         b'back\\slash', b' leading', b'trailing ', b'...', b'~', b'*', b'\x01\x1f\x7f', 'Grüße 日本'.encode(), b'x' * 255, b'\xe4' * 255,
+         b'back\\slash', b' leading', b'trailing ', b'~', b'*', b'\x01\x1f\x7f', 'Grüße 日本'.encode(), b'x' * 255, b'\xe4' * 255,
          b'%2e%2e', b'[::1]', b'a:b', b'+plus+']
 
 
@@ -560,6 +560,37 @@ def test_names_that_the_server_had(place, name):
     assert os.listdir(path) == [name]
     with open(os.path.join(path, name), 'rb') as file:
         assert file.read() == name
+
+
+@only_berth
+def test_dot_names_are_served_by_a_server_that_is_told_to(mount):
+    place = whole(mount('--attr-ttl=0.3'))
+    for number, name in enumerate(('...', '.name', '.berth')):
+        place.file(name, b'content')
+        assert place.served(name) == b'content' and len(os.listdir(place.path)) == number + 1
+    (place.path / '.folder').mkdir()
+    os.rename(place.path / '.name', place.path / '.folder/.name')
+    assert os.listdir(place.folder / '.folder') == ['.name']
+    assert 'begin with a dot' not in place.mounted.stderr()
+
+
+@only_berth
+def test_dot_names_are_refused_at_once_where_they_are_not_served(mount, tmp_path):
+    """Not when they are sent: what was written would be left over."""
+    (tmp_path / 'plain').mkdir()
+    with contextlib.closing(Server(tmp_path / 'plain', '--writable')) as server:
+        place = whole(mount(server=server))
+        assert place.mounted.stderr().count('names that begin with a dot are refused (berth serve --hidden)') == 1
+        place.file('file', b'content')
+        for call, arguments in ((os.open, (place.path / '.name', os.O_WRONLY | os.O_CREAT)), (os.mkdir, (place.path / '.name',)),
+                                (os.symlink, ('file', place.path / '.name')), (os.mknod, (place.path / '.name', stat.S_IFREG)),
+                                (os.link, (place.path / 'file', place.path / '.name')),
+                                (os.rename, (place.path / 'file', place.path / '.name'))):
+            with fails(errno.EACCES):
+                call(*arguments)
+        assert os.listdir(place.path) == ['file'] == place.run('import os; print(*os.listdir())').split()
+        assert not (place.path / '.name').exists()
+        place.mounted.unmount()
 
 
 def test_a_name_of_256_bytes_is_too_long(place):
@@ -607,11 +638,9 @@ def test_chmod(place, mode):
 
 @only_berth
 @pytest.mark.parametrize('mode', [0o4755, 0o2755, 0o1755])
-def test_a_mode_that_nobody_gets(place, mode):
+def test_a_mode_that_no_file_gets(place, mode):
     path = place.file('file')
-    (place.path / 'folder').mkdir()
-    for change in (lambda: path.chmod(mode), lambda: (place.path / 'folder').chmod(mode),
-                   lambda: os.open(place.path / 'new', os.O_WRONLY | os.O_CREAT, mode)):
+    for change in (lambda: path.chmod(mode), lambda: os.open(place.path / 'new', os.O_WRONLY | os.O_CREAT, mode)):
         with fails(errno.EPERM):
             change()
     with opened(path) as file:
@@ -621,12 +650,31 @@ def test_a_mode_that_nobody_gets(place, mode):
     assert place.served('file') == b'CONtent\n' and not (place.path / 'new').exists()
 
 
-@pytest.mark.parametrize('mode', [0o700, 0o777, 0o750])
+@only_berth
+@pytest.mark.parametrize('mode', [0o700, 0o777, 0o750, 0o2775, 0o1777, 0o3770, 0o755])
 def test_chmod_of_a_folder(place, mode):
     path = place.path / 'folder'
     path.mkdir()
-    path.chmod(mode)
-    assert stat.S_IMODE(path.stat().st_mode) == mode == stat.S_IMODE((place.folder / 'folder').stat().st_mode)
+    for before in (0o700, 0o3777):
+        path.chmod(before)
+        path.chmod(mode)
+        assert stat.S_IMODE(path.stat().st_mode) == mode == stat.S_IMODE((place.folder / 'folder').stat().st_mode)
+
+
+@only_berth
+def test_set_user_id_is_for_no_folder(place):
+    (place.path / 'folder').mkdir()
+    with fails(errno.EPERM):
+        (place.path / 'folder').chmod(0o4755)
+
+
+@only_berth
+def test_folders_are_made_below_one_with_set_group_id(place):
+    (place.path / 'folder').mkdir()
+    (place.path / 'folder').chmod(0o2775)
+    (place.path / 'folder/below').mkdir(0o755)
+    for side in (place.path, place.folder):
+        assert stat.S_IMODE((side / 'folder/below').stat().st_mode) == 0o2755
 
 
 def test_the_mode_of_a_new_file(place):
@@ -708,6 +756,34 @@ def test_set_user_id_is_dropped_by_who_may_not_keep_it(place, change):
     eventually(lambda: path.stat().st_mode & 0o6000)
     place.run(DROP.format(change), wrapper=('setpriv', '--bounding-set=-fsetid'))
     assert stat.S_IMODE(path.stat().st_mode) == 0o755 == stat.S_IMODE((place.folder / 'file').stat().st_mode)
+
+
+@only_berth
+def test_only_files_are_made_by_mknod(place):
+    os.mknod(place.path / 'file', stat.S_IFREG | 0o640)
+    assert place.served('file') == b'' and stat.S_IMODE((place.folder / 'file').stat().st_mode) == 0o640
+    (place.path / 'file').write_bytes(b'content')
+    assert place.served('file') == b'content'
+    with fails(errno.EEXIST):
+        os.mknod(place.path / 'file', stat.S_IFREG | 0o640)
+    with fails(errno.EPERM):
+        os.mkfifo(place.path / 'fifo')
+    with fails(errno.EPERM):
+        os.mknod(place.path / 'socket', stat.S_IFSOCK | 0o640)
+    assert os.listdir(place.path) == ['file']
+
+
+def test_syncfs_does_not_stumble_over_what_was_removed(place):
+    """The kernel tells the times of what it gathered for at last, also when no name leads there any more."""
+    (place.path / 'removed').write_bytes(b'content')
+    (place.path / 'removed').unlink()
+    (place.path / 'replaced').write_bytes(b'content')
+    (place.path / 'other').write_bytes(b'another')
+    os.rename(place.path / 'other', place.path / 'replaced')
+    for _ in range(2):
+        place.run("import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); file = os.open('.', os.O_RDONLY);"
+                  "assert libc.syncfs(file) == 0, os.strerror(ctypes.get_errno())")
+    assert place.served('replaced') == b'another'
 
 
 def test_space_is_told(place):
@@ -1101,6 +1177,26 @@ def test_a_conflict_is_told_by_the_next_write(mount, kept):
         time.sleep(0.5)
         refused(os.write, file, b'ours')
     assert place.served('file') == b'the other version'
+    unmount_with_losses(place.mounted)
+
+
+@only_berth
+def test_what_the_kernel_had_gathered_is_kept_with_the_rest(mount, kept):
+    """A program that is started meanwhile would close its copy of the descriptor, which sends all."""
+    place = whole(mount('--flush-after=2'))
+    file = os.open(place.path / 'file', os.O_RDWR | os.O_CREAT)
+    os.write(file, b'x' * 4096)
+    os.fsync(file)
+    os.write(file, b'y' * 4096)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)  # the kernel writes it out
+    os.write(file, b'z' * 4096)
+    (place.folder / 'file').write_bytes(b'the other version')
+    eventually(lambda: b'conflicts 1\n' in os.getxattr(place.path, 'system.berth.stats'))
+    refused(os.fsync, file)
+    refused(os.close, file)
+    eventually(lambda: kept.is_dir() and os.listdir(kept))
+    eventually(lambda: (kept / 'file.1').stat().st_size == 12288)
+    assert (kept / 'file.1').read_bytes()[4096:] == b'y' * 4096 + b'z' * 4096
     unmount_with_losses(place.mounted)
 
 

@@ -1,6 +1,7 @@
 """What a mount is for: programs that know nothing of it do their work in it, and every byte is where it belongs, also when
 the server dies, connections break and ports are few. BERTH_LONG (./dev test --long) does each at full size."""
 import contextlib
+import errno
 import filecmp
 import hashlib
 import os
@@ -350,12 +351,15 @@ class Mortal(threading.Thread):
         eventually(lambda: is_free(self.address[1]))  # the kernel closes what a ring held a moment after the process is gone
         return Server(self.folder, '--writable', '--hidden', listen=['{}:{}'.format(*self.address)])
 
+    def kill(self):
+        self.server.kill()
+        self.server.close()
+        self.deaths += 1
+
     def run(self):
         try:
             while not self.ended.wait(1):
-                self.server.kill()
-                self.server.close()
-                self.deaths += 1
+                self.kill()
                 self.server = self.begin()
         except (AssertionError, OSError) as problem:
             self.problem = problem
@@ -454,6 +458,63 @@ def test_connections_are_reset_at_random(mount, tmp_path, source, every, options
         counted = proxy.close()
         server.close()
     assert counted['resets'] > 0, counted
+
+
+def fails_to_write(file, content, where):
+    try:
+        os.pwrite(file, content, where)
+    except OSError as problem:
+        assert problem.errno == errno.EIO
+        return True
+    return False
+
+
+@pytest.fixture
+def outage(mount, tmp_path):
+    """A file that has its first pages on the server, and the server that has gone."""
+    folder = tmp_path / 'mortal'
+    folder.mkdir()
+    mortal = Mortal(folder)
+    mounted = mount('--retry=1.5', '--flush-after=0.3', url='http://{}:{}/'.format(*mortal.address), folder=folder)
+    with contextlib.closing(mounted):
+        file = os.open(mounted.path / 'file', os.O_RDWR | os.O_CREAT)
+        yield file, mortal, mounted
+        with contextlib.suppress(OSError):
+            os.close(file)
+    mortal.server.close()
+
+
+@pytest.mark.skipif(BY != 'berth', reason='others do not promise that')
+def test_pages_that_were_written_before_an_error_was_known_arrive(outage):
+    """write(2) has accepted them: the kernel brings them when it likes, and lets go of them whatever it is told."""
+    file, mortal, mounted = outage
+    os.pwrite(file, b'x' * 8192, 0)
+    os.fsync(file)
+    mortal.kill()
+    os.pwrite(file, b'y' * 8192, 8192)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)  # the kernel writes them out
+    eventually(lambda: fails_to_write(file, b'z' * 8192, 16384))
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    mortal.server = mortal.begin()
+    eventually(lambda: not fails_to_write(file, b'w' * 8192, 24576))
+    os.fsync(file)
+    os.close(file)
+    content = (mounted.folder / 'file').read_bytes()
+    assert [content[at:at + 8192] == byte * 8192 for at, byte in zip(range(0, 32768, 8192), (b'x', b'y', b'z', b'w'))] == [True] * 4
+    assert mounted.stats()['lost-writes'] == 0
+
+
+@pytest.mark.skipif(BY != 'berth', reason='others do not promise that')
+def test_an_attribute_that_cannot_be_set_costs_no_data(outage):
+    file, mortal, mounted = outage
+    os.write(file, b'content')
+    mortal.kill()
+    with pytest.raises(OSError):
+        os.setxattr(file, 'user.name', b'value')
+    mortal.server = mortal.begin()
+    os.fsync(file)
+    os.close(file)
+    assert (mounted.folder / 'file').read_bytes() == b'content'
 
 
 @pytest.mark.skipif(BY != 'berth', reason='others do not promise that')

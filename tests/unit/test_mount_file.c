@@ -688,7 +688,8 @@ static void an_error_is_told_until_it_is_made_good(void **state)
         write_text(file, 0, "data");
         server.fails = -ENOSPC;
         assert_int_equal(file_sync(&mount, file), -ENOSPC);
-        assert_int_equal(file_write(&mount, file, 4, "x", 1, true), -ENOSPC);
+        assert_int_equal(file_write(&mount, file, 4, "x", 1, false), -ENOSPC);
+        assert_int_equal(file_conflict(file), -ENOSPC);
         assert_int_equal(file_flush(&mount, file), -ENOSPC);
         server.fails = 0;
         assert_int_equal(file_sync(&mount, file), 0);
@@ -696,6 +697,43 @@ static void an_error_is_told_until_it_is_made_good(void **state)
         assert_int_equal(file_flush(&mount, file), 0);
         file_close(&mount, file, true);
         assert_stored("a", "datamore");
+}
+
+static void pages_that_come_after_an_error_are_sent_when_it_is_made_good(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        assert_int_equal(file_write(&mount, file, 0, "one ", 4, true), 4);
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_int_equal(file_write(&mount, file, 4, "two ", 4, true), 4);
+        server.fails = -EIO;
+        assert_int_equal(file_sync(&mount, file), -EIO);
+        assert_int_equal(file_write(&mount, file, 8, "three", 5, true), 5);
+        server.fails = 0;
+        assert_int_equal(file_sync(&mount, file), 0);
+        assert_int_equal(file_flush(&mount, file), 0);
+        file_close(&mount, file, true);
+        assert_stored("a", "one two three");
+}
+
+static void a_page_that_finds_no_room_is_told_of_until_all_have_closed(void **state)
+{
+        (void)state;
+        static char data[4 * EXTENT];
+        mount.options.write_buffer_bytes = 2 * EXTENT;
+        mount.options.client.retry_ms = 300;
+        struct file *file = create("a");
+        server.fails = -EIO;
+        assert_int_equal(file_write(&mount, file, 0, data, sizeof(data), true), -EIO);
+        server.fails = 0;
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(file_sync(&mount, file), -EIO);
+                assert_int_equal(file_flush(&mount, file), -EIO);
+                assert_int_equal(file_conflict(file), -EIO);
+        }
+        assert_int_equal(mount.counters.unsent_files, 1);
+        file_close(&mount, file, true);
+        assert_null(find("a"));
 }
 
 static void a_write_tells_how_much_was_taken_before_it_failed(void **state)
@@ -1305,7 +1343,8 @@ static void what_the_server_refuses_gives_room_to_others(void **state)
         write_bytes(other, 0, data, sizeof(data));
         assert_int_equal(file_flush(&mount, other), 0);
         for (unsigned i = 0; i < 2; i++) {
-                assert_int_equal(file_write(&mount, file, 0, "x", 1, true), -EFBIG);
+                assert_int_equal(file_write(&mount, file, 0, "x", 1, false), -EFBIG);
+                assert_int_equal(file_write(&mount, file, 0, "x", 1, true), 1); /* write(2) had taken it: told below */
                 assert_int_equal(file_sync(&mount, file), -EFBIG);
                 assert_int_equal(file_flush(&mount, file), -EFBIG);
         }
@@ -1644,6 +1683,8 @@ int main(void)
                 TEST(a_change_by_others_is_kept_and_told),
                 TEST(a_name_that_others_took_meanwhile_is_theirs),
                 TEST(an_error_is_told_until_it_is_made_good),
+                TEST(pages_that_come_after_an_error_are_sent_when_it_is_made_good),
+                TEST(a_page_that_finds_no_room_is_told_of_until_all_have_closed),
                 TEST(a_write_tells_how_much_was_taken_before_it_failed),
                 TEST(what_arrived_before_it_was_refused_is_no_conflict),
                 TEST(truncating_on_open_replaces_in_one_request),

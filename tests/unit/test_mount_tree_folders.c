@@ -1,5 +1,6 @@
 /* Listings, how readers go on, folders of 100,000 names, and how memory stays bounded. */
 #include "help_tree.h"
+#include "dav/dav.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -131,7 +132,7 @@ static void test_readers_go_on_where_they_were(void **state)
         tree_made(tree, root, "b", &a, false, false, &view);
         tree_renamed(tree, root, "b", root, "a");
         assert_false(tree_next(tree, root, member.cookie, false, &member));
-        tree_made(tree, root, TREE_HIDDEN "1", &a, false, false, &view);
+        tree_made(tree, root, DAV_BERTH_UNLINKED "1", &a, false, false, &view);
         assert_string_equal(read_all(tree, root), "a,");
         tree_destroy(tree);
 }

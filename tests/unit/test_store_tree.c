@@ -162,8 +162,12 @@ static void nobody_makes_a_file_run_as_the_server(void **test)
         assert_int_equal(state_of(shop, "file").mode, 0755);
         make_folder(shop, "a");
         assert_int_equal(fchmodat(shop->folder.fd, "a", 02755, 0), 0);
+        assert_int_equal(at(store_set_mode(&section, 04700), "a"), -EPERM);
+        assert_int_equal(state_of(shop, "a").mode, 02755);
         assert_int_equal(at(store_set_mode(&section, 0700), "a"), 0);
-        assert_int_equal(state_of(shop, "a").mode, 02700);
+        assert_int_equal(state_of(shop, "a").mode, 0700);
+        assert_int_equal(at(store_set_mode(&section, 03770), "a"), 0);
+        assert_int_equal(state_of(shop, "a").mode, 03770);
 }
 
 static void a_link_is_itself(void **test)
@@ -777,7 +781,7 @@ static void what_is_made_has_its_mode_and_time(void **test)
 {
         struct shop *shop = *test;
         struct timespec time = { 1000000000, 5 };
-        uint32_t mode = 0750, forbidden = 01777;
+        uint32_t mode = 0750, forbidden = 04777;
         struct store_commit both = { .modified = &time, .mode = &mode, .durable = true }, bad = { .mode = &forbidden };
         struct store_state state;
 
