@@ -58,23 +58,28 @@ void entry_fill(struct mount *mount, const struct tree_view *view, struct fuse_e
 
 /* ---- getattr ---- */
 
-int attributes_look(struct mount *mount, struct node *node, struct tree_view *view)
+static int look(struct mount *mount, struct node *node, struct tree_view *view)
 {
         struct remote_attributes attributes;
         char path[REMOTE_PATH_BYTES];
-        if (tree_look(mount->tree, node, view) == TREE_PRESENT) {
-                attributes_told(mount, node);
+        if (tree_look(mount->tree, node, view) == TREE_PRESENT)
                 return 0;
-        }
         uint64_t changes = tree_changes(mount->tree, node);
         int error = tree_path(mount->tree, node, NULL, path);
         if (error)
                 return error;
         mount->counters.looks++;
         error = remote_stat(&mount->remote, path, &attributes);
-        if (!error)
-                error = tree_note_node(mount->tree, node, &attributes, changes, view);
-        else if (error == -ENOENT)
+        return error ? error : tree_note_node(mount->tree, node, &attributes, changes, view);
+}
+
+/* What is open is looked for once more: it may have been about to get another name, or a hidden one. */
+int attributes_look(struct mount *mount, struct node *node, struct tree_view *view)
+{
+        int error = look(mount, node, view);
+        if (error == -ENOENT && file_wait_for_name(mount, node))
+                error = look(mount, node, view);
+        if (error == -ENOENT)
                 tree_distrust(mount->tree, node);
         if (!error)
                 attributes_told(mount, node);

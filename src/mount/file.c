@@ -18,9 +18,11 @@ enum { SET_ID = S_ISUID | S_ISGID | S_ISVTX };
 
 /* ---- opening ---- */
 
-/* What the tree knows becomes the file's. For a clean one only. */
+/* What the tree knows becomes the file's. For a clean one only: what was fetched of an earlier version is of no more use. */
 static void adopt(struct file *file, const struct remote_attributes *attributes)
 {
+        if (!attributes->tag[0] || !remote_same_tag(file->tag, attributes->tag))
+                spool_close(file);
         file->start = FILE_ON_SERVER;
         file->size = file->server_size = attributes->size;
         file->mode = attributes->mode;
@@ -28,6 +30,14 @@ static void adopt(struct file *file, const struct remote_attributes *attributes)
         memcpy(file->tag, attributes->tag, sizeof(file->tag));
         if (file->stream)
                 ahead_forget(file->mount->ahead, file->stream);
+}
+
+/* The kernel is told of another version, but that it is shorter than `least`, which it may be, it cannot be told. */
+static void tell_changed(struct file *file, uint64_t old_size, uint64_t least)
+{
+        if (file->size < least && file->mount->writeback)
+                tree_outgrown(file->mount->tree, file->node);
+        notify_changed(file->mount, file->node, old_size, file->size);
 }
 
 /* Asks the server what stands there now. Mutex held, in its turn. What was written while it was asked is sent by
@@ -58,7 +68,7 @@ static int refresh(struct file *file)
         bool changed = !remote_same_tag(file->tag, attributes.tag) || old_size != attributes.size;
         adopt(file, &attributes);
         if (changed && tree_take_changed(mount->tree, file->node))
-                notify_changed(mount, file->node, old_size, attributes.size);
+                tell_changed(file, old_size, old_size);
         return 0;
 }
 
@@ -142,6 +152,10 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
         int error = tree_take_failure(mount->tree, node);
         if (!error)
                 error = attributes_look(mount, node, &view);
+        if (!error && tree_is_outgrown(mount->tree, node)) {
+                tree_distrust(mount->tree, node);
+                error = -ESTALE; /* the kernel looks it up, and is told of another node */
+        }
         if (error)
                 return error;
         struct file *file = file_get(mount, node, true);
@@ -169,7 +183,7 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
                 .keep_cache = !how->truncate && !changed,
         };
         if (changed) /* while somebody had it open, who closed it before it could be told */
-                notify_changed(mount, node, 0, file->size);
+                tell_changed(file, 0, UINT64_MAX);
         if (alone)
                 file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
@@ -559,10 +573,10 @@ static ssize_t try_read(struct file *file, uint64_t first, size_t size, struct a
         if (!on_server || unsent_overlaps(file, first, size))
                 return view_here(file, first, size, view);
         ssize_t n = read_remote(file, first, size, view);
-        if (n != -ESTALE)
+        if (n != -ESTALE && n != -ENOENT) /* not there any more: it was being renamed, or hidden */
                 return n;
         int error = changed_underneath(file);
-        return error ? error : -EAGAIN;
+        return !error ? -EAGAIN : error == -ESTALE ? n : error;
 }
 
 int file_conflict(struct file *file)
@@ -586,6 +600,19 @@ ssize_t file_read(struct mount *mount, struct file *file, uint64_t first, size_t
         return n == -EAGAIN ? -ESTALE : n;
 }
 
+bool file_wait_for_name(struct mount *mount, struct node *node)
+{
+        struct file *file = file_get(mount, node, false);
+        if (!file)
+                return false;
+        pthread_mutex_lock(&file->lock);
+        file_take_turn(file);
+        file_give_turn(file);
+        pthread_mutex_unlock(&file->lock);
+        file_put(file);
+        return true;
+}
+
 void file_look(struct mount *mount, struct node *node)
 {
         struct tree_view view;
@@ -593,11 +620,11 @@ void file_look(struct mount *mount, struct node *node)
         if (!file)
                 return;
         pthread_mutex_lock(&file->lock);
-        if (!file->turn && file_clean(file) && file->told && tree_take_changed(mount->tree, node)) {
+        if (file_turn_is_free(file) && file_clean(file) && file->told && tree_take_changed(mount->tree, node)) {
                 uint64_t old_size = file->size;
                 tree_look(mount->tree, node, &view);
                 adopt(file, &view.attributes);
-                notify_changed(mount, node, old_size, file->size);
+                tell_changed(file, old_size, old_size);
         }
         pthread_mutex_unlock(&file->lock);
         file_put(file);
@@ -758,10 +785,11 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
         }
         file_take_turn(file);
         error = set_in_turn(file, with);
-        bool over = file->opens == 0;
+        bool failed = file->opens == 0 &&
+                      (file->stale || file->error); /* and not: refused, or given up by who set it */
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
-        if (error && over)
+        if (failed)
                 file_abandon(file);
         file_put(file);
         return error;

@@ -66,8 +66,8 @@ int file_set(struct mount *mount, struct node *node, const struct remote_times_a
 struct file *file_before_rename(struct mount *mount, struct node *node, int *error);
 void file_after_rename(struct file *file); /* NULL is fine */
 
-/* unlink(2) of a name of a node that is open: 0 when it was dealt with (kept on the server under a hidden name until it
- * is closed, or never was there), 1 when it has to be removed in the ordinary way. */
+/* unlink(2) of a name of a node: 0 when it was dealt with (if it was the last one of an open file, that is kept on the
+ * server under a hidden name until it is closed, or never was there), 1 when no file belongs to it any more. */
 int file_unlink(struct mount *mount, struct node *folder, const char *name, struct node *node);
 
 /* rename(2) over a node that is open: who has it open keeps it, as far as the server can. The name is removed by the
@@ -79,6 +79,9 @@ void file_after_keep(struct file *file, bool replaced); /* NULL is fine */
 /* A name of it was removed or replaced: if it was the last one and nobody has it open, what was still to be sent of it
  * (its time, as a rule) is of no more use. */
 void file_removed(struct mount *mount, struct node *node);
+
+/* Of a node that was not found where it stood: waits until who renames or hides it has done so. False: nobody has it open. */
+bool file_wait_for_name(struct mount *mount, struct node *node);
 
 /* Takes over what the server was seen to have: of a node whose attributes were just asked for. */
 void file_look(struct mount *mount, struct node *node);

@@ -19,6 +19,7 @@ enum file_start { FILE_ON_SERVER, FILE_NEW, FILE_REPLACED };
 enum {
         FILE_MAX_EXTENTS = 8, /* streams of writes that stay gathered side by side */
         FILE_LOCK_SECONDS = 60,
+        FILE_HIDDEN_BYTES = 64,
 };
 
 struct file {
@@ -40,7 +41,7 @@ struct file {
 
         pthread_mutex_t lock;
         pthread_cond_t turn_ended;
-        bool turn;
+        unsigned turns_asked, turns_ended; /* in the order in which they were asked for */
 
         unsigned opens, writers;
         bool born_here; /* made by this mount, and open since */
@@ -59,7 +60,7 @@ struct file {
         char tag[CLIENT_TAG_BYTES];
         char token[REMOTE_TOKEN_BYTES]; /* of our lock, or "" */
         bool kept;                      /* hidden for a rename over it that is under way */
-        char hidden[64];                /* its path, once no name leads to it any more */
+        char hidden[FILE_HIDDEN_BYTES]; /* its path, once no name leads to it any more */
         uint64_t size, server_size;
         uint64_t inode; /* as the server told for a new file, not shown yet; 0: none */
         uint16_t mode;
@@ -80,6 +81,10 @@ void file_put(struct file *file);
 /* The mutex is held, and again when it returns. */
 void file_take_turn(struct file *file);
 void file_give_turn(struct file *file);
+static inline bool file_turn_is_free(const struct file *file)
+{
+        return file->turns_asked == file->turns_ended;
+}
 
 /* Its attributes are ours from now on, not those that a folder's listing tells. Mutex held. */
 void file_own(struct file *file);
@@ -146,6 +151,8 @@ void file_hurry(struct file *file);
 int lease_take(struct file *file, const char *path, bool *unchanged);
 /* Waits for the server: what is done with the file next must not meet our own lock. */
 void lease_give(struct file *file);
+/* It runs out by itself. */
+void lease_drop(struct file *file);
 /* Asks: true when the server does not hold it any more, which is how it is from now on. */
 bool lease_lost(struct file *file);
 /* Its time has come; not in its turn. */
@@ -164,8 +171,6 @@ void spool_close(struct file *file);
 
 /* ---- removed while open (hidden.c) ---- */
 
-/* A path that no name leads to. */
-void hidden_name(struct file *file);
 /* The last one has closed it. */
 void hidden_remove(struct file *file);
 

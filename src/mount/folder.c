@@ -128,6 +128,8 @@ static bool put_member(struct page *page, const struct tree_member *member)
         struct fuse_entry_param entry;
         entry_fill(page->mount, &member->view, &entry);
         bool fits = put(page, member->name, &entry, member->cookie + ABOVE_OFFSET);
+        if (page->plus) /* the kernel need not ask for it by itself */
+                attributes_told(page->mount, member->view.node);
         if (page->plus && fits)
                 page->given[page->given_count++] = member->view.node;
         else if (page->plus)

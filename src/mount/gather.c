@@ -170,6 +170,7 @@ static int extent_begin(struct gather *gather, const struct plan *plan)
                 return -ENOMEM;
         }
         *extent = (struct extent){ .first = plan->first,
+                                   .begun = gather->writes,
                                    .data = memory + (plan->first - plan->window),
                                    .memory = memory,
                                    .room = plan->room };
@@ -231,6 +232,7 @@ static void take_in(struct gather *gather, struct extent *extent, uint64_t first
                 if (other == extent || !touches(gather, other, first, end))
                         continue;
                 extent->touched_ms = max_of(extent->touched_ms, other->touched_ms);
+                extent->begun = min_of(extent->begun, other->begun);
                 extent_fill(extent, other->first, other->data, other->size);
                 extent_discard(gather, other);
         }
@@ -266,6 +268,7 @@ int gather_write(struct gather *gather, uint64_t first, const char *data, size_t
 {
         uint64_t end = first + size;
         ensure(end >= first && end <= INT64_MAX);
+        gather->writes++;
         for (uint64_t at = first, next; at < end; at = next) {
                 next = part_end(gather, at, end);
                 if (make_room(gather, at, next) < 0) {
@@ -295,24 +298,24 @@ void gather_truncate(struct gather *gather, uint64_t size)
 /* ---- sending ---- */
 
 /* In the order of the file, which the server has less trouble with. */
-static struct extent *first_of(const struct gather *gather, size_t least_bytes)
+static struct extent *first_of(const struct gather *gather, size_t least_bytes, uint64_t writes)
 {
         struct extent *found = NULL;
-        for (struct list *node = gather->extents.next; node != &gather->extents; node = node->next)
-                if (extent_of(node)->size >= least_bytes && (!found || extent_of(node)->first < found->first))
-                        found = extent_of(node);
+        for (struct list *node = gather->extents.next; node != &gather->extents; node = node->next) {
+                struct extent *extent = extent_of(node);
+                if (extent->size >= least_bytes && extent->begun <= writes && (!found || extent->first < found->first))
+                        found = extent;
+        }
         return found;
 }
 
-struct extent *gather_due(const struct gather *gather, bool all, uint64_t quiet_since_ms)
+struct extent *gather_due(const struct gather *gather, bool all, uint64_t writes)
 {
-        struct extent *first = first_of(gather, all ? 0 : gather->extent_bytes);
-        if (first || all)
+        struct extent *first = first_of(gather, all ? 0 : gather->extent_bytes, writes);
+        if (first || all || gather->count <= gather->max_extents)
                 return first;
-        if (list_empty(&gather->extents))
-                return NULL;
         struct extent *oldest = extent_of(gather->extents.next);
-        return gather->count > gather->max_extents || oldest->touched_ms < quiet_since_ms ? oldest : NULL;
+        return oldest->begun <= writes ? oldest : NULL;
 }
 
 void gather_take(struct gather *gather, struct extent *extent)

@@ -14,6 +14,7 @@ struct extent {
         uint64_t first;   /* offset in the file */
         size_t size;      /* bytes that it holds */
         uint64_t touched_ms;
+        uint64_t begun; /* the write that its oldest byte came with */
         char *data;
         char *memory; /* `data` points into it: there may be room on both sides */
         size_t room;  /* bytes of memory; they stand for bytes of the same block */
@@ -25,6 +26,7 @@ struct gather {
         struct list extents;
         unsigned count;
         size_t held_bytes; /* memory of all extents, also of those taken out; their rooms and structs */
+        uint64_t writes;   /* so many there were */
         uint64_t filled;   /* end of the last block that became full, UINT64_MAX: none did */
 };
 
@@ -42,8 +44,9 @@ size_t gather_cost(const struct gather *gather, uint64_t first, size_t size);
 void gather_truncate(struct gather *gather, uint64_t size);
 
 /* An extent that should be sent now, or NULL: the first full block; the oldest when there are more than max_extents; with
- * `all` any, in the order of their offsets; one that was last touched before `quiet_since_ms`. Stays in the gather. */
-struct extent *gather_due(const struct gather *gather, bool all, uint64_t quiet_since_ms);
+ * `all` any, in the order of their offsets. None that was begun after so many `writes`: who sends what there is now comes
+ * to an end however fast others write. Stays in the gather. */
+struct extent *gather_due(const struct gather *gather, bool all, uint64_t writes);
 
 /* Takes it out for sending: it is the caller's, and still counts in held_bytes. */
 void gather_take(struct gather *gather, struct extent *extent);

@@ -7,34 +7,36 @@
 #include <errno.h>
 #include <sys/random.h>
 
-void hidden_name(struct file *file)
+/* A path that no name leads to. */
+static void make_hidden_name(char out[FILE_HIDDEN_BYTES])
 {
         uint64_t random[2];
         ensure(getrandom(random, sizeof(random), 0) == sizeof(random));
-        struct text name = text_in(file->hidden, sizeof(file->hidden));
+        struct text name = text_in(out, FILE_HIDDEN_BYTES);
         text_format(&name, DAV_BERTH_UNLINKED "%016llx%016llx", (unsigned long long)random[0],
                     (unsigned long long)random[1]);
-        ensure(!name.overflow && name.used < sizeof(file->hidden));
-        file->hidden[name.used] = '\0';
+        ensure(!name.overflow && name.used < FILE_HIDDEN_BYTES);
+        out[name.used] = '\0';
 }
 
-/* On the server the file goes to its hidden name: `move`, or one more name for it (while the other is to be replaced). */
+/* On the server the file goes to its hidden name: `move`, or one more name for it (while the other is to be replaced).
+ * Who reads it meanwhile goes by the old one, and looks again if that is gone. */
 static int hide(struct file *file, bool move)
 {
-        char path[REMOTE_PATH_BYTES];
+        char path[REMOTE_PATH_BYTES], hidden[FILE_HIDDEN_BYTES];
         int error = file_path(file, path);
         if (error)
                 return error;
-        hidden_name(file);
+        make_hidden_name(hidden);
         struct remote_result result;
         pthread_mutex_unlock(&file->lock);
         if (move)
-                error = remote_move(&file->mount->remote, path, file->hidden, REMOTE_NO_REPLACE);
+                error = remote_move(&file->mount->remote, path, hidden, REMOTE_NO_REPLACE);
         else
-                error = remote_link(&file->mount->remote, path, file->hidden, &result);
+                error = remote_link(&file->mount->remote, path, hidden, &result);
         pthread_mutex_lock(&file->lock);
-        if (error)
-                file->hidden[0] = '\0';
+        if (!error)
+                memcpy(file->hidden, hidden, sizeof(hidden));
         return error;
 }
 
@@ -44,7 +46,7 @@ static int unname(struct file *file, bool move)
         int error = 0;
         lease_give(file);
         if (file->start == FILE_NEW)
-                hidden_name(file);
+                make_hidden_name(file->hidden);
         else
                 error = hide(file, move);
         if (error)
@@ -65,8 +67,9 @@ static void discard(struct file *file)
         file_unmark(file);
 }
 
-/* Closed, and something is to be sent: not while the name goes, or it would be missed on the server. In its turn. */
-static int remove_pending(struct file *file, struct node *folder, const char *name)
+/* The name alone: the file has others, or nobody has it open. In its turn, since nothing is to be on its way there. Who
+ * begins to read meanwhile, for which he needs no turn, keeps what is not sent. */
+static int remove_name(struct file *file, struct node *folder, const char *name)
 {
         struct mount *mount = file->mount;
         char path[REMOTE_PATH_BYTES];
@@ -81,7 +84,7 @@ static int remove_pending(struct file *file, struct node *folder, const char *na
                 return error;
         }
         tree_removed(mount->tree, folder, name);
-        if (file_path(file, path) == -ESTALE)
+        if (file->opens == 0 && file_path(file, path) == -ESTALE)
                 discard(file);
         return error;
 }
@@ -99,10 +102,10 @@ int file_unlink(struct mount *mount, struct node *folder, const char *name, stru
         if (view.attributes.links <= 1 && !file->hidden[0] && (file->opens > 0 || file->start == FILE_NEW))
                 error = unname(file, true);
         bool named = error == 1;
-        if (named)
+        if (named) {
                 lease_give(file);
-        if (named && file->pending)
-                error = remove_pending(file, folder, name);
+                error = remove_name(file, folder, name);
+        }
         file_give_turn(file);
         pthread_mutex_unlock(&file->lock);
         if (error == 0 && !named)
@@ -132,7 +135,7 @@ struct file *file_keep(struct mount *mount, struct node *node)
 /* It has its name still: the other one goes. */
 static void unkeep(struct file *file)
 {
-        char path[sizeof(file->hidden)];
+        char path[FILE_HIDDEN_BYTES];
         memcpy(path, file->hidden, sizeof(path));
         file->hidden[0] = '\0';
         if (file->start != FILE_NEW) {

@@ -9,6 +9,7 @@ enum {
         MAX_PENDING = 4096,
         MAX_PENDING_SPOOLS = 128, /* each holds a descriptor */
         MAX_FOLDERS = 256,
+        REST_MS = 5000, /* before they are tried again in the background */
 };
 
 struct late_folder {
@@ -20,6 +21,7 @@ struct later {
         pthread_mutex_t lock;
         pthread_cond_t ended;
         bool sending; /* by one thread, which alone takes folders away */
+        uint64_t resting_until_ms;
         unsigned count;
         struct late_folder folders[MAX_FOLDERS]; /* in the order in which they were set */
 };
@@ -109,7 +111,7 @@ bool later_is_due(struct mount *mount)
         if (!later || mount->counters.pending_files > 0)
                 return false;
         pthread_mutex_lock(&later->lock);
-        bool due = later->count > 0 && !later->sending;
+        bool due = later->count > 0 && !later->sending && clock_ms() >= later->resting_until_ms;
         pthread_mutex_unlock(&later->lock);
         return due;
 }
@@ -195,6 +197,7 @@ unsigned later_send(struct mount *mount, struct node *node)
                 pthread_mutex_lock(&later->lock);
                 bool away = file_server_is_away(error);
                 failed += away ? left : error != 0;
+                later->resting_until_ms = away ? clock_ms() + REST_MS : 0;
                 if (!away)
                         settle(mount, &folder);
                 if (error && !away)

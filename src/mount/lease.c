@@ -25,6 +25,12 @@ int lease_take(struct file *file, const char *path, bool *unchanged)
         return 0;
 }
 
+void lease_drop(struct file *file)
+{
+        sender_remove_locked(file);
+        file->token[0] = '\0';
+}
+
 void lease_give(struct file *file)
 {
         char path[REMOTE_PATH_BYTES];
@@ -55,8 +61,7 @@ bool lease_lost(struct file *file)
         pthread_mutex_lock(&file->lock);
         if (!is_lost(error))
                 return false;
-        sender_remove_locked(file);
-        file->token[0] = '\0';
+        lease_drop(file);
         return true;
 }
 
@@ -64,8 +69,8 @@ bool lease_lost(struct file *file)
 void lease_refresh(struct file *file)
 {
         pthread_mutex_lock(&file->lock);
-        if (!file->turn && file->token[0]) {
-                file->turn = true;
+        if (file_turn_is_free(file) && file->token[0]) {
+                file_take_turn(file);
                 lease_lost(file);
                 file_give_turn(file);
         }

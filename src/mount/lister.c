@@ -19,6 +19,7 @@ enum {
         WALK_MS = 1000,
         LOOK_MS = 100, /* how soon who waits sees that he is being killed */
         AGAIN = 1,
+        MAX_MOVES = 8,      /* of a folder while it is listed */
         LEAST_TTL_MS = 200, /* what holds for less is not worth asking for before it is wanted */
 };
 
@@ -71,22 +72,30 @@ static void begin_anew(void *context)
         tree_listing_restart(asking->tree, &asking->listing);
 }
 
-static int ask(struct mount *mount, struct node *folder, size_t limit)
+/* -EAGAIN: the folder has another path by now. */
+static int ask_once(struct mount *mount, struct node *folder, size_t limit)
 {
         struct asking asking = { .tree = mount->tree, .limit = limit };
         char path[REMOTE_PATH_BYTES];
-        int error = tree_path(mount->tree, folder, NULL, path);
-        if (error)
-                return error;
-        mount->counters.listings++;
         tree_listing_begin(mount->tree, folder, &asking.listing);
-        error = remote_list(&mount->remote, path, add_member, begin_anew, &asking);
-        tree_listing_end(mount->tree, &asking.listing, error == 0);
+        int error = tree_path(mount->tree, folder, NULL, path);
+        mount->counters.listings += !error;
+        if (!error)
+                error = remote_list(&mount->remote, path, add_member, begin_anew, &asking);
+        bool stayed = tree_listing_end(mount->tree, &asking.listing, error == 0);
+        return !stayed && (!error || error == -ENOENT) ? -EAGAIN : error;
+}
+
+static int ask(struct mount *mount, struct node *folder, size_t limit)
+{
+        int error = -EAGAIN;
+        for (unsigned i = 0; i < MAX_MOVES && error == -EAGAIN; i++)
+                error = ask_once(mount, folder, limit);
         if (error == -ENOENT || error == -ENOTDIR)
                 tree_distrust(mount->tree, folder);
         if (error && error != -EINTR)
                 tree_broke_off(mount->tree, folder, error == -EFBIG ? limit : SIZE_MAX);
-        return error;
+        return error == -EAGAIN ? -ESTALE : error;
 }
 
 /* ---- several that want the same ---- */

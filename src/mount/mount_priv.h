@@ -113,7 +113,8 @@ struct mount {
         struct mount_counters counters;
         uid_t uid; /* owner of everything */
         gid_t gid;
-        bool writeback; /* the kernel gathers writes, too */
+        bool writeback;     /* the kernel gathers writes, too */
+        atomic_uint moving; /* names that the server may have changed already, and the tree has not */
 };
 
 /* ---- /dev/fuse (session.c) ---- */

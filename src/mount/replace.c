@@ -157,11 +157,13 @@ static int move(const struct rename *r)
         struct file *kept = NULL;
         if (!error && r->target && tree_file(mount->tree, r->target))
                 kept = file_keep(mount, r->target); /* as far as the server can */
+        mount->moving++;
         if (!error)
                 error = remote_move(&mount->remote, from, to,
                                     (r->no_replace ? REMOTE_NO_REPLACE : 0) | (r->is_folder ? REMOTE_IS_FOLDER : 0));
         if (!error)
                 tree_renamed(mount->tree, r->from, r->name, r->to, r->new_name);
+        mount->moving--;
         file_after_keep(kept, !error || (kept && is_gone(mount, from, error)));
         if (!error && r->target)
                 file_removed(mount, r->target);

@@ -5,22 +5,27 @@
 #include <errno.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { REST_MS = 5000 }; /* before a failed file is tried again in the background */
+enum {
+        REST_MS = 5000,    /* before a failed file is tried again in the background */
+        MOVING_US = 10000, /* between two looks whether a rename has ended */
+        MAX_MOVES = 16,    /* of folders above, while a file is sent */
+};
 
 /* ---- turns ---- */
 
 void file_take_turn(struct file *file)
 {
-        while (file->turn)
+        unsigned mine = file->turns_asked++;
+        while (file->turns_ended != mine)
                 pthread_cond_wait(&file->turn_ended, &file->lock);
-        file->turn = true;
 }
 
 void file_give_turn(struct file *file)
 {
-        ensure(file->turn);
-        file->turn = false;
+        ensure(file->turns_ended != file->turns_asked);
+        file->turns_ended++;
         pthread_cond_broadcast(&file->turn_ended);
 }
 int file_path(struct file *file, char out[REMOTE_PATH_BYTES])
@@ -138,9 +143,9 @@ static int prepare(struct file *file, struct sending *sending)
 /* What was told with the last data needs not be told again, unless it was changed meanwhile. */
 void file_drop_with(struct remote_times_and_mode *with, const struct remote_times_and_mode *told)
 {
-        if (with->mode == told->mode)
+        if (told->has_mode && with->mode == told->mode)
                 with->has_mode = false;
-        if (with->mtime_s == told->mtime_s && with->mtime_ns == told->mtime_ns)
+        if (told->has_mtime && with->mtime_s == told->mtime_s && with->mtime_ns == told->mtime_ns)
                 with->has_mtime = false;
 }
 
@@ -256,11 +261,12 @@ static struct extent *extent_at_start(struct file *file)
         return NULL;
 }
 
-/* The sizes differ where it was made longer without writing; or there is more to send by now, which other servers than
- * berth need not, and could not, be told of before it comes. */
+/* The sizes differ where it was made longer without writing; or there is more to send by now, with which the size comes.
+ * Other servers than berth could not be told of it. */
 static int send_size(struct file *file, struct sending *sending)
 {
-        if (file->server_size == file->size || (!file->mount->remote.can.berth && file->gather.count > 0))
+        bool comes = file->server_size < file->size && gather_end(&file->gather) == file->size;
+        if (file->server_size == file->size || comes || (!file->mount->remote.can.berth && file->gather.count > 0))
                 return 0;
         sending->last = false; /* a time that was set is told thereafter */
         int error = prepare(file, sending);
@@ -340,11 +346,13 @@ static bool is_last(const struct file *file, const struct extent *extent)
         return file->gather.count == (extent ? 1 : 0) && max_of(end, known) == file->size;
 }
 
+/* What is written from now on is not waited for: the turn ends, and others have theirs. */
 static int send_extents(struct file *file, enum file_send what, struct sending *sending)
 {
         bool all = what != FILE_SEND_DUE;
+        uint64_t writes = file->gather.writes;
         for (;;) {
-                struct extent *extent = gather_due(&file->gather, all, 0);
+                struct extent *extent = gather_due(&file->gather, all, writes);
                 if (!extent && (!all || file->start == FILE_ON_SERVER))
                         return 0;
                 if (file->start != FILE_ON_SERVER)
@@ -386,18 +394,50 @@ static void settle(struct file *file)
                 lease_give(file);
 }
 
-static int send_what(struct file *file, enum file_send what)
+static int send_what(struct file *file, enum file_send what, struct sending *sending)
 {
-        struct sending sending = { .last = false };
-        int error = file->spool >= 0 ? send_spool(file, &sending) : send_extents(file, what, &sending);
+        int error = file->spool >= 0 ? send_spool(file, sending) : send_extents(file, what, sending);
         if (what == FILE_SEND_DUE)
                 return error;
         if (!error && file->start == FILE_ON_SERVER)
-                error = send_size(file, &sending);
+                error = send_size(file, sending);
         if (!error)
-                error = send_attributes(file, &sending);
+                error = send_attributes(file, sending);
         if (!error && what == FILE_SEND_DURABLE)
-                error = send_sync(file, &sending);
+                error = send_sync(file, sending);
+        return error;
+}
+
+/* Whether a folder above has another name since that path was made. Who renames one has the turn of each file below, but
+ * of those that were opened after he began: they may be sent to where it stood, while he is about to be told that it has
+ * moved. */
+static bool has_moved(struct file *file, const char *path)
+{
+        struct mount *mount = file->mount;
+        char now[REMOTE_PATH_BYTES];
+        uint64_t until_ms = clock_ms() + mount->options.client.retry_ms;
+        for (;;) {
+                if (file_path(file, now) < 0)
+                        return false;
+                if (strcmp(path, now) != 0)
+                        return true;
+                if (mount->moving == 0 || clock_ms() >= until_ms)
+                        return false;
+                pthread_mutex_unlock(&file->lock);
+                usleep(MOVING_US);
+                pthread_mutex_lock(&file->lock);
+        }
+}
+
+static int send_where_it_is(struct file *file, enum file_send what)
+{
+        struct sending sending = { .last = false };
+        int error = send_what(file, what, &sending);
+        for (unsigned i = 0; i < MAX_MOVES && (error == -ENOENT || error == -ESTALE) && !file->stale; i++) {
+                if (!has_moved(file, sending.path))
+                        break;
+                error = send_what(file, what, &sending);
+        }
         return error;
 }
 
@@ -405,10 +445,10 @@ int file_send(struct file *file, enum file_send what)
 {
         if (file->stale)
                 return file->error ? file->error : -ESTALE;
-        int error = send_what(file, what);
+        int error = send_where_it_is(file, what);
         /* Refused since our lock has run out: what counts is whether the file is what it was. */
         if (error == -ESTALE && !file->stale && lease_lost(file))
-                error = send_what(file, what);
+                error = send_where_it_is(file, what);
         if (error)
                 return file_failed(file, error);
         if (what == FILE_SEND_DUE)

@@ -189,7 +189,7 @@ void file_own(struct file *file)
 void file_mark(struct file *file)
 {
         struct sender *sender = file->mount->sender;
-        bool due = gather_due(&file->gather, false, 0) != NULL;
+        bool due = gather_due(&file->gather, false, UINT64_MAX) != NULL;
         file_own(file);
         pthread_mutex_lock(&sender->lock);
         file->touched_ms = clock_ms();
@@ -284,7 +284,7 @@ static void send_in_background(struct file *file, bool pressed)
         int error = file->told ? 0 : choose_what(file, pressed, &what) ? file_send(file, what) : -ESTALE;
         if (pressed && (file->stale || (refused_before && is_refusal(error))))
                 put_aside(file);
-        bool due = !error && gather_due(&file->gather, false, 0) != NULL;
+        bool due = !error && gather_due(&file->gather, false, UINT64_MAX) != NULL;
         bool over = file->opens == 0;
         file_give_turn(file);
         pthread_mutex_lock(&sender->lock);
@@ -296,7 +296,7 @@ static void send_in_background(struct file *file, bool pressed)
                 file_abandon(file);
 }
 
-/* Who opens it now begins with what the server has. */
+/* Who opens it now begins with what the server has; under the name of a new one that may be somebody else's. */
 static void forget_unsent(struct file *file)
 {
         buffer_cut(file, 0);
@@ -306,7 +306,7 @@ static void forget_unsent(struct file *file)
         file->error = 0;
         file->unsent = false; /* it stays counted */
         file->size = file->server_size;
-        if (file->start == FILE_REPLACED)
+        if (!file->hidden[0])
                 file->start = FILE_ON_SERVER;
 }
 
@@ -601,13 +601,20 @@ int file_start(struct mount *mount)
         return error ? error : -EAGAIN;
 }
 
-/* What could not be sent is left in a local folder. */
+/* What could not be sent is left in a local folder. Locks are given up as long as the server answers soon, else they run
+ * out by themselves. */
 static void abandon_all(struct mount *mount)
 {
-        uint64_t round = begin_round(mount->sender);
+        uint64_t round = begin_round(mount->sender), until_ms = clock_ms() + 2 * MOMENT_MS;
+        client_set_retry(mount->client, min_of(mount->options.client.retry_ms, (unsigned)MOMENT_MS));
         for (struct file *file; (file = next_of_round(mount->sender, round));) {
+                unsigned opens = file->opens; /* whose end the kernel has not told, and will not */
                 file->opens = 0;
+                if (clock_ms() >= until_ms)
+                        lease_drop(file);
                 file_abandon(file);
+                while (opens-- > 0)
+                        file_put(file);
                 file_put(file);
         }
 }

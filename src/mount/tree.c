@@ -95,6 +95,7 @@ void tree_forget(struct tree *tree, struct node *node, uint64_t count)
                 ensure(node->lookups >= count);
                 node->lookups -= count;
                 if (count > 0 && node->lookups == 0) {
+                        node->outgrown = false;
                         node_settle(tree, node);
                         tree_trim(tree);
                 }

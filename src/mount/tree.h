@@ -103,16 +103,19 @@ void tree_distrust(struct tree *tree, struct node *node);
 struct tree_listing {
         struct node *folder;
         uint64_t changes, round, began_ms;
+        uint64_t path_changes; /* as they stood before its path was made */
 };
 
+/* Before its path is made: what comes by it when the folder has another one by then is of another folder, perhaps, and
+ * not taken. */
 void tree_listing_begin(struct tree *tree, struct node *folder, struct tree_listing *listing);
 /* It begins anew (a second attempt). */
 void tree_listing_restart(struct tree *tree, struct tree_listing *listing);
 int tree_listing_add(struct tree *tree, struct tree_listing *listing, struct span name,
                      const struct remote_attributes *attributes);
 /* Names that the listing did not have are gone, unless they were changed here meanwhile. `complete` false: it failed
- * on the way, nothing is concluded. */
-void tree_listing_end(struct tree *tree, struct tree_listing *listing, bool complete);
+ * on the way, nothing is concluded. False: the folder has another path by now, and none of it was. */
+bool tree_listing_end(struct tree *tree, struct tree_listing *listing, bool complete);
 
 /* Whether the listing is known and may still be believed. */
 bool tree_listed(struct tree *tree, struct node *folder);
@@ -212,6 +215,12 @@ static inline struct tree_update tree_update_of(const struct remote_times_and_mo
 
 /* Whether the node's attributes changed on the server while it was open, since this was last asked. */
 bool tree_take_changed(struct tree *tree, struct node *node);
+
+/* The kernel, which knows a size for itself, may know more of it than there is now, and cannot be told: with the server's
+ * next answer, once nobody has it open here, the node is another. */
+void tree_outgrown(struct tree *tree, struct node *node);
+/* It is so, and nobody has it open: it is to be looked up before it is opened again. */
+bool tree_is_outgrown(struct tree *tree, struct node *node);
 
 /* What was written to it could not be sent, and the kernel has it in its memory: with the server's next answer the node is
  * another. `error` (0: it has been told; a conflict becomes EIO) is for who comes next, once, also to that one; and for who asks

@@ -295,10 +295,25 @@ bool tree_take_changed(struct tree *tree, struct node *node)
         return moved;
 }
 
+void tree_outgrown(struct tree *tree, struct node *node)
+{
+        tree_enter(tree);
+        node->outgrown = true;
+        tree_leave(tree);
+}
+
+bool tree_is_outgrown(struct tree *tree, struct node *node)
+{
+        tree_enter(tree);
+        bool outgrown = node->outgrown && !node->file;
+        tree_leave(tree);
+        return outgrown;
+}
+
 void tree_lost(struct tree *tree, struct node *node, int error)
 {
         tree_enter(tree);
-        node->moved = true;
+        node->moved = node->outgrown = true;
         if (error == -ESTALE) /* the kernel asks again by itself, and would be told nothing the second time */
                 error = -EIO;
         node->failure = error;

@@ -78,6 +78,7 @@ struct node {
         bool told : 1;     /* the number is the server's */
         bool numbered : 1; /* in the table by number */
         bool guessed : 1;  /* the time is this machine's guess */
+        bool outgrown : 1; /* tree_outgrown() */
         bool unlinked : 1; /* its last name was removed here, so that nothing more can be heard of it */
 };
 
@@ -155,6 +156,8 @@ int note_name(struct tree *tree, struct node *folder, struct span name, const st
 /* An answer for the node itself that does not make it another. 0 or -ENOMEM. */
 int note_same(struct tree *tree, struct node *node, const struct answer *answer);
 void note_gone(struct tree *tree, struct name *name);
+/* Whether a path that was made when the count stood there may have led elsewhere. */
+bool note_path_moved(const struct tree *tree, const struct node *node, uint64_t changes);
 /* Whether this mount changed the name or what it leads to since the answer was asked for. */
 bool name_is_newer(const struct name *name, uint64_t changes);
 

@@ -16,6 +16,7 @@ void tree_listing_begin(struct tree *tree, struct node *folder, struct tree_list
                 node_settle(tree, folder);
         *listing = (struct tree_listing){ .folder = folder, .changes = tree->changes, .round = ++tree->rounds };
         listing->began_ms = clock_ms();
+        listing->path_changes = listing->changes;
         tree_leave(tree);
 }
 
@@ -43,10 +44,11 @@ int tree_listing_add(struct tree *tree, struct tree_listing *listing, struct spa
         if (!fits(bytes))
                 return 0;
         tree_enter(tree);
-        if (bytes.size > 0) {
+        bool moved = note_path_moved(tree, listing->folder, listing->path_changes);
+        if (!moved && bytes.size > 0) {
                 error = note_name(tree, listing->folder, bytes, &answer, &name);
                 tree_trim(tree);
-        } else if (attributes->kind == REMOTE_FOLDER) {
+        } else if (!moved && attributes->kind == REMOTE_FOLDER) {
                 error = note_same(tree, listing->folder, &answer);
         }
         tree_leave(tree);
@@ -82,11 +84,12 @@ static uint64_t listing_until(const struct tree *tree, const struct tree_listing
         return ttl == 0 ? now : now + max_of(ttl, now - listing->began_ms);
 }
 
-void tree_listing_end(struct tree *tree, struct tree_listing *listing, bool complete)
+bool tree_listing_end(struct tree *tree, struct tree_listing *listing, bool complete)
 {
         struct node *folder = listing->folder;
         tree_enter(tree);
-        struct members *members = complete ? members_of(tree, folder) : NULL;
+        bool moved = note_path_moved(tree, folder, listing->path_changes);
+        struct members *members = complete && !moved ? members_of(tree, folder) : NULL;
         if (members) {
                 uint64_t until = listing_until(tree, listing);
                 conclude(tree, listing, until);
@@ -99,6 +102,7 @@ void tree_listing_end(struct tree *tree, struct tree_listing *listing, bool comp
                 node_settle(tree, folder);
         tree_trim(tree);
         tree_leave(tree);
+        return !moved;
 }
 
 bool tree_listed(struct tree *tree, struct node *folder)

@@ -28,7 +28,8 @@ static bool is_another(const struct node *node, const struct remote_attributes *
         if (node->told && attributes->inode && node->inode != attributes->inode)
                 return true;
         return node->kind != REMOTE_FOLDER && node->lookups && !node->file &&
-               (node->moved || content_moved(node, attributes)); /* moved: the kernel was not told of the last change */
+               (node->moved || node->outgrown || content_moved(node, attributes)); /* moved: the kernel was not told of
+                                                                                     * the last change */
 }
 
 /* Which node it is: that of another name of the same file, the one that stood there, or none of them. */
@@ -124,8 +125,7 @@ int tree_note(struct tree *tree, struct node *folder, const char *bytes, const s
         return error;
 }
 
-/* Whether a path that was made when the count stood there may have led elsewhere. */
-static bool path_moved(const struct tree *tree, const struct node *node, uint64_t changes)
+bool note_path_moved(const struct tree *tree, const struct node *node, uint64_t changes)
 {
         for (; node != tree->root; node = node->names->folder)
                 if (!node->names || node->names->changed > changes)
@@ -135,7 +135,7 @@ static bool path_moved(const struct tree *tree, const struct node *node, uint64_
 
 static int note_node(struct tree *tree, struct node *node, const struct answer *answer)
 {
-        if (node->owned || node->changed > answer->changes || path_moved(tree, node, answer->changes))
+        if (node->owned || node->changed > answer->changes || note_path_moved(tree, node, answer->changes))
                 return 0;
         if (node == tree->root || !is_another(node, answer->attributes)) {
                 int error = note_same(tree, node, answer);

@@ -340,6 +340,27 @@ def test_rename_of_an_open_file(place):
     assert place.served('two') == b'before after' and os.listdir(place.folder) == ['two']
 
 
+def test_an_open_file_is_there_while_its_name_changes(place):
+    """Attributes and bytes are asked for by a path that may be gone when the server looks."""
+    place.file('one', b'x' * 100_000)
+    moves = '''
+import os, sys
+for number in range(int(sys.argv[1])):
+    os.rename('one', 'two')
+    os.rename('two', 'one')
+os.unlink('one')
+'''
+    with open(place.path / 'one', 'rb') as file:
+        mover = subprocess.Popen([sys.executable, '-c', moves, '300'], cwd=place.path)
+        looks = 0
+        while mover.poll() is None or looks == 0:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.fstat(file.fileno()).st_size == 100_000
+            assert os.pread(file.fileno(), 10, looks % 90_000) == b'x' * 10
+            looks += 4096
+    assert mover.returncode == 0
+
+
 def test_rename_that_must_not_replace(place):
     one, two = place.file('one', b'one'), place.file('two', b'two')
     with fails(errno.EEXIST):
@@ -926,6 +947,29 @@ def test_a_file_changed_elsewhere_is_read_anew(mount):
         time.sleep(0.3)
         assert path.stat().st_size == len(content)
         assert path.read_bytes() == content
+
+
+def test_a_file_changed_elsewhere_is_read_anew_though_its_folder_is_listed(mount):
+    """With a listing the kernel is told all attributes, and has no reason to ask."""
+    place = whole(mount('--attr-ttl=0.2'))
+    path = place.file('file', b'first content')
+    with opened(path) as file:
+        assert os.pread(file, 100, 0) == b'first content'
+        (place.folder / 'file').write_bytes(b'other content')
+        eventually(lambda: os.listdir(place.path) == ['file'] and path.stat() and os.pread(file, 100, 0) == b'other content')
+
+
+def test_a_file_that_became_shorter_while_open_is_as_long_for_who_opens_it_next(mount):
+    """As long as it is open the kernel keeps the size that it had, and fills up with zeros; close() is a moment before its end."""
+    place = whole(mount('--attr-ttl=0.2'))
+    path = place.file('file', b'first content')
+    with opened(path) as file:
+        (place.folder / 'file').write_bytes(b'other')
+        eventually(lambda: path.stat() and os.pread(file, 5, 0) == b'other')
+    eventually(lambda: path.read_bytes() == b'other')
+    with open(path, 'ab') as file:
+        file.write(b' end')
+    assert path.read_bytes() == place.served('file') == b'other end'
 
 
 def test_a_file_replaced_elsewhere_is_read_anew(mount):

@@ -6,6 +6,7 @@ import filecmp
 import hashlib
 import os
 import random
+import socket
 import subprocess
 import sys
 import textwrap
@@ -414,6 +415,22 @@ def test_the_server_is_killed_every_second_during_a_copy(mount, tmp_path, source
         assert stats['connections-opened'] <= CONNECTIONS * (mortal.deaths + 1), stats
         mounted.unmount()
         check_copies(mounted, source, results)
+
+
+@pytest.mark.parametrize('end', ['by a signal', 'alone'])
+def test_a_proxy_ends_though_it_has_no_descriptor_left(end):
+    """Also when who started it was killed and reads nothing more: a listener that cannot accept must not keep it busy."""
+    with socket.create_server(('127.0.0.1', 0)) as upstream:
+        program = subprocess.Popen(['prlimit', '--nofile=15', tool('proxy'), '%s:%d' % upstream.getsockname()], stdout=subprocess.PIPE, text=True)
+        with program, contextlib.ExitStack() as clients:
+            address = ('127.0.0.1', int(program.stdout.readline().rpartition(':')[2]))
+            for _ in range(20):
+                clients.enter_context(socket.create_connection(address))
+            eventually(lambda: len(os.listdir(f'/proc/{program.pid}/fd')) >= 14)
+            program.stdout.close()
+            if end == 'by a signal':
+                program.terminate()
+            assert program.wait(timeout=20) == 0
 
 
 @pytest.mark.skipif(BY == 'local', reason='it is not on the way')

@@ -2,7 +2,8 @@
  *
  *     proxy [--listen [HOST:]PORT] [--delay-ms N] [--reset-every BYTES] [--seed N] [--count] HOST:PORT
  *
- * It writes "listening HOST:PORT" on standard output when it stands (port 0 is any), and ends by SIGTERM.
+ * It writes "listening HOST:PORT" on standard output when it stands (port 0 is any), and ends by SIGTERM, or when its
+ * standard output was a pipe that nobody reads any more: who started it is gone then.
  *
  * --delay-ms N adds N ms to each round trip, half of it each way: what comes is stamped with the time when it is due and
  * waits in a queue, so bandwidth is not limited (a queue holds 64 MiB, then its sender has to wait). Opening a
@@ -28,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,10 +80,11 @@ static struct {
         uint64_t connections, now, most, resets, bytes;
 } counts;
 
-static int loop, listener;
+static int loop, listener, signals;
+static bool full; /* there is no descriptor for one more connection: none is accepted before one of those here ends */
 static struct link *links;
 static struct link *dead; /* freed when no event can name them */
-static volatile sig_atomic_t told_to_end, told_to_reset;
+static bool told_to_end, told_to_reset;
 
 static void die(const char *what)
 {
@@ -105,6 +108,13 @@ static uint64_t chance(uint64_t below)
         return (z ^ z >> 31) % below;
 }
 
+static void add_to_loop(int descriptor, uint32_t events, void *pointer)
+{
+        struct epoll_event event = { .events = events, .data.ptr = pointer };
+        if (epoll_ctl(loop, EPOLL_CTL_ADD, descriptor, &event))
+                die("epoll_ctl");
+}
+
 /* ---- links ---- */
 
 static void watch(struct end *end)
@@ -125,9 +135,7 @@ static void init_end(struct end *end, struct link *link, struct end *other, int 
         *end = (struct end){ .link = link, .other = other, .socket = socket, .last = &end->first };
         int one = 1;
         setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        struct epoll_event event = { .data.ptr = end };
-        if (epoll_ctl(loop, EPOLL_CTL_ADD, socket, &event))
-                die("epoll_ctl");
+        add_to_loop(socket, 0, end);
 }
 
 static void drop_queue(struct end *end)
@@ -160,6 +168,9 @@ static void kill_link(struct link *link, bool reset)
                 link->next->self = link->self;
         link->next = dead;
         dead = link;
+        if (full)
+                add_to_loop(listener, EPOLLIN, &listener);
+        full = false;
 }
 
 static void free_dead(void)
@@ -171,15 +182,30 @@ static void free_dead(void)
         }
 }
 
+/* The listener would be ready for ever. */
+static void stop_accepting(void)
+{
+        if (counts.now == 0)
+                die("accept");
+        full = true;
+        epoll_ctl(loop, EPOLL_CTL_DEL, listener, NULL);
+}
+
 static void accept_one(void)
 {
-        int client = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (client < 0)
-                return;
         int server = socket(asked.to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int client = server < 0 ? -1 : accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (client < 0) {
+                bool lacks = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+                if (server >= 0)
+                        close(server);
+                if (lacks)
+                        stop_accepting();
+                return;
+        }
         struct link *link = calloc(1, sizeof(*link));
-        if (server < 0 || !link)
-                die("socket");
+        if (!link)
+                die("malloc");
         init_end(&link->client, link, &link->server, client);
         init_end(&link->server, link, &link->client, server);
         link->client.open = true;
@@ -318,18 +344,43 @@ static int64_t turn(void)
                                 next_ns = piece->due_ns;
                 }
         }
-        told_to_reset = 0;
+        told_to_reset = false;
         return next_ns;
 }
 
 /* ---- start ---- */
 
-static void on_signal(int number)
+/* Read like anything else: signals that are let in only while epoll_wait() waits do not come when there is always an event. */
+static void take_signals(void)
 {
-        if (number == SIGUSR1)
-                told_to_reset = 1;
-        else
-                told_to_end = 1;
+        struct signalfd_siginfo info;
+        while (read(signals, &info, sizeof(info)) == sizeof(info))
+                if (info.ssi_signo == SIGUSR1)
+                        told_to_reset = true;
+                else
+                        told_to_end = true;
+}
+
+static void watch_signals(void)
+{
+        static const int numbers[] = { SIGTERM, SIGINT, SIGUSR1 };
+        sigset_t held;
+        sigemptyset(&held);
+        for (int i = 0; i < 3; i++)
+                sigaddset(&held, numbers[i]);
+        sigprocmask(SIG_BLOCK, &held, NULL);
+        signals = signalfd(-1, &held, SFD_NONBLOCK | SFD_CLOEXEC);
+        if (signals < 0)
+                die("signalfd");
+        add_to_loop(signals, EPOLLIN, &signals);
+}
+
+/* EPOLLERR once nobody reads it. A regular file cannot be watched, and need not be. */
+static void watch_output(void)
+{
+        struct epoll_event event = { .data.ptr = &told_to_end };
+        if (epoll_ctl(loop, EPOLL_CTL_ADD, STDOUT_FILENO, &event) && errno != EPERM)
+                die("epoll_ctl");
 }
 
 static socklen_t resolve(const char *text, struct sockaddr_storage *address)
@@ -367,26 +418,34 @@ static void listen_at(const char *text)
         fflush(stdout);
 }
 
-/* Signals come only while it waits, so none is missed in between. */
-static void serve(const sigset_t *open)
+static void dispatch(const struct epoll_event *event)
 {
-        struct epoll_event events[EVENTS], event = { .events = EPOLLIN };
-        if (epoll_ctl(loop, EPOLL_CTL_ADD, listener, &event))
-                die("epoll_ctl");
+        void *what = event->data.ptr;
+        if (what == &listener)
+                accept_one();
+        else if (what == &signals)
+                take_signals();
+        else if (what == &told_to_end)
+                told_to_end = true;
+        else
+                on_event(what, event->events);
+}
+
+static void serve(void)
+{
+        struct epoll_event events[EVENTS];
+        add_to_loop(listener, EPOLLIN, &listener);
         while (!told_to_end) {
                 int64_t due = turn(), wait = due - now_ns();
                 free_dead();
                 struct timespec limit = { 0 };
                 if (due >= 0 && wait > 0)
                         limit = (struct timespec){ wait / 1000000000, wait % 1000000000 };
-                int count = epoll_pwait2(loop, events, EVENTS, due >= 0 ? &limit : NULL, open);
+                int count = epoll_pwait2(loop, events, EVENTS, due >= 0 ? &limit : NULL, NULL);
                 if (count < 0 && errno != EINTR)
                         die("epoll_pwait2");
                 for (int i = 0; i < count; i++)
-                        if (events[i].data.ptr)
-                                on_event(events[i].data.ptr, events[i].events);
-                        else
-                                accept_one();
+                        dispatch(&events[i]);
         }
 }
 
@@ -421,18 +480,12 @@ int main(int argc, char **argv)
         }
         if (!to)
                 return usage();
-        sigset_t open, held;
-        sigemptyset(&held);
-        int numbers[] = { SIGTERM, SIGINT, SIGUSR1 };
-        for (int i = 0; i < 3; i++) {
-                sigaddset(&held, numbers[i]);
-                sigaction(numbers[i], &(struct sigaction){ .sa_handler = on_signal }, NULL);
-        }
-        sigprocmask(SIG_BLOCK, &held, &open);
         loop = epoll_create1(EPOLL_CLOEXEC);
+        watch_signals();
+        watch_output();
         asked.to_length = resolve(to, &asked.to);
         listen_at(at);
-        serve(&open);
+        serve();
         while (links)
                 kill_link(links, false);
         free_dead();

@@ -1,6 +1,7 @@
 /* Open files against a server in memory: which requests go out, in which order, and what programs are told. The fake
  * functions below stand for remote.h, ahead.h and what the operations give. */
 #include "mount/file_inner.h"
+#include "mount/later.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +27,7 @@ static struct stored {
 
 static struct {
         pthread_mutex_t lock;
-        unsigned puts, writes, truncates, sets, syncs, looks, moves, links, removes, tags, refused;
+        unsigned puts, writes, truncates, sets, set_tries, syncs, looks, moves, links, removes, tags, refused;
         int fails;     /* every change ends so, if not 0 */
         int half_done; /* a new file's content arrives, what comes along with it is refused so */
         int looks_fail;
@@ -34,8 +35,13 @@ static struct {
         const char *wrong_token; /* is not held by the server any more */
         bool locks;
         unsigned stale_reads;      /* so many are told that there is another version */
-        void (*during_look)(void); /* once */
-        unsigned slow_us;          /* a write takes so long, and to set mode and time */
+        void (*during_look)(void); /* each once: before it is answered */
+        void (*before_read)(void);
+        void (*before_put)(void);
+        void (*before_move)(void);
+        void (*before_remove)(void);
+        unsigned unlocks, slow_unlock_us;
+        unsigned slow_us; /* a write takes so long, and to set mode and time */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct stored *find(const char *path)
@@ -121,11 +127,20 @@ static void fill(struct stored *stored, uint64_t first, const struct iovec *body
         stored->size = max_of(stored->size, (size_t)first);
 }
 
+static void do_once(void (**what)(void))
+{
+        void (*now)(void) = *what;
+        *what = NULL;
+        if (now)
+                now();
+}
+
 int remote_put(struct remote *remote, const char *path, const struct iovec *body, unsigned parts,
                const struct remote_condition *condition, const struct remote_times_and_mode *with, bool durable,
                struct remote_result *result)
 {
         (void)remote;
+        do_once(&server.before_put);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         int error = judge(stored, condition);
@@ -196,6 +211,7 @@ int remote_set(struct remote *remote, const char *path, bool link, const struct 
         (void)link;
         usleep(server.slow_us);
         pthread_mutex_lock(&server.lock);
+        server.set_tries++;
         struct stored *stored = find(path);
         int error = stored ? judge(stored, condition) : -ENOENT;
         if (!error) {
@@ -238,11 +254,8 @@ int remote_stat(struct remote *remote, const char *path, struct remote_attribute
                 snprintf(attributes->tag, sizeof(attributes->tag), "%s", stored->tag);
         }
         server.looks++;
-        void (*meanwhile)(void) = server.during_look;
-        server.during_look = NULL;
         pthread_mutex_unlock(&server.lock);
-        if (meanwhile)
-                meanwhile();
+        do_once(&server.during_look);
         return server.looks_fail ? server.looks_fail : stored ? 0 : -ENOENT;
 }
 
@@ -250,6 +263,7 @@ int remote_move(struct remote *remote, const char *from, const char *to, unsigne
 {
         (void)remote;
         (void)flags;
+        do_once(&server.before_move);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(from), *old = find(to);
         if (stored && old)
@@ -282,6 +296,7 @@ int remote_remove(struct remote *remote, const char *path, const char *token)
 {
         (void)remote;
         (void)token;
+        do_once(&server.before_remove);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         if (stored)
@@ -311,7 +326,9 @@ int remote_lock(struct remote *remote, const char *path, unsigned seconds, char 
 int remote_unlock(struct remote *remote, const char *path, const char *token)
 {
         (void)remote;
+        usleep(server.slow_unlock_us);
         pthread_mutex_lock(&server.lock);
+        server.unlocks++;
         struct stored *stored = find(path);
         if (stored && strcmp(stored->token, token) == 0)
                 stored->token[0] = '\0';
@@ -377,6 +394,7 @@ ssize_t ahead_view(struct ahead *ahead, struct stream *stream, const char *path,
         (void)ahead;
         (void)stream;
         (void)file_size;
+        do_once(&server.before_read);
         pthread_mutex_lock(&server.lock);
         struct stored *stored = find(path);
         ssize_t n = -ENOENT;
@@ -406,20 +424,27 @@ void ahead_release(struct ahead *ahead, struct ahead_view *view)
         view->memory = NULL;
 }
 
+void client_set_retry(struct client *client, unsigned retry_ms)
+{
+        (void)client;
+        (void)retry_ms;
+}
+
 bool operation_clears_set_id(void)
 {
         return false;
 }
 
 static unsigned notified;
+static uint64_t notified_size;
 
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size)
 {
         (void)mount;
         (void)node;
         (void)old_size;
-        (void)new_size;
         notified++;
+        notified_size = new_size;
 }
 
 ssize_t small_read(struct mount *mount, struct node *node, const char *tag, size_t size, struct ahead_view *view)
@@ -849,6 +874,153 @@ static void a_removed_file_lives_while_it_is_open(void **state)
                 assert_false(store[i].there);
 }
 
+static struct file *read_meanwhile;
+
+static void remove_it(void)
+{
+        assert_int_equal(file_unlink(&mount, tree_root(mount.tree), "a", read_meanwhile->node), 0);
+}
+
+static void rename_it(void)
+{
+        int error;
+        struct node *root = tree_root(mount.tree);
+        file_before_rename(&mount, read_meanwhile->node, &error);
+        assert_int_equal(remote_move(&mount.remote, "a", "b", 0), 0);
+        assert_int_equal(tree_renamed(mount.tree, root, "a", root, "b"), 0);
+        file_after_rename(read_meanwhile);
+}
+
+static void read_it(void)
+{
+        char out[8];
+        assert_int_equal(read_bytes(read_meanwhile, 0, sizeof(out), out), 3);
+        assert_memory_equal(out, "old", 3);
+}
+
+/* A read has its path when the name goes; or comes while it goes. */
+static void who_reads_while_the_name_goes_does_not_miss_the_file(void **state)
+{
+        (void)state;
+        void (*const changes[])(void) = { remove_it, rename_it };
+        for (unsigned i = 0; i < 2; i++) {
+                somebody_else_writes("a", "old");
+                read_meanwhile = open_file("a", false, false);
+                server.before_read = changes[i];
+                read_it();
+                assert_null(find("a"));
+                file_close(&mount, read_meanwhile, false);
+        }
+        somebody_else_writes("a", "old");
+        read_meanwhile = open_file("a", false, false);
+        server.before_move = read_it;
+        remove_it();
+        assert_null(server.before_move);
+        file_close(&mount, read_meanwhile, false);
+}
+
+static pthread_t mover;
+
+static void *move_later(void *root)
+{
+        usleep(50000);
+        server.fails = 0;
+        assert_int_equal(tree_renamed(mount.tree, root, "a", root, "b"), 0);
+        mount.moving--;
+        return NULL;
+}
+
+/* The server has done it, and its answer is on its way: nothing is found at the old path. */
+static void move_it_away(void)
+{
+        server.fails = -ENOENT;
+        mount.moving++;
+        pthread_create(&mover, NULL, move_later, tree_root(mount.tree));
+}
+
+static void what_is_sent_while_a_folder_above_moves_follows_it(void **state)
+{
+        (void)state;
+        struct file *file = create("a");
+        write_text(file, 0, "data");
+        server.before_put = move_it_away;
+        assert_int_equal(file_flush(&mount, file), 0);
+        pthread_join(mover, NULL);
+        assert_stored("b", "data");
+        assert_null(find("a"));
+        server.fails = -ENOENT;
+        write_text(file, 0, "more");
+        assert_int_equal(file_flush(&mount, file), -ENOENT);
+        server.fails = 0;
+        assert_int_equal(file_sync(&mount, file), 0);
+        file_close(&mount, file, true);
+        assert_stored("b", "more");
+}
+
+static struct file *removed;
+
+static void nothing_is_on_its_way(void)
+{
+        assert_false(file_turn_is_free(removed));
+}
+
+static void a_name_of_several_goes_while_nothing_is_sent_there(void **state)
+{
+        (void)state;
+        struct tree_view view;
+        struct remote_result result;
+        struct node *root = tree_root(mount.tree);
+        removed = create("a");
+        assert_int_equal(file_flush(&mount, removed), 0);
+        assert_int_equal(remote_link(&mount.remote, "a", "b", &result), 0);
+        assert_int_equal(tree_linked(mount.tree, removed->node, root, "b", true, &view), 0);
+        write_text(removed, 0, "data");
+        server.before_remove = nothing_is_on_its_way;
+        assert_int_equal(file_unlink(&mount, root, "b", removed->node), 0);
+        assert_null(server.before_remove);
+        assert_null(find("b"));
+        assert_int_equal(file_flush(&mount, removed), 0);
+        assert_stored("a", "data");
+        file_close(&mount, removed, true);
+}
+
+static struct node *pending;
+static struct file *late_reader;
+
+static void open_to_read(void)
+{
+        struct file_open how = { .read = true };
+        struct file_opened opened;
+        assert_int_equal(file_open(&mount, pending, &how, &late_reader, &opened), 0);
+}
+
+/* Who opens what is not sent yet to read it does not wait for what is done with its name. */
+static void who_opens_a_file_while_it_is_removed_reads_it(void **state)
+{
+        (void)state;
+        char out[8];
+        file_stop(&mount);
+        mount.options.close_later = true;
+        assert_int_equal(file_start(&mount), 0);
+        somebody_else_writes("a", "old");
+        struct file *file = open_file("a", true, true);
+        pending = file->node;
+        write_text(file, 0, "new");
+        assert_int_equal(file_flush(&mount, file), 0);
+        struct file *held = file_get(&mount, pending, false);
+        pthread_mutex_lock(&held->lock);
+        held->opens--, held->writers--; /* as file_close(), but that it is not sent at once */
+        pthread_mutex_unlock(&held->lock);
+        file_put(held);
+        server.before_remove = open_to_read;
+        assert_int_equal(file_unlink(&mount, tree_root(mount.tree), "a", pending), 0);
+        assert_null(server.before_remove);
+        assert_int_equal(read_bytes(late_reader, 0, sizeof(out), out), 3);
+        assert_memory_equal(out, "new", 3);
+        file_close(&mount, late_reader, false);
+        file_put(held);
+}
+
 static void a_file_removed_before_it_was_sent_is_never_sent(void **state)
 {
         (void)state;
@@ -923,6 +1095,41 @@ static void whole_files_go_by_a_spool(void **state)
         assert_stored("a", "01xx4");
         assert_int_equal(server.puts, 1);
         file_close(&mount, file, true);
+}
+
+/* Who still reads keeps the file, and what was fetched of it to be written to. */
+static void a_spool_of_an_earlier_version_is_not_used(void **state)
+{
+        (void)state;
+        char out[16];
+        mount.remote.can = (struct remote_abilities){ .ranges = REMOTE_WHOLE };
+        somebody_else_writes("a", "0123456789");
+        struct file *reader = open_file("a", false, false), *writer = open_file("a", true, false);
+        write_text(writer, 2, "xx");
+        assert_int_equal(file_flush(&mount, writer), 0);
+        file_close(&mount, writer, true);
+        assert_stored("a", "01xx456789");
+        somebody_else_writes("a", "another");
+        writer = open_file("a", true, false);
+        assert_int_equal(read_bytes(reader, 0, sizeof(out), out), 7);
+        assert_memory_equal(out, "another", 7);
+        write_text(writer, 0, "A");
+        assert_int_equal(file_flush(&mount, writer), 0);
+        file_close(&mount, writer, true);
+        file_close(&mount, reader, false);
+        assert_stored("a", "Another");
+}
+
+/* It was set while something was on its way that did not tell it, and stands as it was last told. */
+static void what_is_set_to_what_was_told_before_is_told(void **state)
+{
+        (void)state;
+        struct remote_times_and_mode with = { .has_mode = true, .mode = 0, .has_mtime = true, .mtime_s = 77 };
+        const struct remote_times_and_mode told = { .mtime_s = 77 }; /* neither was */
+        file_drop_with(&with, &told);
+        assert_true(with.has_mode && with.has_mtime);
+        file_drop_with(&with, &(struct remote_times_and_mode){ .has_mode = true, .has_mtime = true, .mtime_s = 77 });
+        assert_false(with.has_mode || with.has_mtime);
 }
 
 static void quiet_data_is_sent_in_the_background(void **state)
@@ -1203,6 +1410,72 @@ static void the_write_buffer_is_never_passed(void **state)
         assert_in_range(mount.counters.buffered_peak_bytes, EXTENT, mount.options.write_buffer_bytes);
 }
 
+/* Goes on writing for as long as somebody waits, or for much longer than he should. */
+struct busy {
+        pthread_t thread;
+        struct file *file;
+        size_t step;
+        unsigned pause_us, writes;
+        atomic_bool enough;
+};
+
+enum { BUSY_WRITES = 2000 };
+
+static void *write_on_and_on(void *context)
+{
+        static char data[EXTENT];
+        struct busy *busy = context;
+        for (; busy->writes < BUSY_WRITES && !atomic_load(&busy->enough); busy->writes++) {
+                write_bytes(busy->file, busy->writes * busy->step % (STORE_BYTES - EXTENT), data, busy->step);
+                usleep(busy->pause_us);
+        }
+        return NULL;
+}
+
+static void stop_writing(struct busy *busy)
+{
+        atomic_store(&busy->enough, true);
+        pthread_join(busy->thread, NULL);
+        assert_true(busy->writes < BUSY_WRITES);
+}
+
+static void who_opens_a_file_does_not_wait_for_all_that_is_written_to_it(void **state)
+{
+        (void)state;
+        struct busy busy = { .file = create("a"), .step = EXTENT };
+        server.slow_us = 5000;
+        pthread_create(&busy.thread, NULL, write_on_and_on, &busy);
+        for (unsigned i = 0; i < 1000 && !find("a"); i++)
+                usleep(1000);
+        struct file *reader = open_file("a", false, false);
+        stop_writing(&busy);
+        server.slow_us = 0;
+        file_close(&mount, reader, false);
+        assert_int_equal(file_flush(&mount, busy.file), 0);
+        file_close(&mount, busy.file, true);
+}
+
+static void a_flush_ends_though_others_go_on_writing(void **state)
+{
+        (void)state;
+        int error;
+        struct busy busy = { .file = create("a"), .step = 100, .pause_us = 500 };
+        struct node *node = busy.file->node;
+        assert_int_equal(file_flush(&mount, busy.file), 0); /* from now on by ranges, which take time */
+        server.slow_us = 5000;
+        pthread_create(&busy.thread, NULL, write_on_and_on, &busy);
+        usleep(20000);
+        assert_int_equal(file_flush(&mount, busy.file), 0);
+        assert_int_equal(file_sync(&mount, busy.file), 0);
+        file_after_rename(file_before_rename(&mount, node, &error));
+        assert_int_equal(error, 0);
+        stop_writing(&busy);
+        assert_int_equal(server.truncates, 0); /* the size comes with what is written */
+        assert_int_equal(file_flush(&mount, busy.file), 0);
+        assert_int_equal(find("a")->size, busy.writes * 100);
+        file_close(&mount, busy.file, true);
+}
+
 static void *set_time(void *node)
 {
         struct remote_times_and_mode with = { .has_mtime = true, .mtime_s = 77 };
@@ -1257,6 +1530,117 @@ static void nothing_more_is_sent_of_what_was_given_up(void **state)
         assert_int_equal(server.puts + server.writes + server.truncates, 0);
 }
 
+/* A thread of the sender is about to let go of it while the next one opens it. */
+static void what_took_the_name_of_a_new_file_is_read_when_that_was_given_up(void **state)
+{
+        (void)state;
+        char out[32];
+        struct file_open how = { .read = true };
+        struct file_opened opened;
+        struct file *file = create("a"), *reader;
+        struct node *node = file->node;
+        write_text(file, 0, "ours");
+        somebody_else_writes("a", "the other version");
+        assert_int_equal(file_flush(&mount, file), -ESTALE);
+        struct file *held = file_get(&mount, node, false);
+        file_close(&mount, file, true);
+        assert_int_equal(file_open(&mount, node, &how, &reader, &opened), 0);
+        assert_int_equal(read_bytes(reader, 0, sizeof(out), out), 17);
+        assert_memory_equal(out, "the other version", 17);
+        assert_int_equal(notified_size, 17);
+        file_put(held);
+        file_close(&mount, reader, false);
+        assert_true(tree_is_outgrown(mount.tree, node)); /* the kernel may know the size of what was given up */
+}
+
+/* Each would be waited for. */
+static void locks_are_not_given_up_one_by_one_to_a_server_that_is_away(void **state)
+{
+        (void)state;
+        char name[] = "a";
+        for (unsigned i = 0; i < 6; i++, name[0]++) {
+                somebody_else_writes(name, "old");
+                write_text(open_file(name, true, false), 0, "new");
+                assert_true(find(name)->token[0]);
+        }
+        server.fails = -EIO;
+        server.slow_unlock_us = 1000000;
+        file_stop(&mount);
+        assert_in_range(server.unlocks, 1, 3);
+        assert_int_equal(mount.counters.lost_writes, 6);
+        assert_int_equal(file_start(&mount), 0);
+}
+
+static void what_is_set_of_a_folder_is_not_tried_again_at_once(void **state)
+{
+        (void)state;
+        const struct remote_times_and_mode with = { .has_mode = true, .mode = 0700 };
+        file_stop(&mount);
+        mount.options.close_later = true;
+        assert_int_equal(file_start(&mount), 0);
+        somebody_else_writes("", "the root");
+        mount.counters.pending_files++; /* as when a file is on its way */
+        assert_true(later_set(&mount, tree_root(mount.tree), &with));
+        server.fails = -EIO;
+        mount.counters.pending_files--;
+        for (unsigned i = 0; i < 500 && server.set_tries == 0; i++)
+                usleep(10000);
+        usleep(200000);
+        assert_int_equal(server.set_tries, 1);
+        server.fails = 0;
+        assert_int_equal(file_send_all(&mount), 0);
+        assert_int_equal(server.sets, 1);
+}
+
+/* Those that send have something else to do. */
+static void what_waits_to_be_sent_is_not_given_up_when_a_mode_is_refused(void **state)
+{
+        (void)state;
+        const struct remote_times_and_mode refused = { .has_mode = true, .mode = 04755 };
+        static const char *const others[] = { "b", "c" };
+        struct file *file = create("a");
+        struct node *node = file->node;
+        tree_pin(mount.tree, node);
+        server.slow_us = 300000;
+        for (unsigned i = 0; i < 2; i++) {
+                somebody_else_writes(others[i], "old");
+                struct file *other = open_file(others[i], true, false);
+                write_text(other, 0, "new");
+                file_close(&mount, other, true);
+        }
+        usleep(50000);
+        write_text(file, 0, "data");
+        file_close(&mount, file, true);
+        assert_int_equal(file_set(&mount, node, &refused), -EPERM);
+        server.slow_us = 0;
+        for (unsigned i = 0; i < 500 && tree_file(mount.tree, node); i++)
+                usleep(10000);
+        assert_stored("a", "data");
+        assert_int_equal(mount.counters.lost_writes, 0);
+        tree_unpin(mount.tree, node);
+}
+
+/* What the kernel cannot be told: the next one who opens it is to look the name up. */
+static void who_opens_what_became_shorter_while_open_gets_another_node(void **state)
+{
+        (void)state;
+        char out[32];
+        struct file_open how = { .read = true };
+        struct file_opened opened;
+        somebody_else_writes("a", "long");
+        struct file *file = open_file("a", false, false);
+        struct node *node = file->node;
+        somebody_else_writes("a", "b");
+        assert_int_equal(read_bytes(file, 0, sizeof(out), out), 1);
+        assert_false(tree_is_outgrown(mount.tree, node));
+        file_close(&mount, file, false);
+        assert_int_equal(file_open(&mount, node, &how, &file, &opened), -ESTALE);
+        file = open_file("a", false, false);
+        assert_ptr_not_equal(file->node, node);
+        assert_int_equal(read_bytes(file, 0, sizeof(out), out), 1);
+        file_close(&mount, file, false);
+}
+
 static void a_rename_is_told_what_could_not_be_sent(void **state)
 {
         (void)state;
@@ -1309,11 +1693,17 @@ int main(void)
                 TEST(a_length_that_is_not_sent_stays_when_a_read_is_overtaken),
                 TEST(what_is_not_sent_is_read_all_the_same),
                 TEST(a_removed_file_lives_while_it_is_open),
+                TEST(who_reads_while_the_name_goes_does_not_miss_the_file),
+                TEST(what_is_sent_while_a_folder_above_moves_follows_it),
+                TEST(a_name_of_several_goes_while_nothing_is_sent_there),
+                TEST(who_opens_a_file_while_it_is_removed_reads_it),
                 TEST(a_file_removed_before_it_was_sent_is_never_sent),
                 TEST(a_reader_goes_on_with_the_new_version),
                 TEST(a_locked_file_is_not_opened_for_writing),
                 TEST(the_lock_is_held_while_it_is_written),
                 TEST(whole_files_go_by_a_spool),
+                TEST(a_spool_of_an_earlier_version_is_not_used),
+                TEST(what_is_set_to_what_was_told_before_is_told),
                 TEST(quiet_data_is_sent_in_the_background),
                 TEST(random_use_agrees_with_a_model),
                 TEST(fsync_makes_durable_what_an_earlier_open_wrote),
@@ -1326,10 +1716,17 @@ int main(void)
                 TEST(a_file_keeps_its_name_when_replacing_it_fails),
                 TEST(a_closed_file_that_is_removed_before_it_is_sent_is_let_go),
                 TEST(the_write_buffer_is_never_passed),
+                TEST(who_opens_a_file_does_not_wait_for_all_that_is_written_to_it),
+                TEST(a_flush_ends_though_others_go_on_writing),
                 TEST(who_opens_a_file_whose_time_is_just_set_finds_no_conflict),
                 TEST(what_the_server_refuses_gives_room_to_others),
                 TEST(what_failed_and_was_made_good_does_not_count),
                 TEST(nothing_more_is_sent_of_what_was_given_up),
+                TEST(what_took_the_name_of_a_new_file_is_read_when_that_was_given_up),
+                TEST(locks_are_not_given_up_one_by_one_to_a_server_that_is_away),
+                TEST(what_is_set_of_a_folder_is_not_tried_again_at_once),
+                TEST(what_waits_to_be_sent_is_not_given_up_when_a_mode_is_refused),
+                TEST(who_opens_what_became_shorter_while_open_gets_another_node),
                 TEST(a_rename_is_told_what_could_not_be_sent),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

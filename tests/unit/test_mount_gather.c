@@ -86,8 +86,8 @@ static void extents_end_at_the_blocks_borders(void **state)
         struct gather *gather = *state;
         write_at(gather, BLOCK - 10, BLOCK + 20);
         assert_int_equal(gather->count, 3);
-        assert_extent(gather_due(gather, false, 0), BLOCK, BLOCK);
-        assert_extent(gather_due(gather, true, 0), BLOCK - 10, 10);
+        assert_extent(gather_due(gather, false, UINT64_MAX), BLOCK, BLOCK);
+        assert_extent(gather_due(gather, true, UINT64_MAX), BLOCK - 10, 10);
         assert_int_equal(gather_end(gather), 2 * BLOCK + 10);
 }
 
@@ -96,28 +96,42 @@ static void the_oldest_is_due_when_there_are_too_many(void **state)
         struct gather *gather = *state;
         for (uint64_t i = 0; i < MANY; i++)
                 write_at(gather, i * 100, 10);
-        assert_null(gather_due(gather, false, 0));
+        assert_null(gather_due(gather, false, UINT64_MAX));
         write_at(gather, 0, 10); /* the first is the youngest now */
         write_at(gather, MANY * 100, 10);
-        assert_extent(gather_due(gather, false, 0), 100, 10);
+        assert_extent(gather_due(gather, false, UINT64_MAX), 100, 10);
 }
 
-static void what_was_not_touched_for_a_while_is_due(void **state)
+/* What is joined with older bytes goes with them. */
+static void what_is_begun_later_can_be_left(void **state)
 {
         struct gather *gather = *state;
-        assert_null(gather_due(gather, false, UINT64_MAX));
-        gather_write(gather, 0, pattern, 10, 1000);
-        gather_write(gather, 100, pattern, 10, 2000);
-        gather_write(gather, 5, pattern, 10, 3000);
-        assert_null(gather_due(gather, false, 2000));
-        assert_extent(gather_due(gather, false, 2001), 100, 10);
+        assert_null(gather_due(gather, true, UINT64_MAX));
+        write_at(gather, 0, 10);
+        write_at(gather, 100, 10);
+        uint64_t writes = gather->writes;
+        write_at(gather, 110, 10);
+        write_at(gather, 300, 10);
+        write_at(gather, BLOCK, BLOCK);
+        for (unsigned i = 0; i < 2; i++) {
+                struct extent *extent = gather_due(gather, true, writes);
+                assert_extent(extent, i * 100, (i + 1) * 10);
+                gather_take(gather, extent);
+                gather_drop(gather, extent);
+        }
+        assert_null(gather_due(gather, true, writes));
+        assert_null(gather_due(gather, false, writes));
+        assert_extent(gather_due(gather, true, UINT64_MAX), 300, 10);
+        for (uint64_t i = 0; i < MANY; i++)
+                write_at(gather, i * 100, 10);
+        assert_null(gather_due(gather, false, writes));
 }
 
 static void what_is_written_while_it_is_sent_wins(void **state)
 {
         struct gather *gather = *state;
         gather_write(gather, 0, "aaaaaa", 6, 1);
-        struct extent *sent = gather_due(gather, true, 0);
+        struct extent *sent = gather_due(gather, true, UINT64_MAX);
         gather_take(gather, sent);
         assert_false(gather_overlaps(gather, 0, 6));
         gather_write(gather, 2, "bb", 2, 2);
@@ -132,11 +146,12 @@ static void what_is_put_back_is_the_oldest_again(void **state)
 {
         struct gather *gather = *state;
         gather_write(gather, 0, "a", 1, 1);
-        struct extent *sent = gather_due(gather, true, 0);
+        struct extent *sent = gather_due(gather, true, UINT64_MAX);
         gather_take(gather, sent);
         gather_write(gather, 100, "b", 1, 2);
         assert_int_equal(gather_put_back(gather, sent), 0);
-        assert_extent(gather_due(gather, false, 3), 0, 1);
+        assert_extent(gather_due(gather, true, 1), 0, 1);
+        assert_true(gather->extents.next == &gather_due(gather, true, 1)->node);
 }
 
 static void truncation_cuts_and_drops(void **state)
@@ -169,7 +184,7 @@ static void who_fills_block_after_block_gets_them_whole(void **state)
 {
         struct gather *gather = *state;
         write_at(gather, 0, BLOCK + 1);
-        struct extent *full = gather_due(gather, false, 0);
+        struct extent *full = gather_due(gather, false, UINT64_MAX);
         gather_take(gather, full);
         gather_drop(gather, full);
         assert_extent(only(gather), BLOCK, 1);
@@ -226,7 +241,8 @@ static void model_truncate(struct model *model)
 
 static void model_take(struct model *model, unsigned slot)
 {
-        struct extent *extent = gather_due(&model->gather, random_below(&model->random, 2), model->now - 20);
+        struct extent *extent = gather_due(&model->gather, random_below(&model->random, 2),
+                                           model->gather.writes - random_below(&model->random, 2) * 20);
         if (!extent)
                 return;
         gather_take(&model->gather, extent);
@@ -396,7 +412,7 @@ static void what_cannot_be_put_back_is_still_out(void **state)
 {
         struct gather *gather = *state;
         gather_write(gather, 4000, "a", 1, 1);
-        struct extent *sent = gather_due(gather, true, 0);
+        struct extent *sent = gather_due(gather, true, UINT64_MAX);
         gather_take(gather, sent);
         gather_write(gather, 3000, pattern, 1000, 2);
         left = 0;
@@ -455,8 +471,8 @@ static void a_large_write_has_the_whole_block_at_once(void **state)
                 assert_int_equal(gather_write(gather, part * large, data, large, 0), 0);
         }
         assert_int_equal(gather->count, 1);
-        assert_int_equal(gather_due(gather, false, 0)->size, extent);
-        assert_memory_equal(gather_due(gather, false, 0)->data, data, extent);
+        assert_int_equal(gather_due(gather, false, UINT64_MAX)->size, extent);
+        assert_memory_equal(gather_due(gather, false, UINT64_MAX)->data, data, extent);
         free(data);
 }
 
@@ -470,7 +486,7 @@ int main(void)
                 TEST(a_writer_from_the_end_to_the_start_makes_one_extent),
                 TEST(extents_end_at_the_blocks_borders),
                 TEST(the_oldest_is_due_when_there_are_too_many),
-                TEST(what_was_not_touched_for_a_while_is_due),
+                TEST(what_is_begun_later_can_be_left),
                 TEST(what_is_written_while_it_is_sent_wins),
                 TEST(what_is_put_back_is_the_oldest_again),
                 TEST(truncation_cuts_and_drops),

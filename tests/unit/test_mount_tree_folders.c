@@ -56,6 +56,28 @@ static void test_changes_during_a_listing_win(void **state)
         tree_destroy(tree);
 }
 
+/* By its old path another folder may have been listed, also when it was asked for once more. */
+static void test_a_listing_of_a_folder_that_was_renamed_meanwhile_is_not_taken(void **state)
+{
+        (void)state;
+        struct tree *tree = make_tree(LONG_MS, PLENTY, 1);
+        struct node *root = tree_root(tree);
+        struct remote_attributes file = file_of(11, 5, "\"a\"");
+        struct tree_listing listing;
+        struct tree_view view;
+        assert_int_equal(note(tree, root, "one", folder_of(10), &view), 0);
+        struct node *folder = view.node;
+        assert_int_equal(note(tree, folder, "own", file_of(12, 5, "\"b\""), &view), 0);
+        tree_listing_begin(tree, folder, &listing);
+        assert_int_equal(tree_renamed(tree, root, "one", root, "two"), 0);
+        tree_listing_restart(tree, &listing);
+        assert_int_equal(tree_listing_add(tree, &listing, SPAN("another's"), &file), 0);
+        assert_false(tree_listing_end(tree, &listing, true));
+        assert_false(tree_listed(tree, folder));
+        assert_string_equal(read_all(tree, folder), "own,");
+        tree_destroy(tree);
+}
+
 static void test_a_slow_listing_holds_from_its_end_and_as_long_as_it_took(void **state)
 {
         (void)state;
@@ -307,6 +329,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_listing_tells_what_is_there_and_what_not),
                 cmocka_unit_test(test_changes_during_a_listing_win),
+                cmocka_unit_test(test_a_listing_of_a_folder_that_was_renamed_meanwhile_is_not_taken),
                 cmocka_unit_test(test_a_slow_listing_holds_from_its_end_and_as_long_as_it_took),
                 cmocka_unit_test(test_readers_go_on_where_they_were),
                 cmocka_unit_test(test_memory_is_bounded),
