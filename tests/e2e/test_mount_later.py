@@ -358,7 +358,7 @@ def test_a_folders_mode_that_is_refused_is_told_to_who_syncs_it(later):
     (place.path / 'folder').mkdir()
     with stopped(place):
         place.file('folder/file')
-        (place.path / 'folder').chmod(0o2755)
+        (place.path / 'folder').chmod(0o4755)
     with opened(place.path / 'folder', os.O_RDONLY | os.O_DIRECTORY) as folder:
         with fails(errno.EPERM):
             os.fsync(folder)
