@@ -80,11 +80,11 @@ struct call {
 
         /* What came of it. */
         int error; /* 0: there is an answer, whatever its status. -ETIMEDOUT, -ECONNREFUSED, -EHOSTUNREACH, -EIO (cut
-                         * off), -EACCES (TLS: not trusted), -EINTR, -ENOMEM, or what receive() gave */
+                         * off), -EACCES (TLS: not trusted), -ENOKEY (a file of --cert, --key, --cacert), -EINTR, -ENOMEM, or what receive() gave */
         bool uncertain; /* an attempt before the last may have been carried out though its answer was lost */
         unsigned attempts;
         struct client_answer answer;
-        char message[128]; /* libcurl's words for error, or "" */
+        char message[256]; /* libcurl's words for error; without one, where a redirection leads; or "" */
 
         /* The client's own. */
         struct list node;

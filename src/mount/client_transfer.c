@@ -192,6 +192,7 @@ int transfer_init(struct transfer *transfer, struct client *client)
         if (!easy || !transfer->url || !transfer->small || client_base_apply(client, easy) < 0)
                 return -ENOMEM;
         memcpy(transfer->url, client->url, client->url_size);
+        curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->said);
         code = curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
         curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);
         curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
@@ -309,7 +310,7 @@ static void start_afresh(struct transfer *transfer, struct call *call, uint64_t 
         transfer->asked = transfer->blind = transfer->told = false;
         transfer->failure = 0;
         call->transfer = transfer;
-        call->message[0] = '\0';
+        call->message[0] = transfer->said[0] = '\0';
         answer_begin(&call->answer);
 }
 
@@ -353,9 +354,10 @@ static int lasting_error(const struct transfer *transfer, CURLcode code)
         switch (code) {
         case CURLE_OUT_OF_MEMORY:
                 return -ENOMEM;
-        case CURLE_PEER_FAILED_VERIFICATION:
         case CURLE_SSL_CERTPROBLEM:
         case CURLE_SSL_CACERT_BADFILE:
+                return -ENOKEY;
+        case CURLE_PEER_FAILED_VERIFICATION:
         case CURLE_SSL_ISSUER_ERROR:
         case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
         case CURLE_SSL_INVALIDCERTSTATUS:
@@ -387,10 +389,14 @@ static int passing_error(struct transfer *transfer, CURLcode code)
         }
 }
 
-static enum transfer_verdict judge_answer(struct call *call)
+static enum transfer_verdict judge_answer(const struct transfer *transfer)
 {
+        struct call *call = transfer->call;
         bool gateway = call->answer.status == 502 || call->answer.status == 504;
+        const char *location = NULL;
 
+        curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_URL, &location);
+        snprintf(call->message, sizeof(call->message), "%s", location ? location : "");
         switch (call->answer.status) {
         case 502:
         case 504:
@@ -421,10 +427,11 @@ static enum transfer_verdict judge(struct transfer *transfer, CURLcode code)
 
         call->error = 0;
         if (is_answered(transfer, code))
-                return judge_answer(call);
+                return judge_answer(transfer);
         if (code == CURLE_OK)
                 code = CURLE_RECV_ERROR;
-        snprintf(call->message, sizeof(call->message), "%s", curl_easy_strerror(code));
+        snprintf(call->message, sizeof(call->message), "%s",
+                 transfer->said[0] ? transfer->said : curl_easy_strerror(code));
         call->error = lasting_error(transfer, code);
         if (call->error != 0)
                 return TRANSFER_ENDED;

@@ -224,12 +224,17 @@ int credentials_complete(struct mount_options *options, const struct credentials
                 complain("--password-file: whose? (--user NAME)");
                 return -EINVAL;
         }
+        const char *netrc = options->client.netrc;
+        if (netrc && *netrc && access(netrc, R_OK) < 0) {
+                complain("%s: %s", netrc, strerror(errno));
+                return -EINVAL;
+        }
         if (credentials->bearer_file)
                 return complete_bearer(options, credentials->bearer_file);
         if (!user || (in_url && strchr(in_url, ':')))
                 return 0;
         options->client.user = user;
-        if (options->client.netrc && !credentials->password_file && !getenv("BERTH_PASSWORD"))
+        if (netrc && !credentials->password_file && !getenv("BERTH_PASSWORD"))
                 return 0; /* which knows the password of this name */
         return complete_user(options, credentials, user);
 }

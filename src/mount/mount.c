@@ -74,38 +74,31 @@ static int check_folder(struct mount_options *options)
 
 /* ---- the server ---- */
 
-static void explain_refusal(const struct mount *mount, int error, const char *why)
+static const char *text_of(const struct mount *mount, int error)
 {
         const struct client_options *client = &mount->options.client;
-        const char *text = strerror(-error);
-        bool known = client->user || client->bearer || client->netrc;
         switch (error) {
         case -EACCES:
-                text = why      ? "refused"
-                       : !known ? "refused: needs a password (--user NAME) or a token (--bearer-file FILE)"
-                                : "refused: the server does not take these credentials";
-                break;
+                if (client->bearer)
+                        return "refused: the server does not take this token (--bearer-file)";
+                return client->user || client->netrc
+                               ? "refused: the server does not take this user and password"
+                               : "refused: needs a password (--user NAME) or a token (--bearer-file FILE)";
         case -ENOENT:
-                text = "the server has no such folder";
-                break;
+                return "the server has no such folder";
         case -ENOTDIR:
-                text = "is a file, not a folder";
-                break;
-        case -EPROTONOSUPPORT:
-                text = "no WebDAV server there";
-                break;
+                return "is a file, not a folder";
         case -ETIMEDOUT:
-                text = "no answer";
-                break;
+                return "no answer";
         default:
-                break;
+                return strerror(-error);
         }
-        complain("%s: %s%s%s%s", mount->options.url, text, why ? " (" : "", why ? why : "", why ? ")" : "");
 }
 
 static int connect_server(struct mount *mount, struct remote_attributes *root)
 {
-        const char *why = NULL;
+        char why[REMOTE_WHY_BYTES] = "";
+        const char *by = mount->options.client.unix_socket;
         int error = client_create(&mount->client, &mount->options.client);
         if (error) {
                 complain("%s: %s", mount->options.url, error == -EINVAL ? "not a URL" : strerror(-error));
@@ -114,14 +107,15 @@ static int connect_server(struct mount *mount, struct remote_attributes *root)
         mount->remote.file_mode = 0666 & (uint16_t)~mount->options.umask;
         mount->remote.folder_mode = 0777 & (uint16_t)~mount->options.umask;
         client_set_retry(mount->client, min_of(mount->options.client.retry_ms, (unsigned)CONNECT_MS));
-        error = remote_connect(&mount->remote, mount->client, &why);
+        error = remote_connect(&mount->remote, mount->client, why);
         if (!error)
                 error = space_start(mount);
         if (!error)
-                error = remote_root(&mount->remote, root, &why);
+                error = remote_root(&mount->remote, root);
         client_set_retry(mount->client, mount->options.client.retry_ms);
         if (error)
-                explain_refusal(mount, error, why);
+                complain("%s%s%s: %s", mount->options.url, by ? " by " : "", by ? by : "",
+                         *why ? why : text_of(mount, error));
         return error;
 }
 

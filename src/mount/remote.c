@@ -355,12 +355,46 @@ static void learn(struct remote_abilities *can, const struct client_answer *answ
         memcpy(can->server, answer->server, sizeof(can->server));
 }
 
-int remote_connect(struct remote *remote, struct client *client, const char **why)
+/* Why there is no mounting; "" for who knows what was tried to tell (401). */
+static void explain(const struct remote *remote, const struct call *call, int result, char why[REMOTE_WHY_BYTES])
+{
+        bool tls = strncmp(client_base_url(remote->client), "https:", 6) == 0;
+        static const struct {
+                int error;
+                const char *text;
+        } known[] = {
+                { -ECONNREFUSED, "cannot be reached" },
+                { -EHOSTUNREACH, "cannot be reached" },
+                { -ETIMEDOUT, "no answer" },
+                { -EACCES, "the server's certificate is not trusted" },
+                { -ENOKEY, "--cert, --key or --cacert cannot be used" },
+        };
+        const char *text = !call->error ? "no WebDAV server there"
+                           : tls        ? "no answer of a web server over TLS, or it wants a certificate (--cert)"
+                                        : "no answer of a web server";
+        bool moved = !call->error && call->answer.status / 100 == 3 && call->message[0];
+
+        for (size_t i = 0; i < array_count(known); i++) {
+                if (call->error == known[i].error)
+                        text = known[i].text;
+        }
+        if (moved)
+                snprintf(why, REMOTE_WHY_BYTES, "the server says that it is at %s", call->message);
+        else if (call->error)
+                snprintf(why, REMOTE_WHY_BYTES, "%s (%s)", text, call->message);
+        else if (call->answer.status == 407)
+                snprintf(why, REMOTE_WHY_BYTES,
+                         "the proxy wants a password, or another (http_proxy=http://NAME:PASSWORD@HOST)");
+        else if (result == -EPROTONOSUPPORT)
+                snprintf(why, REMOTE_WHY_BYTES, "%s", text);
+}
+
+int remote_connect(struct remote *remote, struct client *client, char why[REMOTE_WHY_BYTES])
 {
         struct call call;
         int result = exchange_init(&call, "OPTIONS", "", true);
 
-        *why = NULL;
+        why[0] = '\0';
         remote->client = client;
         remote->can = (struct remote_abilities){ 0 };
         client_perform(client, &call);
@@ -368,25 +402,18 @@ int remote_connect(struct remote *remote, struct client *client, const char **wh
                 result = call.error ? call.error : exchange_error(&call.answer);
         if (result == 0 && call.answer.dav[0] == '\0')
                 result = -EPROTONOSUPPORT;
+        if (result == -EEXIST || result == -EOPNOTSUPP)
+                result = -EPROTONOSUPPORT;
         if (result == 0)
                 learn(&remote->can, &call.answer);
-        if (call.error == 0 && call.answer.status == 401)
-                *why = "the server wants a user and a password, or others than these";
-        else if (call.error == -EACCES)
-                *why = "the server's certificate is not trusted";
-        else if (result == -EPROTONOSUPPORT || result == -EEXIST || result == -EOPNOTSUPP)
-                *why = "the server has no WebDAV there";
-        return result == -EEXIST || result == -EOPNOTSUPP ? -EPROTONOSUPPORT : result;
+        else
+                explain(remote, &call, result, why);
+        return result;
 }
 
-int remote_root(struct remote *remote, struct remote_attributes *attributes, const char **why)
+int remote_root(struct remote *remote, struct remote_attributes *attributes)
 {
         int result = remote_stat(remote, "", attributes);
 
-        *why = NULL;
-        if (result == 0 && attributes->kind != REMOTE_FOLDER) {
-                *why = "the URL names a file";
-                result = -ENOTDIR;
-        }
-        return result;
+        return result == 0 && attributes->kind != REMOTE_FOLDER ? -ENOTDIR : result;
 }

@@ -67,11 +67,13 @@ struct remote {
         uint16_t file_mode, folder_mode; /* where the server tells none */
 };
 
-/* Asks by OPTIONS what the server can; never writes. -EPROTONOSUPPORT: no WebDAV. *why (static text) says more of an
- * error, or is NULL. */
-int remote_connect(struct remote *remote, struct client *client, const char **why);
-/* The attributes of the root. -ENOTDIR: no collection. *why as above. */
-int remote_root(struct remote *remote, struct remote_attributes *attributes, const char **why);
+enum { REMOTE_WHY_BYTES = 512 };
+
+/* Asks by OPTIONS what the server can; never writes. -EPROTONOSUPPORT: no WebDAV; -EACCES with "" for `why`: 401 or 403.
+ * `why` says in words what an error means, or is "". */
+int remote_connect(struct remote *remote, struct client *client, char why[REMOTE_WHY_BYTES]);
+/* The attributes of the root. -ENOTDIR: no collection. */
+int remote_root(struct remote *remote, struct remote_attributes *attributes);
 
 /* ---- looking ---- */
 

@@ -35,8 +35,9 @@ struct transfer {
         int failure;            /* what receive() gave */
         struct curl_slist fields[TRANSFER_FIELDS];
         char lines[CLIENT_FIELDS_BYTES];
-        char *url;   /* room behind the base */
-        char *small; /* TRANSFER_SMALL_BYTES: bodies of several parts, put together */
+        char said[CURL_ERROR_SIZE]; /* libcurl's words for what failed, or "" */
+        char *url;                  /* room behind the base */
+        char *small;                /* TRANSFER_SMALL_BYTES: bodies of several parts, put together */
 };
 
 /* What an attempt came to. */

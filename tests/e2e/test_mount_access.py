@@ -15,7 +15,8 @@ from verbs import Listener, between  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.skipif(BY != 'berth', reason='these are about berth mount')
 
-REFUSED = 'the server wants a user and a password, or others than these'
+REFUSED = 'refused: the server does not take this user and password'
+NONE = 'refused: needs a password (--user NAME) or a token (--bearer-file FILE)'
 USER = ['--user', 'alice', '--password-file']
 
 
@@ -105,12 +106,12 @@ def test_netrc(guarded, here, secret, tmp_path):
 
 def test_a_token(guarded, here, secret):
     works(guarded, here, url_of(guarded.address), '--bearer-file', secret('token', TOKEN + '\n'))
-    refused(here, REFUSED, url_of(guarded.address), '--bearer-file', secret('wrong', 'wrong-word-0123456789\n'))
+    refused(here, 'does not take this token', url_of(guarded.address), '--bearer-file', secret('wrong', 'wrong-word-0123456789\n'))
 
 
 def test_wrong_ones(guarded, here, secret):
     url, wrong = url_of(guarded.address), secret('wrong', 'wrong-word\n')
-    refused(here, REFUSED, url)
+    refused(here, NONE, url)
     refused(here, REFUSED, url, *USER, wrong)
     refused(here, REFUSED, url_of(guarded.address, user='alice:wrong-word@'))
     refused(here, REFUSED, url, '--user', 'nobody', environment={'BERTH_PASSWORD': 'wrong-word'})
@@ -124,7 +125,8 @@ def test_what_makes_no_sense_is_said_before_anybody_is_asked(guarded, here, secr
             ('whose?', ['--password-file', file]),
             ('No such file', [*USER, tmp_path / 'none']),
             ('its first line is empty', [*USER, secret('empty', '\nsecret\n')]),
-            ('No such file', ['--bearer-file', tmp_path / 'none'])):
+            ('No such file', ['--bearer-file', tmp_path / 'none']),
+            ('No such file', [f'--netrc={tmp_path}/none'])):
         refused(here, words, url, *options, code=2)
     refused(here, 'exclude each other', url_of(guarded.address, user='alice:secret@'), *USER, file, code=2)
 
@@ -154,10 +156,13 @@ def tls(certificate):
     return context
 
 
-def test_a_certificate_of_ones_own(serving, here, between, certificate):  # noqa: F811
+def test_a_certificate_of_ones_own(serving, here, between, certificate, tmp_path):  # noqa: F811
     server = serving()
     url = url_of(between(server.address, context=tls(certificate)).address, 'https')
-    refused(here, 'certificate is not trusted', url)
+    refused(here, 'certificate is not trusted (SSL certificate problem: self-signed certificate)', url)
+    for options in (['--cacert'], ['--insecure', '--cert']):
+        refused(here, '--cert, --key or --cacert cannot be used (', url, *options, tmp_path / 'none.pem')
+    refused(here, 'cannot be used (unable to set private key file', url, '--insecure', '--cert', certificate / 'cert.pem')
     works(server, here, url, '--cacert', certificate / 'cert.pem')
     works(server, here, url, '--insecure')
     works(server, here, url.replace('https', 'davs'), '--insecure')
@@ -170,7 +175,7 @@ def test_a_certificate_of_the_client(serving, here, between, certificate):  # no
     context.verify_mode = ssl.CERT_REQUIRED
     url = url_of(between(server.address, context=context).address, 'https')
     trust = ['--cacert', certificate / 'cert.pem']
-    refused(here, url, url, *trust, '--retry', '1')
+    refused(here, 'it wants a certificate (--cert)', url, *trust, '--retry', '1')
     works(server, here, url, *trust, '--cert', certificate / 'cert.pem', '--key', certificate / 'key.pem')
 
 
@@ -180,7 +185,7 @@ def test_a_unix_socket(serving, here, tmp_path):
     server = serving(listen=(f'unix:{tmp_path}/socket',))
     works(server, here, 'http://anything.example/', '--unix-socket', tmp_path / 'socket',
           environment={'http_proxy': 'http://127.0.0.1:1/'})
-    refused(here, 'http://anything.example/', 'http://anything.example/', '--unix-socket', tmp_path / 'none', '--retry', '1')
+    refused(here, f'by {tmp_path}/none: cannot be reached (', 'http://anything.example/', '--unix-socket', tmp_path / 'none', '--retry', '1')
 
 
 class Forward(Listener):
@@ -228,7 +233,8 @@ def test_an_http_proxy(serving, here, forward):
     forward.asked.clear()
     works(server, here, url_of(server.address), environment={'http_proxy': proxy, 'no_proxy': '127.0.0.1'})
     assert not forward.asked
-    refused(here, url_of(server.address), url_of(server.address), '--retry', '1', environment={'http_proxy': 'http://127.0.0.1:1/'})
+    refused(here, 'cannot be reached (Failed to connect to 127.0.0.1 port 1', url_of(server.address), '--retry', '1',
+            environment={'http_proxy': 'http://127.0.0.1:1/'})
 
 
 def test_a_proxy_for_https(serving, here, forward, between, certificate):  # noqa: F811
@@ -236,3 +242,39 @@ def test_a_proxy_for_https(serving, here, forward, between, certificate):  # noq
     url = url_of(between(server.address, context=tls(certificate)).address, 'https')
     works(server, here, url, '--insecure', environment={'https_proxy': url_of(forward.address)})
     assert forward.asked == {'CONNECT'}
+
+
+# ---- no way ----
+
+class Answers(Listener):
+    """Says the same to everybody."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        super().__init__()
+
+    def serve(self, connection):
+        connection.recv(65536)
+        connection.sendall(self.answer)
+
+
+@pytest.mark.parametrize('answer, words', [
+    (b'HTTP/1.1 301 Moved\r\nLocation: https://files.example/dav/\r\nContent-Length: 0\r\n\r\n',
+     'the server says that it is at https://files.example/dav/'),
+    (b'HTTP/1.1 307 Moved\r\nLocation: /dav/\r\nContent-Length: 0\r\n\r\n', 'the server says that it is at http://127.0.0.1:'),
+    (b'HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n', 'the proxy wants a password'),
+    (b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', ': no WebDAV server there\n'),
+    (b'SSH-2.0-OpenSSH_9.2\r\n', 'no answer of a web server (Received HTTP/0.9'),
+])
+def test_an_answer_of_something_else(here, answer, words):
+    listener = Answers(answer)
+    refused(here, words, url_of(listener.address), '--retry', '1')
+    listener.close()
+
+
+def test_tls_where_there_is_none(serving, here):
+    refused(here, 'no answer of a web server over TLS, or it wants a certificate (--cert) (', url_of(serving().address, 'https'), '--retry', '1')
+
+
+def test_a_name_that_nobody_has(here):
+    refused(here, 'cannot be reached (Could not resolve host: nobody.invalid)', 'http://nobody.invalid/', '--retry', '1')

@@ -100,18 +100,18 @@ static void put_number(struct text *out, int64_t value)
 static int do_connect(const struct words *words, struct text *out)
 {
         struct remote_attributes attributes;
-        const char *why;
-        int result = remote_connect(&remote, remote.client, &why);
+        char why[REMOTE_WHY_BYTES];
+        int result = remote_connect(&remote, remote.client, why);
 
         (void)words;
         if (result == 0)
-                result = remote_root(&remote, &attributes, &why);
+                result = remote_root(&remote, &attributes);
         put_number(out, remote.can.ranges);
         put_number(out, remote.can.berth);
         put_number(out, remote.can.locks);
         put_number(out, remote.can.writable);
         put_number(out, remote.can.attributes);
-        put_encoded(out, span_of(why ? why : ""));
+        put_encoded(out, span_of(why));
         return result;
 }
 
