@@ -86,6 +86,22 @@ int attributes_look(struct mount *mount, struct node *node, struct tree_view *vi
         return error;
 }
 
+/* What leads to the root is not kept from it by a server that is away: who unmounts, or looks what is mounted, need not
+ * wait for --retry. What is in the folder is another matter. */
+static int look_from_outside(struct mount *mount, struct node *node, struct tree_view *view)
+{
+        if (node != tree_root(mount->tree))
+                return attributes_look(mount, node, view);
+        remote_be_quick(true);
+        int error = attributes_look(mount, node, view);
+        remote_be_quick(false);
+        if (error != -EIO && error != -ETIMEDOUT)
+                return error;
+        tree_look(mount->tree, node, view);
+        view->ttl_ms = 0;
+        return 0;
+}
+
 static void reply_attributes(fuse_req_t request, const struct tree_view *view)
 {
         struct stat stat;
@@ -102,7 +118,7 @@ void attributes_getattr(fuse_req_t request, fuse_ino_t number, struct fuse_file_
         /* The kernel, when it gathers writes, asks before a write: only so can one be refused. */
         int error = writer ? file_conflict(writer) : 0;
         if (!error)
-                error = attributes_look(mount, node_of(mount, number), &view);
+                error = look_from_outside(mount, node_of(mount, number), &view);
         if (error)
                 fuse_reply_err(request, -error);
         else

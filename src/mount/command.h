@@ -40,6 +40,7 @@ struct place {
         char path[4096]; /* absolute, without links */
         enum place_state state;
         unsigned major, minor; /* of the mount there, as in st_dev */
+        unsigned owner;        /* who mounted it */
         char source[1024];
 };
 

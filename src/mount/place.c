@@ -32,6 +32,8 @@ static bool read_line(char *line, struct place *place, char type[64])
         if (strcmp(where, place->path) != 0 || sscanf(rest, " - %63s %1023s", type, place->source) != 2)
                 return false;
         undo_octal(place->source);
+        const char *owner = strstr(rest, "user_id=");
+        place->owner = owner ? (unsigned)strtoul(owner + strlen("user_id="), NULL, 10) : 0;
         return true;
 }
 
@@ -116,8 +118,8 @@ int place_unmount(const char *path, bool lazy)
                 return -errno;
         int error = fusermount_unmount(path, lazy, true);
         struct place place;
-        /* It has one exit status for all reasons; that it is still there and ours means that it is in use. */
-        if (error == -EPERM && place_look(&place, path) == 0 && place.state == PLACE_BERTH)
+        /* It has one exit status for all reasons; that it is still there and his means that it is in use. */
+        if (error == -EPERM && place_look(&place, path) == 0 && place.state == PLACE_BERTH && place.owner == getuid())
                 return -EBUSY;
         return error;
 }

@@ -11,11 +11,18 @@
 
 /* ---- putting a call together ---- */
 
-static _Thread_local const atomic_bool *given_up; /* of this thread's calls */
+/* Of this thread's calls. */
+static _Thread_local const atomic_bool *given_up;
+static _Thread_local bool quick;
 
 void remote_give_up_on(const atomic_bool *flag)
 {
         given_up = flag;
+}
+
+void remote_be_quick(bool yes)
+{
+        quick = yes;
 }
 
 const atomic_bool *remote_given_up(void)
@@ -37,7 +44,7 @@ int exchange_init(struct call *call, const char *method, const char *path, bool 
         call->field = NULL;
         call->parts = 0;
         call->idempotent = true; /* what a repetition finds done is not reported as a failure */
-        call->quick = false;
+        call->quick = quick;
         call->stall_ms = 0;
         call->receive = NULL;
         call->restart = NULL;

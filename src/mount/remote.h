@@ -79,6 +79,8 @@ int remote_root(struct remote *remote, struct remote_attributes *attributes);
 
 /* For all that looks and changes: `given_up` as in client.h, set by the thread that waits; see remote_give_up_on(). */
 void remote_give_up_on(const atomic_bool *flag); /* of the calling thread's calls from now on; NULL: none */
+/* The calling thread's calls from now on are not tried a second time, or are again. */
+void remote_be_quick(bool quick);
 const atomic_bool *remote_given_up(void); /* what the calling thread said last: for who waits for others' calls */
 
 int remote_stat(struct remote *remote, const char *path, struct remote_attributes *attributes);

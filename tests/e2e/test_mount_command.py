@@ -4,12 +4,14 @@ import pathlib
 import re
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
 
 import mount as mounts
 from conftest import PROGRAM, Server, eventually, halt
+from test_clients import needs
 
 pytestmark = pytest.mark.skipif(mounts.BY != 'berth', reason='these are about berth mount')
 
@@ -150,6 +152,34 @@ def test_a_folder_in_use_stays_mounted(share, here):
         assert mounts.is_mounted(here)
     assert berth('unmount', here).returncode == 0
     assert (share.folder / 'file').read_bytes() == b'content'
+
+
+def test_the_end_does_not_wait_for_a_server_that_is_away_when_nothing_is_to_be_sent(here, tmp_path):
+    (tmp_path / 'mortal').mkdir()
+    server = Server(tmp_path / 'mortal', '--writable', '--hidden')
+    assert berth('mount', '-q', '--attr-ttl', '0.2', url_of(server), here).returncode == 0
+    (here / 'file').write_bytes(b'content')
+    server.kill()
+    server.close()
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert here.is_dir(), 'its root is known'
+    assert berth('unmount', here).returncode == 0
+    assert time.monotonic() - began < 20, 'not 60 s, which is --retry'
+
+
+@needs('setpriv')
+def test_who_has_not_mounted_it_is_told_so(share, may_mount):
+    with tempfile.TemporaryDirectory() as above:
+        os.chmod(above, 0o755)  # others get there
+        here = pathlib.Path(above) / 'here'
+        here.mkdir()
+        assert berth('mount', '-q', '-o', 'allow_other', url_of(share), here).returncode == 0
+        said = subprocess.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', PROGRAM, 'unmount', str(here)],
+                              capture_output=True, text=True, timeout=60, check=False)
+        still = mounts.is_mounted(here)
+        assert berth('unmount', here).returncode == 0
+        assert said.returncode == 1 and 'only who mounted it, or root, may unmount it' in said.stderr and still, said
 
 
 def test_lazily_also_one_in_use(share, here):
