@@ -361,6 +361,9 @@ static bool start(struct client *client, struct call *call)
         call->transfer = NULL;
         call->progress_ms = call->due_ms = clock_ms();
         client->counters.requests++;
+        client->counters.deletes += strcmp(call->method, "DELETE") == 0;
+        client->counters.moves += strcmp(call->method, "MOVE") == 0;
+        client->counters.folders += strcmp(call->method, "MKCOL") == 0;
         list_init(&call->node);
         pthread_mutex_lock(&client->lock);
         list_append(&client->inbox, &call->node);

@@ -100,6 +100,7 @@ struct call {
 struct client_counters {
         _Atomic uint64_t requests, retries, connections_opened, connections_open, connections_peak;
         _Atomic uint64_t bytes_sent, bytes_received; /* bodies */
+        _Atomic uint64_t deletes, moves, folders;    /* requests of these kinds: DELETE, MOVE, MKCOL */
 };
 
 /* Starts the thread; connects nowhere yet. Copies what it needs of the options. 0 or -errno (-EINVAL: the URL). */

@@ -84,7 +84,8 @@ void interrupt_stop(void);
 /* ---- what is asked of a mount through its root (stats.c) ---- */
 
 #define CONTROL_PREFIX "system.berth."
-#define FLUSH_ATTRIBUTE "system.berth.flush" /* reading it sends everything: "0" files could not be */
+#define FLUSH_ATTRIBUTE "system.berth.flush" /* reading it sends everything: "0 FOLDER": so many could not be */
+enum { FLUSH_ANSWER_BYTES = 4096 };
 
 /* Answers the request where it is for one of these; false: it is an attribute like others. */
 bool control_answer(fuse_req_t request, fuse_ino_t number, const char *name, size_t size);

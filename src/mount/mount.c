@@ -195,7 +195,7 @@ static void *take_signals(void *data)
         while (sigwait(&signals->set, &number) == 0 && !atomic_load(&signals->stopping)) {
                 if (number == SIGUSR1)
                         say_stats(signals->mount);
-                else if (number != SIGHUP) /* the terminal may go */
+                else if (number != SIGHUP && number != SIGUSR2) /* the terminal may go; the other only wakes */
                         session_end(signals->mount);
         }
         return NULL;

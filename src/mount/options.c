@@ -155,6 +155,17 @@ static int parse_size(const char *option, const char *text, uint64_t least, uint
         return -EINVAL;
 }
 
+/* Without any nothing could be asked. */
+static int take_retry(struct mount_options *options, const char *text, double most_seconds)
+{
+        enum { LEAST_MS = 100 };
+        int error = parse_time("retry", text, most_seconds, &options->client.retry_ms);
+        if (error || options->client.retry_ms >= LEAST_MS)
+                return error;
+        complain("--retry %s: expected at least 0.1 (seconds)", text);
+        return -EINVAL;
+}
+
 static int take_close(struct mount_options *options, const char *text)
 {
         options->close_later = strcmp(text, "later") == 0;
@@ -212,7 +223,7 @@ static int take_amount(struct mount_options *options, int option, const char *te
         case OPTION_CACHE_SIZE:
                 return parse_size("cache-size", text, MIB, 1ull << 40, &options->cache_bytes);
         case OPTION_RETRY:
-                return parse_time("retry", text, DAY, &options->client.retry_ms);
+                return take_retry(options, text, DAY);
         default:
                 return -EINVAL; /* getopt has said why */
         }

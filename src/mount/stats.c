@@ -34,6 +34,9 @@ static void put_requests(struct text *text, struct mount *mount)
         line(text, "puts", counters->puts);
         line(text, "range-writes", counters->range_writes);
         line(text, "syncs", counters->syncs);
+        line(text, "deletes", client->deletes);
+        line(text, "moves", client->moves);
+        line(text, "folders-made", client->folders);
         line(text, "locks", counters->locks);
         line(text, "retries", client->retries);
         line(text, "conflicts", counters->conflicts);
@@ -121,12 +124,13 @@ static void answer_stats(fuse_req_t request, size_t size)
 /* Asked without a buffer it only tells how large an answer can be. Those that were given up before count as well. */
 static void answer_flush(fuse_req_t request, size_t size)
 {
-        char text[24] = "";
+        char text[FLUSH_ANSWER_BYTES] = "", state[FLUSH_ANSWER_BYTES - 32] = "";
         int used = (int)sizeof(text);
         if (size > 0) {
                 file_send_all(mount_of(request));
-                used = snprintf(text, sizeof(text), "%llu",
-                                (unsigned long long)mount_of(request)->counters.unsent_files);
+                local_state(state, sizeof(state));
+                used = snprintf(text, sizeof(text), "%llu %s/unsent",
+                                (unsigned long long)mount_of(request)->counters.unsent_files, state);
         }
         answer_text(request, text, (size_t)used, size);
 }

@@ -44,15 +44,17 @@ static void sync_pages(const char *path)
         close(folder);  /* or it would be in use */
 }
 
-/* Files that could not be sent, now or before, each counted once; or -errno. */
-static int send_all(const char *path)
+/* Files that could not be sent, now or before, each counted once; or -errno. `folder`: where such are left. */
+static int send_all(const char *path, char folder[FLUSH_ANSWER_BYTES])
 {
-        char answer[32];
+        char answer[FLUSH_ANSWER_BYTES];
         sync_pages(path);
         ssize_t n = getxattr(path, FLUSH_ATTRIBUTE, answer, sizeof(answer) - 1);
         if (n < 0)
                 return -errno;
         answer[n] = '\0';
+        const char *space = strchr(answer, ' ');
+        strcpy(folder, space ? space + 1 : "");
         return atoi(answer);
 }
 
@@ -103,17 +105,18 @@ static int explain(const char *path, int error)
         return COMMAND_FAILED;
 }
 
-static int tell_unsent(const struct place *place, int files)
+static int tell_unsent(const struct place *place, int files, const char *folder)
 {
-        complain("%d file%s could not be sent to %s; the mount's log tells which, and where they were left (%s)", files,
-                 files == 1 ? "" : "s", place->source,
-                 geteuid() == 0 ? "/var/lib/berth/unsent" : "~/.local/state/berth/unsent");
+        complain("%d file%s could not be sent to %s; what was written is left in %s, and the mount's log tells which "
+                 "it is",
+                 files, files == 1 ? "" : "s", place->source, folder);
         return COMMAND_FAILED;
 }
 
 static int unmount(const struct place *place, bool lazy)
 {
-        int left = send_all(place->path); /* an error: not ours to ask; its process does it all the same */
+        char folder[FLUSH_ANSWER_BYTES] = "";
+        int left = send_all(place->path, folder); /* an error: not ours to ask; its process does it all the same */
         struct server server = find_server(place->path);
         int error = place_unmount(place->path, lazy);
         if (error) {
@@ -122,7 +125,7 @@ static int unmount(const struct place *place, bool lazy)
                 return explain(place->path, error);
         }
         int status = lazy ? 0 : wait_for_end(&server);
-        return left > 0 ? tell_unsent(place, left) : status;
+        return left > 0 ? tell_unsent(place, left, folder) : status;
 }
 
 static int unmount_place(const struct place *place, const char *folder, bool lazy)

@@ -33,19 +33,30 @@ static int save_extents(struct file *file, int descriptor)
         return error;
 }
 
-static int save_spool(struct file *file, int descriptor)
+static int save_piece(struct file *file, int descriptor, off_t first, off_t end)
 {
         char piece[64 << 10];
-        for (uint64_t first = 0; first < file->size;) {
-                ssize_t n = pread(file->spool, piece, sizeof(piece), (off_t)first);
+        while (first < end) {
+                ssize_t n = pread(file->spool, piece, min_of((size_t)(end - first), sizeof(piece)), first);
                 if (n <= 0)
                         return n < 0 ? -errno : 0;
-                int error = write_at(descriptor, piece, (size_t)n, first);
+                int error = write_at(descriptor, piece, (size_t)n, (uint64_t)first);
                 if (error)
                         return error;
-                first += (uint64_t)n;
+                first += n;
         }
         return 0;
+}
+
+/* What is a hole stays one. */
+static int save_spool(struct file *file, int descriptor)
+{
+        int error = ftruncate(descriptor, (off_t)file->size) < 0 ? -errno : 0;
+        for (off_t first = 0, end; !error && (first = lseek(file->spool, first, SEEK_DATA)) >= 0; first = end) {
+                end = lseek(file->spool, first, SEEK_HOLE);
+                error = end < 0 ? -errno : save_piece(file, descriptor, first, end);
+        }
+        return error;
 }
 
 /* A new file of its last name and a number that is free. */

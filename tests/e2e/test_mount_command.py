@@ -10,7 +10,7 @@ import time
 import pytest
 
 import mount as mounts
-from conftest import PROGRAM, Server, eventually, halt
+from conftest import PROGRAM, ROOT, Server, eventually, halt
 from test_clients import needs
 
 pytestmark = pytest.mark.skipif(mounts.BY != 'berth', reason='these are about berth mount')
@@ -166,6 +166,25 @@ def test_the_end_does_not_wait_for_a_server_that_is_away_when_nothing_is_to_be_s
     assert here.is_dir(), 'its root is known'
     assert berth('unmount', here).returncode == 0
     assert time.monotonic() - began < 20, 'not 60 s, which is --retry'
+
+
+def test_all_statistics_are_in_the_manual(share, here):
+    assert berth('mount', '-q', url_of(share), here).returncode == 0
+    os.mkdir(here / 'folder')
+    os.rename(here / 'folder', here / 'other')
+    os.rmdir(here / 'other')
+    said = berth('mount', '--stats', here).stdout
+    assert berth('unmount', here).returncode == 0
+    manual = (ROOT / 'man/berth-mount.1.scd').read_text(encoding='utf-8')
+    names = [line.split()[0] for line in said.splitlines()]
+    assert len(names) > 30 and [name for name in names if f'*{name}*' not in manual] == []
+    assert [re.search(rf'^{name} (\d+)$', said, re.M)[1] for name in ('folders-made', 'moves', 'deletes')] == ['1', '1', '1']
+
+
+@pytest.mark.parametrize('retry', ['0', '0.05', '50ms'])
+def test_without_a_try_nothing_could_be_mounted(share, here, retry):
+    said = berth('mount', '--retry', retry, url_of(share), here)
+    assert said.returncode == 2 and f'--retry {retry}: expected at least 0.1' in said.stderr
 
 
 @needs('setpriv')

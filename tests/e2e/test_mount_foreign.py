@@ -389,6 +389,18 @@ def take_kept(share, content):
     share.kill()  # berth unmount says that something was lost
 
 
+def test_holes_of_what_could_not_be_sent_are_kept_as_holes(share):
+    file = os.open(share.path / 'file', os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    os.pwrite(file, b'beginning', 0)
+    os.pwrite(file, b'end', 4 * MIB)
+    change_behind(share, 'file', b'by somebody else')
+    assert fails(os.close, file) == errno.ESTALE
+    eventually(lambda: 'is kept in' in share.stderr())
+    kept = pathlib.Path(re.search(r'is kept in (\S+)', share.stderr())[1])
+    assert kept.stat().st_blocks * 512 < MIB
+    take_kept(share, b'beginning' + bytes(4 * MIB - 9) + b'end')
+
+
 @pytest.mark.parametrize('settled', [False, True])
 def test_what_somebody_else_wrote_meanwhile_stays(foreign, share, settled):
     """Apache's tags of what was written within a second are weak."""
