@@ -2,7 +2,8 @@
  *
  *   mount.c, unmount.c, stats.c    the commands (command.h: what they share)
  *   options.c, mount_flags.c, credentials.c, background.c, place.c, fusermount.c, local.c    what they need
- *   session.c, interrupt.c, notify.c    /dev/fuse: INIT, threads, programs killed while they wait, telling the kernel
+ *   session.c, readers.c, interrupt.c, notify.c    /dev/fuse: INIT, threads, programs killed while they wait, telling the
+ *                                                  kernel
  *   names.c, replace.c, folder.c, lister.c    FUSE operations on names and folders
  *   attributes.c, extended.c, space.c, io.c   ... on attributes, user.*, room, open files
  *   tree*.c      what is known of files (tree.h)
