@@ -80,7 +80,8 @@ struct call {
 
         /* What came of it. */
         int error; /* 0: there is an answer, whatever its status. -ETIMEDOUT, -ECONNREFUSED, -EHOSTUNREACH, -EIO (cut
-                         * off), -EACCES (TLS: not trusted), -ENOKEY (a file of --cert, --key, --cacert), -EINTR, -ENOMEM, or what receive() gave */
+                    * off), -EACCES (TLS: not trusted), -ENOKEY (a file of --cert, --key, --cacert), -EINTR, -ENOMEM,
+                    * or what receive() gave */
         bool uncertain; /* an attempt before the last may have been carried out though its answer was lost */
         unsigned attempts;
         struct client_answer answer;

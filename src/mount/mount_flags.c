@@ -86,6 +86,15 @@ static bool take_kernel_flag(struct mount_options *options, const char *name)
         return false;
 }
 
+static bool is_plain(const char *name)
+{
+        static const char *const names[] = { "ro", "rw", "allow_other", "nonempty" };
+        for (unsigned i = 0; i < array_count(names); i++)
+                if (strcmp(name, names[i]) == 0)
+                        return true;
+        return false;
+}
+
 int mount_flag(struct mount_options *options, const char *name, const char *value)
 {
         if (strcmp(name, "uid") == 0) {
@@ -99,6 +108,10 @@ int mount_flag(struct mount_options *options, const char *name, const char *valu
         if (strcmp(name, "umask") == 0) {
                 options->set_umask = true;
                 return flag_number(name, value, 8, &options->umask);
+        }
+        if (value && is_plain(name)) {
+                complain("-o %s=%s: takes no value", name, value);
+                return -EINVAL;
         }
         if (strcmp(name, "ro") == 0)
                 options->read_only = true;

@@ -32,7 +32,7 @@ static bool read_line(char *line, struct place *place, char type[64])
         if (strcmp(where, place->path) != 0 || sscanf(rest, " - %63s %1023s", type, place->source) != 2)
                 return false;
         undo_octal(place->source);
-        const char *owner = strstr(rest, "user_id=");
+        const char *options = strrchr(rest, ' '), *owner = options ? strstr(options, "user_id=") : NULL;
         place->owner = owner ? (unsigned)strtoul(owner + strlen("user_id="), NULL, 10) : 0;
         return true;
 }

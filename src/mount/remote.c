@@ -392,6 +392,10 @@ static void explain(const struct remote *remote, const struct call *call, int re
         else if (call->answer.status == 407)
                 snprintf(why, REMOTE_WHY_BYTES,
                          "the proxy wants a password, or another (http_proxy=http://NAME:PASSWORD@HOST)");
+        else if (call->answer.status == 403)
+                snprintf(why, REMOTE_WHY_BYTES, "the server forbids it (403)");
+        else if (call->answer.status >= 500)
+                snprintf(why, REMOTE_WHY_BYTES, "the server has a trouble of its own (%d)", call->answer.status);
         else if (result == -EPROTONOSUPPORT)
                 snprintf(why, REMOTE_WHY_BYTES, "%s", text);
 }

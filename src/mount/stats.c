@@ -128,9 +128,10 @@ static void answer_flush(fuse_req_t request, size_t size)
         int used = (int)sizeof(text);
         if (size > 0) {
                 file_send_all(mount_of(request));
-                local_state(state, sizeof(state));
-                used = snprintf(text, sizeof(text), "%llu %s/unsent",
-                                (unsigned long long)mount_of(request)->counters.unsent_files, state);
+                const char *below = local_state(state, sizeof(state)) < 0 ? "" : "/unsent";
+                used = snprintf(text, sizeof(text), "%llu %s%s",
+                                (unsigned long long)mount_of(request)->counters.unsent_files, *below ? state : "",
+                                below);
         }
         answer_text(request, text, (size_t)used, size);
 }

@@ -105,11 +105,11 @@ static int explain(const char *path, int error)
         return COMMAND_FAILED;
 }
 
+/* Whether there was room to keep it the process knows, which may not have come to that yet. */
 static int tell_unsent(const struct place *place, int files, const char *folder)
 {
-        complain("%d file%s could not be sent to %s; what was written is left in %s, and the mount's log tells which "
-                 "it is",
-                 files, files == 1 ? "" : "s", place->source, folder);
+        complain("%d file%s could not be sent to %s; the mount's log tells which, and what was kept of them%s%s", files,
+                 files == 1 ? "" : "s", place->source, *folder ? " in " : "", folder);
         return COMMAND_FAILED;
 }
 
@@ -121,7 +121,7 @@ static int unmount(const struct place *place, bool lazy)
         int error = place_unmount(place->path, lazy);
         if (error) {
                 if (left > 0)
-                        complain("%d file%s could not be sent", left, left == 1 ? "" : "s");
+                        tell_unsent(place, left, folder);
                 return explain(place->path, error);
         }
         int status = lazy ? 0 : wait_for_end(&server);

@@ -52,7 +52,10 @@ static int save_piece(struct file *file, int descriptor, off_t first, off_t end)
 static int save_spool(struct file *file, int descriptor)
 {
         int error = ftruncate(descriptor, (off_t)file->size) < 0 ? -errno : 0;
-        for (off_t first = 0, end; !error && (first = lseek(file->spool, first, SEEK_DATA)) >= 0; first = end) {
+        for (off_t first, end = 0; !error;) {
+                first = lseek(file->spool, end, SEEK_DATA);
+                if (first < 0)
+                        return errno == ENXIO ? 0 : -errno; /* ENXIO: no more data */
                 end = lseek(file->spool, first, SEEK_HOLE);
                 error = end < 0 ? -errno : save_piece(file, descriptor, first, end);
         }

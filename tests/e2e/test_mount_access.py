@@ -263,6 +263,8 @@ class Answers(Listener):
      'the server says that it is at https://files.example/dav/'),
     (b'HTTP/1.1 307 Moved\r\nLocation: /dav/\r\nContent-Length: 0\r\n\r\n', 'the server says that it is at http://127.0.0.1:'),
     (b'HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n', 'the proxy wants a password'),
+    (b'HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n', 'the server forbids it (403)'),
+    (b'HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n', 'a trouble of its own (500)'),
     (b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', ': no WebDAV server there\n'),
     (b'SSH-2.0-OpenSSH_9.2\r\n', 'no answer of a web server (Received HTTP/0.9'),
 ])

@@ -181,6 +181,12 @@ def test_all_statistics_are_in_the_manual(share, here):
     assert [re.search(rf'^{name} (\d+)$', said, re.M)[1] for name in ('folders-made', 'moves', 'deletes')] == ['1', '1', '1']
 
 
+@pytest.mark.parametrize('option', ['ro=1', 'rw=no', 'allow_other=yes', 'nonempty=1'])
+def test_what_takes_no_value_gets_none(share, here, option):
+    said = berth('mount', '-o', option, url_of(share), here)
+    assert said.returncode == 2 and f'-o {option}: takes no value' in said.stderr
+
+
 @pytest.mark.parametrize('retry', ['0', '0.05', '50ms'])
 def test_without_a_try_nothing_could_be_mounted(share, here, retry):
     said = berth('mount', '--retry', retry, url_of(share), here)
