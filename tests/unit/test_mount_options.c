@@ -87,9 +87,10 @@ static void test_times_have_units(void **state)
                 assert_int_equal(parse(line), 0);
                 assert_int_equal(options.flush_after_ms, rows[i].ms);
         }
-        assert_int_equal(parse("--attr-ttl 0.1 --retry 0 http://h/ /mnt"), 0);
-        assert_int_equal(options.ttl_ms, 100);
-        assert_int_equal(options.client.retry_ms, 0);
+        assert_int_equal(parse("--attr-ttl 0 --retry 0.1 http://h/ /mnt"), 0);
+        assert_int_equal(options.ttl_ms, 0);
+        assert_int_equal(options.client.retry_ms, 100);
+        assert_int_equal(parse("--retry 0 http://h/ /mnt"), -EINVAL);
 }
 
 static void test_options_of_fstab(void **state)
