@@ -81,6 +81,7 @@ def fails(call, *arguments, **options):
 # ---- what is said ----
 
 def test_what_does_not_work_there_is_said_once(share):
+    eventually(lambda: 'with this server:' in share.stderr())  # a line of its own
     said = share.stderr()
     assert said.count('is mounted on') == 1 and said.count('with this server:') == 1, said
     assert ('sent whole' in said) == (WHOLE in share.can)
