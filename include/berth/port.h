@@ -118,6 +118,8 @@ struct berth_port_config {
                                    * anything for so long; 0: at once */
         uint32_t send_depth;      /* iocp: pieces of a send in the kernel at a time (at most 64), from the sender's
                                    * memory without a buffer of the socket's; 0: one, with that buffer */
+        uint32_t file_buffers;    /* where files are sent by way of user memory, buffers for it
+                                   * (berth_port_file_buffer_bytes()), past which a send_file waits; 0: 4,096 */
 };
 
 /* Makes a port. 0, or -ENOSYS (no such engine on this system), -EINVAL, -ENOMEM, -EMFILE, -EPERM. "auto" takes
@@ -137,6 +139,10 @@ BERTH_API bool berth_port_shares(const struct berth_port *port);
 /* The accepted and connected sockets that the port can have at a time: max_handles of its configuration, or less where
  * each of them needs one of the process's descriptors (epoll, older kernels). */
 BERTH_API uint32_t berth_port_max_handles(const struct berth_port *port);
+
+/* The bytes of user memory that a send_file holds while a piece of the file is on its way: 0 where the kernel sends
+ * files, as everywhere but on client editions of Windows. */
+BERTH_API uint32_t berth_port_file_buffer_bytes(const struct berth_port *port);
 
 /* Waits at most timeout_ms (0: not at all, -1: without end) until something has finished, and hands out up to `count`
  * completions. Returns how many; 0 at the time-out, when woken, or before that when what was ready turned out to have
@@ -161,7 +167,7 @@ struct berth_port_stats {
         uint64_t starts;       /* ops started */
         uint64_t completions;  /* events handed out */
         uint64_t refused;      /* -EMFILE -ENFILE -ENOMEM -ENOBUFS seen from the kernel, or max_ops hit */
-        uint64_t starved;      /* receives that had to wait for a buffer */
+        uint64_t starved;      /* receives, and sends of files by way of user memory, that had to wait for a buffer */
         uint64_t cold_windows; /* send_file windows that had to be read in first */
         uint64_t turns;        /* send_file turns that ended so that others could go on */
         uint64_t reused;       /* connections accepted on a socket that was used before (Windows) */

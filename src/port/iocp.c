@@ -220,6 +220,7 @@ static int iocp_create(struct berth_port **port, const struct berth_port_config 
                 return -ENOMEM;
         choose(self, config);
         list_init(&self->unadopted);
+        iocp_make_pieces(self, config->file_buffers);
         int error = port_init(&self->port, &iocp_engine, config);
         if (error) {
                 free(self);
@@ -258,4 +259,5 @@ const struct engine iocp_engine = {
         .rest = iocp_rest,
         .unrest = iocp_unrest,
         .max_handles = iocp_max_handles,
+        .file_buffer_bytes = iocp_file_buffer_bytes,
 };

@@ -44,7 +44,7 @@ struct io {
                 char *data;      /* IO_PIECE_*: the buffer */
                 struct io *next; /* IO_SEND: the piece behind it */
         };
-        uint64_t offset; /* IO_SEND: of the piece; IO_DISCONNECT: when it began, in ms */
+        uint64_t offset; /* IO_SEND: of the piece; IO_DISCONNECT, IO_TRANSMIT: when it began, in ms */
         uint32_t bytes;  /* that the call is about */
         int32_t error;   /* once it has ended: 0 or -errno */
         uint8_t kind;
@@ -100,15 +100,15 @@ struct iocp_port {
         uint64_t looked_ms;  /* when the depth of accepts was last looked at */
         uint32_t deep;       /* listeners that have more accepts posted than the least */
         char *spare_pieces;  /* linked by their first word */
-        uint32_t piece_count, spare_count;
-        uint32_t calls;        /* made; counts for refuse_some */
-        uint32_t enlargements; /* of the working set */
-        bool started;          /* Winsock */
-        bool transmits;        /* files go by TransmitFile */
-        bool always_packets;   /* tests: as with a provider that does not skip */
-        bool refuse_some;      /* tests: the kernel refuses now and then */
-        bool reuses;           /* sockets are used again */
-        bool stands_in;        /* tests: by a stand-in for DisconnectEx */
+        uint32_t piece_count, spare_count, most_pieces;
+        struct list piece_waiters; /* send_files that wait for a buffer, oldest first */
+        uint32_t calls;            /* made; counts for refuse_some */
+        bool started;              /* Winsock */
+        bool transmits;            /* files go by TransmitFile */
+        bool always_packets;       /* tests: as with a provider that does not skip */
+        bool refuse_some;          /* tests: the kernel refuses now and then */
+        bool reuses;               /* sockets are used again */
+        bool stands_in;            /* tests: by a stand-in for DisconnectEx */
 };
 
 static inline struct iocp_port *iocp_of(struct berth_port *port)
@@ -147,6 +147,8 @@ static inline uint32_t iocp_bytes(const struct io *io)
 {
         return io->error == 0 || io->error == -ECANCELED ? (uint32_t)io->overlapped.InternalHigh : 0;
 }
+/* The call shall end soon; its packet comes. */
+void iocp_cancel_call(struct io *io);
 /* The op's call in the kernel shall end soon. False: it has none. */
 bool iocp_cancel_io(struct berth_op *op);
 
@@ -282,7 +284,10 @@ io_ended iocp_send_ended;
 
 void iocp_send_file_go_on(struct iocp_port *self, struct berth_op *op);
 io_ended iocp_transmit_ended, iocp_piece_read, iocp_piece_sent;
+/* Room for so many pieces at a time; 0: as many as are usual. */
+void iocp_make_pieces(struct iocp_port *self, uint32_t most);
 void iocp_free_pieces(struct iocp_port *self);
+uint32_t iocp_file_buffer_bytes(const struct berth_port *port);
 
 /* op->flags of an op that a worker has, or will have. A send, which never has one, uses the bit for moments. */
 enum { ON_WORKER = 0x4000 };

@@ -108,7 +108,7 @@ void iocp_unpost(struct listener *listener)
 {
         for (struct list *node = listener->posted.next; node != &listener->posted; node = node->next) {
                 struct acceptor *acceptor = container_of(node, struct acceptor, node);
-                CancelIoEx(acceptor->io.target, &acceptor->io.overlapped);
+                iocp_cancel_call(&acceptor->io);
         }
 }
 
@@ -148,7 +148,7 @@ static void look_at_depth(struct listener *listener)
                 for (uint32_t n = listener->posted_count; n > depth && node != &listener->posted; n--) {
                         struct acceptor *acceptor = container_of(node, struct acceptor, node);
                         node = node->next;
-                        CancelIoEx(acceptor->io.target, &acceptor->io.overlapped);
+                        iocp_cancel_call(&acceptor->io);
                 }
                 listener->depth = depth;
                 if (depth == LEAST_DEPTH)

@@ -32,14 +32,36 @@ struct berth_op *iocp_give(struct iocp_port *self, struct io *io)
 
 enum { WORKING_SET_STEP_BYTES = 16 << 20, MOST_ENLARGEMENTS = 64 };
 
-static bool enlarge_working_set(struct iocp_port *self)
+/* Everybody has this right, but it is switched off until it is asked for (AdjustTokenPrivileges). */
+static void may_enlarge(void)
 {
+        TOKEN_PRIVILEGES wanted = { .PrivilegeCount = 1, .Privileges[0].Attributes = SE_PRIVILEGE_ENABLED };
+        HANDLE token;
+        if (!OpenProcessToken(GetCurrentProcess(), TOKEN_ADJUST_PRIVILEGES, &token))
+                return;
+        if (LookupPrivilegeValueW(NULL, L"SeIncreaseWorkingSetPrivilege", &wanted.Privileges[0].Luid))
+                AdjustTokenPrivileges(token, FALSE, &wanted, 0, NULL, NULL);
+        CloseHandle(token);
+}
+
+/* It is the process's, so all ports together have so many tries. */
+static bool enlarge_working_set(void)
+{
+        static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+        static unsigned enlargements;
         SIZE_T least, most;
-        if (self->enlargements == MOST_ENLARGEMENTS || !GetProcessWorkingSetSize(GetCurrentProcess(), &least, &most))
-                return false;
-        self->enlargements++;
-        least += WORKING_SET_STEP_BYTES;
-        return SetProcessWorkingSetSize(GetCurrentProcess(), least, max_of(most, least + WORKING_SET_STEP_BYTES));
+        bool larger = false;
+        pthread_mutex_lock(&lock);
+        if (enlargements == 0)
+                may_enlarge();
+        if (enlargements < MOST_ENLARGEMENTS && GetProcessWorkingSetSize(GetCurrentProcess(), &least, &most)) {
+                enlargements++;
+                least += WORKING_SET_STEP_BYTES;
+                most = max_of(most, least + WORKING_SET_STEP_BYTES);
+                larger = SetProcessWorkingSetSize(GetCurrentProcess(), least, most);
+        }
+        pthread_mutex_unlock(&lock);
+        return larger;
 }
 
 /* Tests see that a refused call is made again: every eighth is refused without having been made. Of accepts, which are
@@ -62,7 +84,7 @@ static void ended(struct iocp_port *self, struct io *io)
 void iocp_start(struct iocp_port *self, struct io *io, io_call *call, bool skips)
 {
         int code = make(self, io, call);
-        if (iocp_quota_error((DWORD)code) && (enlarge_working_set(self) || self->refuse_some))
+        if (iocp_quota_error((DWORD)code) && (enlarge_working_set() || self->refuse_some))
                 code = make(self, io, call);
         if (code == WSA_IO_PENDING || (code == 0 && !skips))
                 return; /* its packet will come */
@@ -92,7 +114,7 @@ void iocp_packet(struct iocp_port *self, struct io *io)
 
 /* A call that is not found has its packet on the way. Or Wine is just about to go on with it: that is not told apart but
  * by its status, and the cancel is forgotten. */
-static void cancel_call(struct io *io)
+void iocp_cancel_call(struct io *io)
 {
         enum { TRIES = 8 };
         for (unsigned i = 0; i < TRIES; i++) {
@@ -110,6 +132,6 @@ bool iocp_cancel_io(struct berth_op *op)
         for (; io; io = io->kind == IO_SEND ? io->next : NULL)
                 all[count++] = io;
         for (unsigned i = count; i-- > 0;)
-                cancel_call(all[i]);
+                iocp_cancel_call(all[i]);
         return count > 0;
 }

@@ -115,7 +115,7 @@ static void look_at(struct listener *listener, int64_t most_seconds)
         for (struct list *node = listener->posted.next; node != &listener->posted; node = node->next) {
                 struct acceptor *acceptor = container_of(node, struct acceptor, node);
                 if (connected_seconds(acceptor->socket) >= most_seconds)
-                        CancelIoEx(acceptor->io.target, &acceptor->io.overlapped);
+                        iocp_cancel_call(&acceptor->io);
         }
 }
 

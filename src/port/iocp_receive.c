@@ -84,8 +84,7 @@ void iocp_rest_ended(struct iocp_port *self, struct io *io)
 void iocp_unrest(struct berth_port *port, struct berth_handle *handle)
 {
         (void)port;
-        struct io *io = (struct io *)handle->sender;
-        CancelIoEx(io->target, &io->overlapped);
+        iocp_cancel_call((struct io *)handle->sender);
 }
 
 /* ---- taking what is there ---- */

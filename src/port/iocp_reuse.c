@@ -208,7 +208,7 @@ void iocp_look_at_leaving(struct iocp_port *self)
         self->leaving_ms = now_ms;
         for (unsigned i = 0; i < self->leaving_count; i++)
                 if (now_ms - self->leaving[i]->offset >= LEAVE_MS)
-                        CancelIoEx(self->leaving[i]->target, &self->leaving[i]->overlapped);
+                        iocp_cancel_call(self->leaving[i]);
 }
 
 /* ---- coming back ---- */
@@ -247,7 +247,7 @@ int iocp_untie(SOCKET socket)
 bool iocp_reuse_end(struct iocp_port *self)
 {
         for (unsigned i = 0; i < self->leaving_count; i++)
-                CancelIoEx(self->leaving[i]->target, &self->leaving[i]->overlapped);
+                iocp_cancel_call(self->leaving[i]);
         for (unsigned i = 0; i < END_TRIES && self->leaving_count > 0; i++)
                 iocp_engine.wait(&self->port, NULL, 0, END_MS);
         while (self->spare_sockets > 0)

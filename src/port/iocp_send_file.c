@@ -1,19 +1,35 @@
 /* Sending files, in pieces that grow while the reader keeps up: a slow reader has little of the file locked for him,
- * and how far he is can be told. Server editions send a piece by TransmitFile, which passes no user memory. Client
- * editions let only two of these run at a time for the whole system: there a piece is read into a buffer and sent.
+ * and how far he is, which is known between pieces alone, can be told. Server editions send a piece by TransmitFile,
+ * which passes no user memory. Client editions let only two of these run at a time for the whole system: there a piece
+ * is read into a buffer and sent. Where no buffer is free the op waits, and nobody who comes later is served before it.
  *
- * op_space()->send_file.step is the size of the next piece. */
+ * op_space()->send_file.step is the size of the next piece where it goes by TransmitFile; else FED says that the op has
+ * waited for a buffer and one has come back. */
 #include "port/iocp.h"
 
 enum {
         FIRST_PIECE_BYTES = 64 << 10,
-        MOST_PIECE_BYTES = 8 << 20, /* less than the 2^31 - 1 that TransmitFile takes */
+        MOST_PIECE_BYTES = 1 << 20, /* less than the 2^31 - 1 that TransmitFile takes */
+        QUICK_MS = 500,             /* a piece that took no longer is followed by one twice as large */
+        LONG_MS = 4000,             /* and one that took longer by half of it */
         BUFFER_BYTES = 64 << 10,    /* a whole number of pages, since pages are what gets locked */
-        MAX_BUFFERS = 4096,
+        DEFAULT_BUFFERS = 4096,
         MAX_SPARE_BUFFERS = 64,
+        FED = 1,
 };
 
 /* ---- buffers of pieces ---- */
+
+void iocp_make_pieces(struct iocp_port *self, uint32_t most)
+{
+        self->most_pieces = most ? most : DEFAULT_BUFFERS;
+        list_init(&self->piece_waiters);
+}
+
+uint32_t iocp_file_buffer_bytes(const struct berth_port *port)
+{
+        return container_of((struct berth_port *)(uintptr_t)port, struct iocp_port, port)->transmits ? 0 : BUFFER_BYTES;
+}
 
 static char *take_buffer(struct iocp_port *self)
 {
@@ -23,14 +39,27 @@ static char *take_buffer(struct iocp_port *self)
                 self->spare_count--;
                 return buffer;
         }
-        if (self->piece_count == MAX_BUFFERS || !(buffer = memory_map(BUFFER_BYTES)))
+        if (self->piece_count >= self->most_pieces || !(buffer = memory_map(BUFFER_BYTES)))
                 return NULL;
         self->piece_count++;
         return buffer;
 }
 
+/* Who has waited longest has the next turn. */
+static void feed(struct iocp_port *self)
+{
+        if (list_empty(&self->piece_waiters))
+                return;
+        struct berth_op *op = op_of_starved(self->piece_waiters.next);
+        list_remove(&op_space(op)->recv.starved);
+        op->state = OP_PENDING;
+        op_space(op)->send_file.step = FED;
+        op_runnable(&self->port, op);
+}
+
 static void give_buffer(struct iocp_port *self, char *buffer)
 {
+        feed(self);
         if (self->spare_count < MAX_SPARE_BUFFERS) {
                 memcpy(buffer, &self->spare_pieces, sizeof(buffer));
                 self->spare_pieces = buffer;
@@ -86,8 +115,8 @@ static int64_t piece_of_file(const struct berth_send_file *file, uint64_t most)
         return (int64_t)min_of(min_of(left, there), most);
 }
 
-/* Bytes have gone out: of the head, then of the file. */
-static void account(struct iocp_port *self, struct berth_op *op, uint32_t bytes, int error)
+/* Bytes have gone out: of the head, then of the file. `step`: for what comes next. */
+static void account(struct iocp_port *self, struct berth_op *op, uint32_t bytes, int error, uint64_t step)
 {
         struct berth_send_file *file = file_of(op);
         uint32_t of_head = min_of(bytes, head_left(file));
@@ -99,7 +128,7 @@ static void account(struct iocp_port *self, struct berth_op *op, uint32_t bytes,
                 op_finish(&self->port, op, iocp_send_error(error));
         } else {
                 self->port.stats.turns++;
-                op_space(op)->send_file.step = min_of(op_space(op)->send_file.step * 2, (uint64_t)MOST_PIECE_BYTES);
+                op_space(op)->send_file.step = step;
                 op_runnable(&self->port, op);
         }
 }
@@ -126,11 +155,20 @@ static int transmit(struct iocp_port *self, struct io *io)
                        : WSAGetLastError();
 }
 
+/* None shall take so long that its reader seems to take nothing. */
+static uint64_t next_step(uint64_t step, uint64_t took_ms)
+{
+        if (took_ms <= QUICK_MS)
+                return min_of(step * 2, (uint64_t)MOST_PIECE_BYTES);
+        return took_ms > LONG_MS ? max_of(step / 2, (uint64_t)FIRST_PIECE_BYTES) : step;
+}
+
 void iocp_transmit_ended(struct iocp_port *self, struct io *io)
 {
         int error = io->error;
         uint32_t bytes = iocp_bytes(io);
-        account(self, iocp_give(self, io), bytes, error);
+        uint64_t step = next_step(op_space(io->op)->send_file.step, clock_ms() - io->offset);
+        account(self, iocp_give(self, io), bytes, error, step);
 }
 
 /* ---- in two ---- */
@@ -160,7 +198,7 @@ void iocp_piece_read(struct iocp_port *self, struct io *io)
         uint32_t bytes = iocp_bytes(io);
         if (error || bytes == 0 || op_cancelled(io->op)) {
                 give_buffer(self, io->data);
-                account(self, iocp_give(self, io), 0, error);
+                account(self, iocp_give(self, io), 0, error, 0);
                 return;
         }
         io->overlapped = (OVERLAPPED){ 0 };
@@ -175,25 +213,39 @@ void iocp_piece_sent(struct iocp_port *self, struct io *io)
         int error = io->error;
         uint32_t bytes = iocp_bytes(io);
         give_buffer(self, io->data);
-        account(self, iocp_give(self, io), bytes, error);
+        account(self, iocp_give(self, io), bytes, error, 0);
+}
+
+/* NULL: there is none, and the op waits, or has ended where none would ever come back. */
+static char *buffer_for(struct iocp_port *self, struct berth_op *op)
+{
+        bool in_turn = op_space(op)->send_file.step == FED || list_empty(&self->piece_waiters);
+        char *buffer = in_turn ? take_buffer(self) : NULL;
+        if (!buffer && self->piece_count == 0)
+                op_finish(&self->port, op, -ENOBUFS);
+        else if (!buffer)
+                op_starve(&self->port, op, &self->piece_waiters);
+        return buffer;
 }
 
 static void start_piece(struct iocp_port *self, struct berth_op *op, uint32_t bytes)
 {
         const struct berth_handle *file = file_of(op)->file;
         int error = iocp_tie_file(self, file);
-        char *buffer = error ? NULL : take_buffer(self);
-        if (!buffer) {
-                op_finish(&self->port, op, error ? error : -ENOBUFS);
+        if (error) {
+                op_finish(&self->port, op, error);
                 return;
         }
+        char *buffer = buffer_for(self, op);
+        if (!buffer)
+                return;
         struct io *io = iocp_take(self, IO_PIECE_READ, op, iocp_file(file));
         if (!io) {
                 give_buffer(self, buffer);
                 return;
         }
         io->data = buffer;
-        io->bytes = min_of(bytes, (uint32_t)BUFFER_BYTES);
+        io->bytes = bytes;
         iocp_start(self, io, read_piece, file->flags & HANDLE_SKIPS);
 }
 
@@ -204,9 +256,10 @@ void iocp_send_file_go_on(struct iocp_port *self, struct berth_op *op)
 {
         struct op_space *space = op_space(op);
         const struct berth_send_file *file = file_of(op);
-        if (!space->send_file.step)
+        if (self->transmits && !space->send_file.step)
                 space->send_file.step = FIRST_PIECE_BYTES;
-        int64_t bytes = head_left(file) > SEND_TURN_BYTES ? 0 : piece_of_file(file, space->send_file.step);
+        uint64_t most = self->transmits ? space->send_file.step : BUFFER_BYTES;
+        int64_t bytes = head_left(file) > SEND_TURN_BYTES ? 0 : piece_of_file(file, most);
         if (bytes < 0 || (bytes == 0 && head_left(file) == 0)) {
                 bool all = file->file_sent == file->length;
                 op_finish(&self->port, op,
@@ -223,5 +276,6 @@ void iocp_send_file_go_on(struct iocp_port *self, struct berth_op *op)
         if (!io)
                 return;
         io->bytes = (uint32_t)bytes;
+        io->offset = clock_ms();
         iocp_start(self, io, bytes > 0 ? transmit : send_head, op->handle->flags & HANDLE_SKIPS);
 }

@@ -268,6 +268,11 @@ uint32_t berth_port_max_handles(const struct berth_port *port)
         return port->engine->max_handles(port);
 }
 
+uint32_t berth_port_file_buffer_bytes(const struct berth_port *port)
+{
+        return port->engine->file_buffer_bytes ? port->engine->file_buffer_bytes(port) : 0;
+}
+
 uint32_t berth_port_in_flight(const struct berth_port *port)
 {
         return port->in_flight;

@@ -62,8 +62,11 @@ struct op_space {
                         size_t count, sent;
                 } sendv;
                 struct {
+                        union {
+                                uint64_t step;       /* the engine's */
+                                struct list starved; /* as in recv */
+                        };
                         struct berth_send_file *file;
-                        uint64_t step; /* the engine's */
                 } send_file;
                 struct {
                         const struct sockaddr *address, *source;
@@ -92,13 +95,14 @@ struct op_space {
                         size_t size;
                 } recv_now;
                 struct {
-                        struct list starved;   /* receives that wait for a buffer */
+                        struct list starved;   /* ops that wait for a buffer */
                         uint32_t step, buffer; /* the engine's */
                 } recv;
                 int64_t finished; /* OP_FINISHED: the result. op->result may yet show an earlier BERTH_MORE */
         };
 } __attribute__((may_alias));
 
+_Static_assert(offsetof(struct op_space, send_file.starved) == offsetof(struct op_space, recv.starved), "one list");
 _Static_assert(sizeof(struct op_space) <= sizeof(((struct berth_op *)0)->engine), "an op has room for its arguments");
 _Static_assert(sizeof(struct berth_op) == 64, "an op is one cache line");
 _Static_assert(sizeof(struct berth_handle) == 40, "a handle is small");
@@ -222,6 +226,8 @@ struct engine {
         /* A resting handle is to be closed: its rest shall end soon. */
         void (*unrest)(struct berth_port *port, struct berth_handle *handle);
         uint32_t (*max_handles)(const struct berth_port *port);
+        /* NULL: the kernel sends files. */
+        uint32_t (*file_buffer_bytes)(const struct berth_port *port);
 };
 
 extern const struct engine uring_engine, epoll_engine, sim_engine, iocp_engine;
@@ -265,8 +271,8 @@ void op_runnable(struct berth_port *port, struct berth_op *op);
 bool rest_end(struct berth_port *port, struct berth_handle *handle, struct berth_event *event);
 /* The same when the ready queue comes to it. */
 void rest_finish(struct berth_port *port, struct berth_handle *handle);
-/* No buffer is free: the receive waits in the list, by which it is started again when there is one. On port->starved
- * that is done by the common half. */
+/* No buffer is free: the op (a receive; iocp: a send_file, too) waits in the list, by which it is started again when
+ * there is one. On port->starved that is done by the common half. */
 void op_starve(struct berth_port *port, struct berth_op *op, struct list *list);
 
 /* The kernel has no room: to be counted, and worth another try later. */

@@ -9,6 +9,7 @@ enum {
         MIB = 1 << 20,
         DEFAULT_CONNECTIONS = 1000000,
         DEFAULT_SENDS = 65536,
+        DEFAULT_COPIES = 4096, /* the same where each has a buffer */
         REQUESTS_PER_SHARD = 4096,
         LISTINGS_PER_SHARD = 32,
         LONG_HEADS_PER_SHARD = 256,
@@ -53,10 +54,11 @@ static uint64_t cost(const struct budget *budget, const struct serve_options *op
         uint64_t shard = FIXED_PER_SHARD + (uint64_t)BUFFER_COUNT * BUFFER_BYTES + options->access_bytes;
         return FIXED_BYTES + shards * shard + budget->connections * connection +
                (uint64_t)budget->active * sizeof(struct active) + (uint64_t)budget->requests * sizeof(struct request) +
-               (uint64_t)budget->sends * sizeof(struct download) + (uint64_t)budget->listings * LISTING_BYTES +
-               (uint64_t)budget->long_heads * options->limits.head_bytes + (uint64_t)budget->changes * CHANGE_BYTES +
-               (uint64_t)budget->blocks * BLOCK_BYTES + open_files(budget) * FILE_BYTES + budget->content_bytes +
-               budget->folder_bytes + (uint64_t)budget->rings * RING_BYTES;
+               budget->sends * (sizeof(struct download) + budget->file_bytes) +
+               (uint64_t)budget->listings * LISTING_BYTES + (uint64_t)budget->long_heads * options->limits.head_bytes +
+               (uint64_t)budget->changes * CHANGE_BYTES + (uint64_t)budget->blocks * BLOCK_BYTES +
+               open_files(budget) * FILE_BYTES + budget->content_bytes + budget->folder_bytes +
+               (uint64_t)budget->rings * RING_BYTES;
 }
 
 /* Connections that are not at rest: no more than there are, nor more than there can be in each of these states. */
@@ -196,7 +198,9 @@ int budget_make(struct budget *budget, const struct serve_options *options, cons
         *budget = (struct budget){
                 .connections = options->connections ? options->connections : allowed(limits, shards),
                 .requests = options->requests ? options->requests : REQUESTS_PER_SHARD * shards,
-                .sends = options->sends ? options->sends : DEFAULT_SENDS,
+                .sends = options->sends       ? options->sends
+                         : limits->file_bytes ? DEFAULT_COPIES
+                                              : DEFAULT_SENDS,
                 .listings = LISTINGS_PER_SHARD * shards,
                 .long_heads = LONG_HEADS_PER_SHARD * shards,
                 .changes = CHANGES_PER_SHARD * shards,
@@ -206,6 +210,7 @@ int budget_make(struct budget *budget, const struct serve_options *options, cons
                 .folder_bytes = STORE_SNAPSHOT_BYTES,
                 .descriptors = limits->descriptors,
                 .direct = !plain,
+                .file_bytes = limits->file_bytes,
         };
         add_up(budget, options, shards);
         return check_memory(budget, options, limits, shards);

@@ -66,7 +66,9 @@ struct serve_options {
         unsigned head_seconds, idle_seconds;
         unsigned body_rate; /* bytes per second, least; 0: none */
         unsigned backlog;
-        struct auth_files auth; /* paths */
+        unsigned accept_depth, send_depth; /* of the completion port on Windows; 0: not given */
+        bool accept_data;                  /* likewise */
+        struct auth_files auth;            /* paths */
         const char *realm;
         bool plain_auth;     /* passwords over connections that are not encrypted */
         size_t access_bytes; /* what `auth` takes for each shard; from access_open() */
@@ -193,9 +195,11 @@ void log_writer_finish(struct log_writer *writer);
 
 /* What the system gives. */
 struct limits {
+        const char *engine;
         uint32_t descriptors;  /* RLIMIT_NOFILE */
         uint32_t sockets;      /* that one port can have; no more than descriptors: it is these that bound them */
         bool shared;           /* several ports can accept at one address */
+        uint32_t file_bytes;   /* of user memory for each file being sent; 0: the kernel sends files */
         uint64_t memory_bytes; /* available: the system's or the control group's */
         bool grouped;          /* the latter */
         uint64_t files;        /* fs.file-max less what is open */
@@ -208,6 +212,7 @@ struct budget {
         uint32_t descriptors; /* RLIMIT_NOFILE */
         bool direct;          /* connections need none */
         uint32_t rings;       /* of io_uring, over all shards */
+        uint32_t file_bytes;  /* as in limits: each of `sends` has a buffer */
         uint32_t active;      /* connections not at rest */
         uint64_t content_bytes;
         uint32_t folder_bytes;               /* to remember what stands in folders (store_tree_remember()) */

@@ -15,6 +15,19 @@ enum {
 
 /* ---- limits ---- */
 
+/* Options of one engine alone. */
+static int check_engine(const struct serve_options *options, const char *engine)
+{
+        const char *option = options->accept_depth  ? "accept-depth"
+                             : options->send_depth  ? "send-depth"
+                             : options->accept_data ? "accept-data"
+                                                    : NULL;
+        if (!option || strcmp(engine, "iocp") == 0)
+                return 0;
+        complain("--%s: it is for Windows' completion ports, and the engine here is %s", option, engine);
+        return -EINVAL;
+}
+
 /* A port of the engine is made to find out whether sockets need descriptors. 0 or -errno. */
 static int look_at_limits(struct limits *limits, const char *engine)
 {
@@ -30,6 +43,8 @@ static int look_at_limits(struct limits *limits, const char *engine)
                 return error;
         limits->sockets = berth_port_max_handles(port);
         limits->shared = berth_port_shares(port);
+        limits->file_bytes = berth_port_file_buffer_bytes(port);
+        limits->engine = berth_port_engine(port);
         berth_port_destroy(port);
         return 0;
 }
@@ -293,6 +308,9 @@ static int serve(struct server *server)
                 return error;
         }
         server->handing = !limits.shared;
+        error = check_engine(&server->options, limits.engine);
+        if (error)
+                return error;
         error = budget_make(&server->budget, &server->options, &limits, threads);
         if (error)
                 return error;

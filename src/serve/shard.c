@@ -210,9 +210,13 @@ static int start_port(struct shard *shard)
                 .buffers = BUFFER_COUNT,
                 .buffer_bytes = BUFFER_BYTES,
                 .workers = server->workers,
+                .file_buffers = max_of(share(shard, budget->sends), 1u),
                 .rested = conn_rested,
                 .seed = shard->seed,
                 .fault_per_mille = shard->fault_per_mille,
+                .accept_depth = server->options.accept_depth,
+                .accept_data_ms = server->options.accept_data ? server->options.head_seconds * 1000 : 0,
+                .send_depth = server->options.send_depth,
         };
         struct store_config store = {
                 .root = server->root,

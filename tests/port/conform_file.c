@@ -93,6 +93,56 @@ static void long_files_go_to_several_at_once(void **state)
         lab_close(&lab);
 }
 
+/* Where files go by way of user memory: who finds no buffer waits, can be cancelled and closed, and has his turn. */
+static void more_readers_than_buffers_for_files_get_all_of_theirs(void **state)
+{
+        (void)state;
+        enum { READERS = 8, BYTES = 12 << 20 };
+        static struct end clients[READERS], servers[READERS];
+        struct berth_send_file what[READERS];
+        struct berth_handle file;
+        struct lab lab;
+        lab_open(&lab, &(struct berth_port_config){ .file_buffers = 2, .buffer_bytes = 32768 });
+        bool copies = berth_port_file_buffer_bytes(lab.port) > 0;
+        lab_make_folder(&lab);
+        lab_make_file(&lab, "file", BYTES);
+        lab_open_file(&lab, &file, "file", 0);
+        for (int i = 0; i < READERS; i++) {
+                lab_pair(&lab, &clients[i], &servers[i]);
+                what[i] = (struct berth_send_file){ .file = &file, .length = BYTES, .flags = BERTH_FILE_WARM };
+                send_file(&lab, &servers[i], &what[i]);
+        }
+        for (int i = 0; i < READERS; i++)
+                lab_until(&lab, what[i].file_sent > 0); /* nobody waits for a reader who takes his time */
+        lab_settle(&lab);
+        for (int i = 0; i < READERS; i++)
+                assert_true(servers[i].send.in_flight);
+        assert_true((berth_port_stats(lab.port)->starved > 0) == copies);
+        for (int i = 0; i < READERS / 4; i++) {
+                berth_cancel(lab.port, &servers[i].send.op);
+                act_wait(&servers[i].send);
+                assert_int_equal(servers[i].send.result, -ECANCELED);
+        }
+        for (int i = READERS / 4; i < READERS / 2; i++) {
+                end_close_wait(&lab, &servers[i], BERTH_ABORT);
+                assert_int_equal(servers[i].send.result, -ECANCELED);
+        }
+        for (int i = READERS / 2; i < READERS; i++)
+                end_receive(&lab, &clients[i], true);
+        for (int i = READERS / 2; i < READERS; i++) {
+                act_wait(&servers[i].send);
+                assert_int_equal(servers[i].send.result, BYTES);
+                lab_until(&lab, clients[i].received == BYTES);
+        }
+        for (int i = 0; i < READERS; i++) {
+                if (!servers[i].closed)
+                        end_close_wait(&lab, &servers[i], 0);
+                end_close_wait(&lab, &clients[i], 0);
+        }
+        lab_close_file(&lab, &file);
+        lab_close(&lab);
+}
+
 static void a_file_that_is_not_in_memory_is_read_in_first(void **state)
 {
         (void)state;
@@ -478,6 +528,7 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_writes_of_one_file_may_be_in_flight),
         cmocka_unit_test(a_head_and_a_range_of_a_file_are_sent),
         cmocka_unit_test(long_files_go_to_several_at_once),
+        cmocka_unit_test(more_readers_than_buffers_for_files_get_all_of_theirs),
         cmocka_unit_test(a_file_that_is_not_in_memory_is_read_in_first),
         cmocka_unit_test(a_file_cut_short_meanwhile_is_an_error),
         cmocka_unit_test(a_range_past_the_end_is_an_error),

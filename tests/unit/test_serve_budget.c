@@ -185,6 +185,24 @@ static void test_memory_that_is_enough_changes_nothing(void **state)
         assert_memory_equal(&with, &without, sizeof(with));
 }
 
+static void test_where_files_go_by_way_of_memory_each_download_costs_a_buffer(void **state)
+{
+        (void)state;
+        struct serve_options options = defaults();
+        struct limits limits = plenty;
+        struct budget without, with;
+        limits.file_bytes = 65536;
+        assert_int_equal(budget_make(&with, &options, &limits, 2), 0);
+        assert_int_equal(with.sends, 4096);
+        options.sends = 4096;
+        assert_int_equal(budget_make(&without, &options, &plenty, 2), 0);
+        assert_true(with.memory_bytes - without.memory_bytes == 4096ull * 65536);
+        options.sends = 0;
+        options.memory = 128 << 20;
+        assert_int_equal(budget_make(&with, &options, &limits, 2), 0);
+        assert_true(with.memory_bytes <= options.memory && with.sends < 2048);
+}
+
 static void test_counting_addresses_costs(void **state)
 {
         (void)state;
@@ -210,6 +228,7 @@ int main(void)
                 cmocka_unit_test(test_more_than_descriptors_allow_is_refused),
                 cmocka_unit_test(test_memory_cuts_the_others_until_it_is_enough),
                 cmocka_unit_test(test_memory_that_is_enough_changes_nothing),
+                cmocka_unit_test(test_where_files_go_by_way_of_memory_each_download_costs_a_buffer),
                 cmocka_unit_test(test_counting_addresses_costs),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
