@@ -318,9 +318,13 @@ void signals_take(bool reload);
 enum told signals_wait(int timeout_ms);
 void signals_wake(void); /* from any thread */
 
-/* ---- files of the program itself (plain.c); paths are UTF-8 on Windows ---- */
+/* ---- files of the program itself (plain.c); paths are UTF-8 on Windows, and of any length ---- */
 
-enum plain_use { PLAIN_READ, PLAIN_APPEND };
+enum plain_use {
+        PLAIN_READ,
+        PLAIN_APPEND,  /* a log, which not everybody may read */
+        PLAIN_REPLACE, /* what was in it is gone */
+};
 
 /* A descriptor of the C library's, for read(), fstat() and close(), or -errno. Nobody waits for a FIFO's other end. */
 int plain_open(const char *path, enum plain_use use);
@@ -347,7 +351,10 @@ void complain(const char *format, ...) printf_like(1, 2);
 const char *error_text(int error); /* of <errno.h>, in words (errors.c) */
 const char *error_name(int error); /* "ENOENT"; NULL: it has none */
 
-/* ---- values of command-line options (option.c) ---- */
+/* ---- command-line options (option.c) ---- */
+
+/* A help text, to standard output. Its lines that begin with "@linux " or "@windows " are that system's alone. */
+void option_help(const char *text);
 
 /* All give 0, or -EINVAL after complaining that --`option` wants something else. */
 

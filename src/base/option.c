@@ -1,8 +1,28 @@
-/* Values of command-line options. Each says on stderr what was expected where it is not that. */
+/* Command-line options: what --help prints, and values, each of which says on stderr what was expected where it is not
+ * that. */
 #include "base/base.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#ifdef _WIN32
+static const char here[] = "@windows ", elsewhere[] = "@linux ";
+#else
+static const char here[] = "@linux ", elsewhere[] = "@windows ";
+#endif
+
+void option_help(const char *text)
+{
+        for (const char *end; *text; text = end) {
+                end = strchr(text, '\n') + 1;
+                if (strncmp(text, elsewhere, strlen(elsewhere)) == 0)
+                        continue;
+                if (strncmp(text, here, strlen(here)) == 0)
+                        text += strlen(here);
+                fwrite(text, 1, (size_t)(end - text), stdout);
+        }
+}
 
 int option_number(const char *option, const char *text, unsigned least, unsigned most, unsigned *out)
 {

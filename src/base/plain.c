@@ -15,8 +15,9 @@ int plain_open(const char *path, enum plain_use use)
         static const int flags[] = {
                 [PLAIN_READ] = O_RDONLY | O_NONBLOCK,
                 [PLAIN_APPEND] = O_WRONLY | O_CREAT | O_APPEND,
+                [PLAIN_REPLACE] = O_WRONLY | O_CREAT | O_TRUNC,
         };
-        int descriptor = open(path, flags[use] | O_CLOEXEC, 0640);
+        int descriptor = open(path, flags[use] | O_CLOEXEC, use == PLAIN_REPLACE ? 0666 : 0640);
         return descriptor < 0 ? -errno : descriptor;
 }
 

@@ -12,11 +12,33 @@
 #include <wchar.h>
 #include <windows.h>
 
-enum { MAX_WIDE = 32768 };
+enum {
+        MAX_WIDE = 32768,
+        SHORT_WIDE = 248, /* what a folder's path may have without the prefix below */
+        PREFIX = 8,
+};
 
-static wchar_t *wide_of(const char *path, wchar_t *room)
+/* The whole path; 0 units: it has none. */
+static DWORD full_path(const char *path, wchar_t full[MAX_WIDE])
 {
-        return MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, room, MAX_WIDE) > 0 ? room : NULL;
+        wchar_t given[MAX_WIDE];
+        bool known = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, given, MAX_WIDE) > 0;
+        DWORD length = known ? GetFullPathNameW(given, MAX_WIDE, full, NULL) : 0;
+        return length < MAX_WIDE ? length : 0;
+}
+
+/* A long path gets the prefix by which Windows takes it ("Maximum Path Length Limitation"). It lies in `room`. */
+static wchar_t *wide_of(const char *path, wchar_t room[PREFIX + MAX_WIDE])
+{
+        wchar_t *full = room + PREFIX;
+        DWORD length = full_path(path, full);
+        if (length == 0)
+                return NULL;
+        if (length < SHORT_WIDE || wcsncmp(full, L"\\\\?\\", 4) == 0 || wcsncmp(full, L"\\\\.\\", 4) == 0)
+                return full;
+        const wchar_t *prefix = wcsncmp(full, L"\\\\", 2) == 0 ? L"\\\\?\\UNC\\" : L"\\\\?\\";
+        wchar_t *rest = prefix[4] ? full + 2 : full;
+        return wmemcpy(rest - wcslen(prefix), prefix, wcslen(prefix));
 }
 
 int plain_open(const char *path, enum plain_use use)
@@ -24,8 +46,9 @@ int plain_open(const char *path, enum plain_use use)
         static const int flags[] = {
                 [PLAIN_READ] = _O_RDONLY,
                 [PLAIN_APPEND] = _O_WRONLY | _O_CREAT | _O_APPEND,
+                [PLAIN_REPLACE] = _O_WRONLY | _O_CREAT | _O_TRUNC,
         };
-        wchar_t room[MAX_WIDE], *wide = wide_of(path, room);
+        wchar_t room[PREFIX + MAX_WIDE], *wide = wide_of(path, room);
         if (!wide)
                 return -ENOENT;
         int descriptor = _wsopen(wide, flags[use] | _O_BINARY | _O_NOINHERIT, _SH_DENYNO, _S_IREAD | _S_IWRITE);
@@ -82,7 +105,7 @@ static int open_folder(const wchar_t *wide)
 
 int plain_open_folder(const char *path)
 {
-        wchar_t room[MAX_WIDE], *wide = wide_of(path, room);
+        wchar_t room[PREFIX + MAX_WIDE], *wide = wide_of(path, room);
         return wide ? open_folder(wide) : -ENOENT;
 }
 
@@ -94,9 +117,7 @@ void plain_close_folder(int descriptor)
 
 void plain_folder_name(const char *path, char *out, size_t size)
 {
-        wchar_t room[MAX_WIDE], full[MAX_WIDE], *wide = wide_of(path, room);
-        DWORD length = wide ? GetFullPathNameW(wide, MAX_WIDE, full, NULL) : 0;
-        if (length == 0 || length >= MAX_WIDE ||
-            WideCharToMultiByte(CP_UTF8, 0, full, -1, out, (int)size, NULL, NULL) == 0)
+        wchar_t full[MAX_WIDE];
+        if (full_path(path, full) == 0 || WideCharToMultiByte(CP_UTF8, 0, full, -1, out, (int)size, NULL, NULL) == 0)
                 snprintf(out, size, "%s", path);
 }

@@ -19,11 +19,11 @@ static int version_command(int argc, char **argv);
 
 static const struct command commands[] = {
         { "serve", "serve a folder over HTTP", serve_command },
-        { "mount", "a server's folder as a folder of this machine", mount_command },
-        { "unmount", "end that when all data has been sent", unmount_command },
+        { "mount", "a server's folder as a folder of this machine (not on Windows)", mount_command },
+        { "unmount", "end that when all data has been sent (not on Windows)", unmount_command },
         { "load", "a crowd of clients, and how it was served", load_command },
         { "doctor", "what this machine's limits allow, and what to change", doctor_command },
-        { "help", "this text; 'berth COMMAND --help' for one command's", help_command },
+        { "help", "this text; 'berth help COMMAND' for one command's", help_command },
         { "version", "the version", version_command },
 };
 
@@ -36,12 +36,24 @@ static void usage(FILE *out)
                 fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
 }
 
+static const struct command *find_command(const char *name)
+{
+        for (int i = 0; i < COMMAND_COUNT; i++)
+                if (strcmp(name, commands[i].name) == 0)
+                        return &commands[i];
+        fprintf(stderr, "berth: '%s' is no command\nTry 'berth help'.\n", name);
+        return NULL;
+}
+
 static int help_command(int argc, char **argv)
 {
-        (void)argc;
-        (void)argv;
-        usage(stdout);
-        return 0;
+        if (argc < 2) {
+                usage(stdout);
+                return 0;
+        }
+        const struct command *command = find_command(argv[1]);
+        static char help[] = "--help";
+        return command ? command->run(2, (char *[]){ argv[1], help, NULL }) : 2;
 }
 
 static int version_command(int argc, char **argv)
@@ -75,9 +87,6 @@ int main(int argc, char **argv)
                 name = "help";
         if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
                 name = "version";
-        for (int i = 0; i < COMMAND_COUNT; i++)
-                if (strcmp(name, commands[i].name) == 0)
-                        return commands[i].run(argc - 1, argv + 1);
-        fprintf(stderr, "berth: '%s' is no command\nTry 'berth help'.\n", name);
-        return 2;
+        const struct command *command = find_command(name);
+        return command ? command->run(argc - 1, argv + 1) : 2;
 }

@@ -6,26 +6,28 @@
 
 void doctor_options_help(void)
 {
-        puts("Usage: berth doctor [OPTIONS]\n"
-             "\n"
-             "Tells whether this machine's limits allow that many connections, as server and as client: what each\n"
-             "limit is now, what it has to be, why, and how to change it. Changes nothing unless told so.\n"
-             "\n"
-             "  -c, -n, --connections N\n"
-             "                        how many connections to plan for; default: what memory allows, at most 1000000\n"
-             "      --memory SIZE     memory to plan with, such as 512M or 8G; default: what is available now\n"
-             "      --json            the whole report as one JSON object\n"
-             "\n"
-             "      --apply           raise what sysctl can raise, now and in " DOCTOR_SETTINGS_FILE "\n"
-             "      --undo            put back what it was before --apply, and remove that file (both on Linux only)\n"
-             "  -h, --help            this text\n"
-             "\n"
-             "Exit status: 0 it fits, 1 it does not fit, 2 cannot tell (or an option is wrong).\n"
-             "\n"
-             "Examples:\n"
-             "  berth doctor\n"
-             "  berth doctor --connections 1000000 --memory 8G\n"
-             "  sudo berth doctor --connections 1000000 --apply");
+        option_help(
+                "Usage: berth doctor [OPTIONS]\n"
+                "\n"
+                "Tells whether this machine's limits allow that many connections, as server and as client: what each\n"
+                "limit is now, what it has to be, why, and how to change it. Changes nothing unless told so.\n"
+                "\n"
+                "  -c, -n, --connections N\n"
+                "                        how many connections to plan for; default: what memory allows, at most "
+                "1000000\n"
+                "      --memory SIZE     memory to plan with, such as 512M or 8G; default: what is available now\n"
+                "      --json            the whole report as one JSON object\n"
+                "\n"
+                "@linux       --apply           raise what sysctl can raise, now and in " DOCTOR_SETTINGS_FILE "\n"
+                "@linux       --undo            put back what it was before --apply, and remove that file\n"
+                "  -h, --help            this text\n"
+                "\n"
+                "Exit status: 0 it fits, 1 it does not fit, 2 cannot tell (or an option is wrong).\n"
+                "\n"
+                "Examples:\n"
+                "  berth doctor\n"
+                "  berth doctor --connections 1000000 --memory 8G\n"
+                "@linux   sudo berth doctor --connections 1000000 --apply\n");
 }
 
 enum { OPTION_MEMORY = 256, OPTION_JSON, OPTION_APPLY, OPTION_UNDO };

@@ -2,7 +2,6 @@
  * the start. */
 #include "load/load_priv.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -241,28 +240,4 @@ void load_json_write(const struct load_run *run, FILE *out)
         put_histogram(&run->total.latency, out);
         put_series(run, out);
         fputs("}\n", out);
-}
-
-int load_finish_file(FILE *out, bool keep_open)
-{
-        errno = 0;
-        bool bad = fflush(out) != 0 || ferror(out);
-        int error = bad ? -(errno ? errno : EIO) : 0;
-        if (!keep_open && fclose(out) != 0 && !error)
-                error = -errno;
-        return error;
-}
-
-int load_json_save(const struct load_run *run, const char *path)
-{
-        bool to_stdout = strcmp(path, "-") == 0;
-        FILE *out = to_stdout ? stdout : load_open_output(path);
-        int error = out ? 0 : -errno;
-        if (out) {
-                load_json_write(run, out);
-                error = load_finish_file(out, to_stdout);
-        }
-        if (error)
-                complain("%s: %s", path, error_text(-error));
-        return error;
 }

@@ -174,8 +174,7 @@ uint64_t load_resident_bytes(void); /* our own; 0: nobody knows */
 
 /* It can be written to, or made; NULL and "-" always. 0, or -errno after saying why not. */
 int load_check_output(const char *path);
-FILE *load_open_output(const char *path); /* empty; NULL and errno */
-bool load_has_terminal(void);             /* what goes to standard error is looked at as it comes */
+bool load_has_terminal(void); /* what goes to standard error is looked at as it comes */
 
 /* ---- sockets that wait (socket.c): 0, a number of bytes, or -errno ---- */
 
@@ -649,8 +648,6 @@ void load_progress_end(struct load_progress *progress);
 
 void load_summary(const struct load_run *run, FILE *out);
 void load_json_write(const struct load_run *run, FILE *out);
-/* Writes what is left, and closes. 0, or -errno when anything could not be written. */
-int load_finish_file(FILE *out, bool keep_open);
 /* To a file ("-": standard output). 0, or -errno after saying why. */
 int load_json_save(const struct load_run *run, const char *path);
 int load_report_save(const struct load_run *run, const char *path);

@@ -24,11 +24,6 @@ int load_check_output(const char *path)
         return 0;
 }
 
-FILE *load_open_output(const char *path)
-{
-        return fopen(path, "w");
-}
-
 bool load_has_terminal(void)
 {
         return isatty(STDERR_FILENO);

@@ -62,7 +62,7 @@ static const char help[] =
 
 void mount_options_help(void)
 {
-        fputs(help, stdout);
+        option_help(help);
 }
 
 enum {

@@ -161,7 +161,7 @@ int unmount_command(int argc, char **argv)
         argv[0] = (char *)(uintptr_t) "berth";
         while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1) {
                 if (option == 'h') {
-                        fputs(help, stdout);
+                        option_help(help);
                         return 0;
                 }
                 if (option != 'l')

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* The groups stand as in the manual. */
@@ -12,19 +11,23 @@ static const char help[] =
         "\n"
         "Serves the files beneath DIR (default: the current folder) over HTTP/1.1.\n"
         "\n"
-        "  -l, --listen ADDR:PORT   where to listen; may be repeated. [IPv6]:PORT and unix:PATH too;\n"
+        "@linux   -l, --listen ADDR:PORT   where to listen; may be repeated. [IPv6]:PORT and unix:PATH too;\n"
+        "@windows   -l, --listen ADDR:PORT   where to listen; may be repeated. [IPv6]:PORT too;\n"
         "                           ADDR:PORT-PORT for every port of a range.\n"
-        "                           Default 127.0.0.1:8080, or the sockets that systemd passes\n"
+        "@linux                            Default 127.0.0.1:8080, or the sockets that systemd passes\n"
+        "@windows                            Default 127.0.0.1:8080\n"
         "      --threads N          threads, each with its own connections; default: one per core\n"
-        "      --engine NAME        auto (default), uring or epoll, on Windows iocp; also by $BERTH_ENGINE\n"
-        "      --grace SECONDS      how long SIGTERM waits for answers in progress; default 30\n"
+        "@linux       --engine NAME        auto (default), uring or epoll; also by $BERTH_ENGINE\n"
+        "@linux       --grace SECONDS      how long SIGTERM waits for answers in progress; default 30\n"
+        "@windows       --engine NAME        auto (default) or iocp, which is the same here\n"
+        "@windows       --grace SECONDS      how long Ctrl-C waits for answers in progress; default 30\n"
         "  -q, --quiet              say nothing but errors\n"
         "  -h, --help               this text\n"
         "\n"
         "Files and folders:\n"
         "      --hidden             serve names that start with a dot, too\n"
-        "      --symlinks inside|never\n"
-        "                           follow symbolic links that stay inside DIR (default), or none\n"
+        "@linux       --symlinks inside|never\n"
+        "@linux                            follow symbolic links that stay inside DIR (default), or none\n"
         "      --precompressed      serve name.br, name.zst or name.gz for name to clients that accept it\n"
         "      --no-listing         no page for a folder without index.html\n"
         "\n"
@@ -38,8 +41,10 @@ static const char help[] =
         "      --trust-proxy ADDR[/BITS]\n"
         "                           believe X-Forwarded-Proto and -Host from there; may be repeated\n"
         "\n"
-        "Who may do what; SIGHUP reads the three files anew:\n"
-        "      --auth FILE          ask for names and passwords: lines of name:hash, as by htpasswd -B\n"
+        "@linux Who may do what; SIGHUP reads the three files anew:\n"
+        "@windows Who may do what:\n"
+        "@linux       --auth FILE          ask for names and passwords: lines of name:hash, as by htpasswd -B\n"
+        "@windows       --auth FILE          ask for names and passwords: lines of name:hash, as by openssl passwd -6\n"
         "      --auth-tokens FILE   take bearer tokens: lines of name:token\n"
         "      --access FILE        rules: lines of /path:name,name|*:none|read|write\n"
         "      --auth-realm TEXT    what browsers show when they ask; default berth\n"
@@ -49,7 +54,9 @@ static const char help[] =
         "Bounds, said at start. At a bound those inside are served on, the others wait:\n"
         "      --connections N      open at a time; default: what the limits allow\n"
         "      --requests N         being answered at a time; default 4096 a thread\n"
-        "      --max-sends N        answers with a file being sent at a time; default 65536\n"
+        "@linux       --max-sends N        answers with a file being sent at a time; default 65536\n"
+        "@windows       --max-sends N        answers with a file being sent at a time; default 65536, or 4096 on\n"
+        "@windows                            client editions, where each has a buffer of 64 KiB\n"
         "      --memory SIZE        memory of the process (K, M, G, T), by which the others are cut\n"
         "      --per-address N      connections of one client address (IPv6: of its /64)\n"
         "      --backlog N          connections waiting to be accepted; default 4096\n"
@@ -59,22 +66,34 @@ static const char help[] =
         "      --max-line BYTES     longest request line or header line; default 8192\n"
         "      --max-head BYTES     longest request head; default 32768, at most 65535\n"
         "\n"
+        "@windows The completion port:\n"
+        "@windows       --accept-depth N     accepts posted ahead for each address, at most 256; default 256\n"
+        "@windows       --accept-data        accept a connection together with its first bytes, on the first thread\n"
+        "@windows       --send-depth N       pieces of an answer from memory in the kernel at a time, at most 64;\n"
+        "@windows                            default: one, by way of the socket's buffer\n"
+        "@windows \n"
         "Watching:\n"
-        "      --access-log FILE    log requests; - is standard output. SIGHUP opens FILE anew\n"
+        "@linux       --access-log FILE    log requests; - is standard output. SIGHUP opens FILE anew\n"
+        "@windows       --access-log FILE    log requests; - is standard output\n"
         "      --log-format FORMAT  combined (default), common or json\n"
         "      --admin ADDR:PORT    /metrics (Prometheus) and /health there; default: nowhere\n"
         "\n"
         "Examples:\n"
-        "  berth serve ~/Music\n"
-        "  berth serve --listen 0.0.0.0:80 --access-log /var/log/berth.log /srv/mirror\n"
-        "  berth serve --writable --auth passwords ~/Shared\n"
-        "  berth serve --connections 200000 --memory 256M --admin 127.0.0.1:9090 /srv/music\n"
+        "@linux   berth serve ~/Music\n"
+        "@linux   berth serve --listen 0.0.0.0:80 --access-log /var/log/berth.log /srv/mirror\n"
+        "@linux   berth serve --writable --auth passwords ~/Shared\n"
+        "@linux   berth serve --connections 200000 --memory 256M --admin 127.0.0.1:9090 /srv/music\n"
+        "@windows   berth serve Music\n"
+        "@windows   berth serve --listen 0.0.0.0:80 --access-log berth.log D:\\Mirror\n"
+        "@windows   berth serve --writable --auth passwords D:\\Shared\n"
+        "@windows   berth serve --connections 200000 --memory 256M --admin 127.0.0.1:9090 D:\\Music\n"
         "\n"
-        "The manual tells each at length: man berth-serve\n";
+        "@linux The manual tells each at length: man berth-serve\n"
+        "@windows The manual tells each at length (man/berth-serve.1.scd, and docs/windows.md)\n";
 
 void options_help(void)
 {
-        fputs(help, stdout);
+        option_help(help);
 }
 
 enum {
@@ -109,6 +128,9 @@ enum {
         OPTION_HEAD_TIMEOUT,
         OPTION_BODY_MIN_RATE,
         OPTION_IDLE_TIMEOUT,
+        OPTION_ACCEPT_DEPTH,
+        OPTION_ACCEPT_DATA,
+        OPTION_SEND_DEPTH,
 };
 
 enum { MAX_CONNECTIONS = 100000000, MAX_SECONDS = 86400 };
@@ -148,6 +170,9 @@ static const struct option table[] = {
         { "head-timeout", required_argument, NULL, OPTION_HEAD_TIMEOUT },
         { "body-min-rate", required_argument, NULL, OPTION_BODY_MIN_RATE },
         { "idle-timeout", required_argument, NULL, OPTION_IDLE_TIMEOUT },
+        { "accept-depth", required_argument, NULL, OPTION_ACCEPT_DEPTH },
+        { "accept-data", no_argument, NULL, OPTION_ACCEPT_DATA },
+        { "send-depth", required_argument, NULL, OPTION_SEND_DEPTH },
         { "help", no_argument, NULL, 'h' },
         { 0 },
 };
@@ -203,6 +228,10 @@ static int take_bound(struct serve_options *options, int option)
                 return option_number("head-timeout", optarg, 1, MAX_SECONDS, &options->head_seconds);
         case OPTION_BODY_MIN_RATE:
                 return option_number("body-min-rate", optarg, 0, 1 << 30, &options->body_rate);
+        case OPTION_ACCEPT_DEPTH:
+                return option_number("accept-depth", optarg, 2, 256, &options->accept_depth);
+        case OPTION_SEND_DEPTH:
+                return option_number("send-depth", optarg, 1, 64, &options->send_depth);
         default:
                 return option_number("idle-timeout", optarg, 1, MAX_SECONDS, &options->idle_seconds);
         }
@@ -220,6 +249,7 @@ static bool take_switch(struct serve_options *options, int option)
                 [OPTION_ANONYMOUS_WRITES] = &options->anonymous_writes,
                 [OPTION_DURABLE] = &options->durable,
                 [OPTION_PROPFIND_INFINITY] = &options->find_infinity,
+                [OPTION_ACCEPT_DATA] = &options->accept_data,
         };
         bool known = option >= 0 && (size_t)option < array_count(switches) && switches[option];
         if (known)
@@ -266,7 +296,7 @@ static int take(struct serve_options *options, int option)
                 return 0;
         if (option >= OPTION_AUTH && option <= OPTION_ALLOW_PLAIN_AUTH)
                 return take_auth(options, option);
-        if (option >= OPTION_CONNECTIONS && option <= OPTION_IDLE_TIMEOUT)
+        if (option >= OPTION_CONNECTIONS && option <= OPTION_SEND_DEPTH)
                 return take_bound(options, option);
         switch (option) {
         case 'l':

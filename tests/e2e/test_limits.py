@@ -6,6 +6,7 @@ import socket
 import time
 
 import pytest
+from conftest import run
 from wire import request
 
 
@@ -132,3 +133,10 @@ def test_bytes_ahead_of_their_time_leave_buffers_for_others(serve):
                     connection.send(b'G')
             time.sleep(0.05)
         assert server.fetch('/').status == 200
+
+
+@pytest.mark.parametrize('option', ['accept-depth=4', 'send-depth=4', 'accept-data'])
+def test_bounds_of_another_systems_engine_are_refused(engine, option):
+    result = run('serve', f'--{option}', f'--engine={engine}', '--listen=127.0.0.1:0', '.')
+    assert result.returncode == 2 and result.stderr.count('\n') == 1
+    assert result.stderr.startswith(f'berth: --{option.split("=")[0]}: ') and f'the engine here is {engine}\n' in result.stderr

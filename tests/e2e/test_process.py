@@ -85,6 +85,12 @@ def test_a_log_that_cannot_be_opened_ends_with_1(tmp_path):
     assert 'none/log' in one_line(result, 1)
 
 
+def test_help_of_a_command():
+    assert run('help', 'serve').stdout == run('serve', '--help').stdout
+    result = run('help', 'sevre')
+    assert result.returncode == 2 and "'sevre' is no command" in result.stderr
+
+
 def test_help_and_version():
     result = run('serve', '--help')
     assert result.returncode == 0 and '--listen' in result.stdout and result.stderr == ''

@@ -1,6 +1,7 @@
 """What is berth.exe's own: what Windows has not says so in a line, and how it ends."""
 import concurrent.futures
 import contextlib
+import json
 import os
 import re
 import signal
@@ -29,6 +30,32 @@ def said(result, code):
 @pytest.mark.parametrize('command', ['mount', 'unmount'])
 def test_what_is_not_there_says_so(command):
     assert said(run(command, 'http://127.0.0.1:1/', 'X:'), 2) == f'berth: {command}: not on Windows'
+
+
+@pytest.mark.parametrize('command', ['serve', 'load', 'doctor'])
+def test_help_speaks_of_this_system(command):
+    text = run('help', command).stdout
+    assert text.startswith(f'Usage: berth {command}')
+    for word in ('unix:', 'systemd', 'SIGHUP', 'SIGTERM', 'htpasswd', 'uring', 'sysctl', 'sudo', '~/', 'links', '@'):
+        assert word not in text, word
+    assert command != 'serve' or '--accept-depth' in text and 'openssl passwd -6' in text
+
+
+def test_paths_of_the_programs_own_files_may_be_long(serve, tmp_path):
+    deep = tmp_path / ('a' * 100) / ('b' * 100) / ('c' * 100)
+    deep.mkdir(parents=True)
+    assert len(str(deep)) > 300
+    (deep / 'site').mkdir()
+    (deep / 'site' / 'file').write_bytes(b'content')
+    (deep / 'tokens').write_text('alice:0123456789abcdef\n')
+    server = serve(f'--access-log={deep}/log', f'--auth-tokens={deep}/tokens', folder=deep / 'site')
+    response = server.fetch('/file', 'Authorization: Bearer 0123456789abcdef')
+    assert response.body == b'content' and server.fetch('/file').status == 401
+    url = 'http://{}:{}/file'.format(*server.address)
+    result = run('load', '-q', '-c', 1, '--hold', 0, '-H', 'Authorization: Bearer 0123456789abcdef', f'--json={deep}/figures', url)
+    assert result.returncode == 0 and json.loads((deep / 'figures').read_text())['connections']
+    server.stop()
+    assert 'GET /file HTTP/1.1' in (deep / 'log').read_text()
 
 
 def test_unix_sockets_are_refused(tmp_path):
@@ -155,6 +182,32 @@ def test_the_bound_for_an_address_is_that_of_all_threads(threaded):
                 again.send(request('/file'))
                 return again.read_response().status == 200
         eventually(served)
+
+
+@pytest.mark.parametrize('options, iocp', [
+    (['--accept-depth=2'], ''), (['--send-depth=8'], ''), (['--accept-data', '--head-timeout=2'], ''),
+    (['--accept-depth=4', '--send-depth=64', '--accept-data'], 'refuse'), ([], 'refuse'), ([], 'refuse,transmit')])
+def test_everything_is_served_however_the_completion_port_is_used(threaded, monkeypatch, options, iocp):
+    monkeypatch.setenv('BERTH_IOCP', iocp)  # refuse: every eighth call is refused at first, and half of the accepts
+    server = threaded(3, *options)
+    large = os.urandom(3 << 20)
+    (server.folder / 'large').write_bytes(large)
+    (server.folder / 'many').mkdir()
+    for n in range(400):
+        (server.folder / 'many' / f'file number {n}').touch()
+
+    def ask(n):
+        with server.connect() as connection:
+            for _ in range(3):
+                assert connection.ask('/file').body == b'content'
+            assert connection.ask('/large').body == large
+            assert connection.ask('/large', 'Range: bytes=1000000-1999999').body == large[1000000:2000000]
+            assert len(json.loads(connection.ask('/many/?json').body)['entries']) == 400
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(10)))
+    if '--head-timeout=2' in options:
+        with server.connect() as silent:
+            silent.expect_end()
 
 
 def test_draining_while_connections_are_handed_over(threaded):
