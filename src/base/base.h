@@ -301,6 +301,7 @@ uint32_t machine_raise_descriptors(void); /* raises the limit as far as it goes,
 uint64_t machine_files(void);             /* that the system lets be opened more; UINT64_MAX: nobody knows */
 uint64_t machine_backlog(void);           /* connections that it lets a listener keep; UINT64_MAX: any number */
 void machine_sleep_ms(unsigned ms);
+const char *machine_port_denied(void); /* why a port may be refused with EACCES (ports.c) */
 /* The ports that outgoing connections are given (ports.c). 0, or -errno when that cannot be read. */
 int machine_ports(uint64_t *first, uint64_t *count);
 /* The same out of what Windows' netsh prints (netsh_win.c): 0, -ENODATA when it does not stand there, -EINVAL when it is

@@ -1,7 +1,12 @@
-/* The ports that outgoing connections are given. */
+/* Ports: those that outgoing connections are given, and those that not everybody may listen on. */
 #include "base/base.h"
 
 #include <errno.h>
+
+const char *machine_port_denied(void)
+{
+        return "ports below net.ipv4.ip_unprivileged_port_start (1024 unless it was changed) are root's";
+}
 
 int machine_ports(uint64_t *first, uint64_t *count)
 {

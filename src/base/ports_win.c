@@ -45,6 +45,11 @@ static int read_ports(HANDLE input, uint64_t *first, uint64_t *count)
         return netsh_parse_ports((struct span){ content, got }, first, count);
 }
 
+const char *machine_port_denied(void)
+{
+        return "it may be reserved: netsh interface ipv4 show excludedportrange tcp";
+}
+
 int machine_ports(uint64_t *first, uint64_t *count)
 {
         SECURITY_ATTRIBUTES inherited = { .nLength = sizeof(inherited), .bInheritHandle = TRUE };

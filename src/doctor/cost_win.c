@@ -12,13 +12,14 @@ enum {
         POOL_BYTES = 8604,
         RECORD_BYTES = 128,      /* berth's own: 64 at rest, 128 at most */
         CALL_BYTES = 80,         /* the wait in the kernel: an OVERLAPPED and whose it is */
+        COPY_BYTES = 64 << 10,   /* a buffer for each answer under way, on client editions */
         FIXED_BYTES = 100 << 20, /* requests, buffers, files: what is in use at a time, whatever the connections */
 };
 
 void doctor_cost(const struct doctor_plan *plan, struct doctor_capacity *capacity)
 {
-        (void)plan;
-        capacity->user_each = RECORD_BYTES + CALL_BYTES;
+        uint64_t copies = plan->windows.client_edition ? COPY_BYTES / DOCTOR_BURST_SHARE : 0;
+        capacity->user_each = RECORD_BYTES + CALL_BYTES + copies;
         capacity->fixed_bytes = FIXED_BYTES;
         doctor_add_part(capacity, "non-paged pool", POOL_BYTES);
         doctor_add_part(capacity, "reserve", WINDOWS_CONNECTION_BYTES - POOL_BYTES);

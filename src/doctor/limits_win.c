@@ -12,6 +12,7 @@ enum {
         ENLARGEMENTS = 64,      /* of the working set, by berth, when the kernel refuses to lock more */
         STEP_BYTES = 16 << 20,  /* by so much */
         MOST_ACCEPTS = 256,     /* that berth posts for a listener */
+        MOST_COPIES = 4096,     /* answers that berth sends by way of buffers at a time, unless --max-sends says more */
         LEAST_TIME_WAIT = 30,   /* seconds, the shortest that TcpTimedWaitDelay takes */
         MOST_TIME_WAIT = 240,   /* where nothing is set; newer systems wait 120 */
 };
@@ -74,8 +75,11 @@ static int read_accepts(const struct doctor_plan *plan, struct doctor_finding *f
 
 static int read_edition(const struct doctor_plan *plan, struct doctor_finding *finding)
 {
-        finding->value[0] = plan->windows.client_edition;
-        doctor_now_is(finding, "%s", plan->windows.client_edition ? "client edition" : "server edition");
+        finding->value[0] = plan->windows.client_edition ? MOST_COPIES : UINT64_MAX;
+        if (plan->windows.client_edition)
+                doctor_now_is(finding, "client: %d copied", MOST_COPIES);
+        else
+                doctor_now_is(finding, "server edition");
         return 0;
 }
 
@@ -119,6 +123,12 @@ static uint64_t need_locked(const struct doctor_plan *plan, const struct doctor_
         return burst_of(plan) * (PIECE_BYTES + plan->page_bytes);
 }
 
+static uint64_t need_sends(const struct doctor_plan *plan, const struct doctor_finding *finding)
+{
+        (void)finding;
+        return burst_of(plan);
+}
+
 static uint64_t need_handles(const struct doctor_plan *plan, const struct doctor_finding *finding)
 {
         (void)finding;
@@ -145,13 +155,6 @@ static uint64_t need_time_wait(const struct doctor_plan *plan, const struct doct
 
 /* ---- what is needed, where it is not one number ---- */
 
-static void want_server(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size)
-{
-        (void)plan;
-        (void)finding;
-        snprintf(out, size, "server edition");
-}
-
 static void want_ports(const struct doctor_plan *plan, struct doctor_finding *finding, char *out, size_t size)
 {
         (void)plan;
@@ -175,9 +178,9 @@ static void explain_accepts(const struct doctor_plan *plan, const struct doctor_
 {
         uint64_t each = doctor_capacity_of(plan).kernel_each;
         text_format(out,
-                    "Accepts that berth has posted for each listener at most: their number follows the load, who comes "
-                    "when there is none waits in the listener's queue. Each holds a socket made beforehand, so all of "
-                    "them take %s of the non-paged pool.",
+                    "Accepts that berth has posted for each listener at most (berth serve --accept-depth makes it "
+                    "fewer): their number follows the load, who comes when there is none waits in the listener's "
+                    "queue. Each holds a socket made beforehand, so all of them take %s of the non-paged pool.",
                     figure_size(finding->value[0] * each).text);
 }
 
@@ -240,7 +243,7 @@ const struct doctor_row doctor_rows[] = {
                 .needed = need_locked,
                 .want = doctor_want_bytes,
                 .explain = explain_locked,
-                .how = "more memory, or fewer sends in flight",
+                .how = "more memory, or fewer sends in flight (berth serve --max-sends)",
         },
         {
                 .name = "working set",
@@ -250,7 +253,7 @@ const struct doctor_row doctor_rows[] = {
                 .want = doctor_want_bytes,
                 .why = "A process may lock about as much as its least working set. When the kernel refuses, berth "
                        "raises that by 16 MiB, 64 times at most, and tries again: what it can be counts.",
-                .how = "more processes, or fewer sends in flight",
+                .how = "more processes, or fewer sends in flight (berth serve --max-sends)",
         },
         {
                 .name = "handles",
@@ -272,14 +275,12 @@ const struct doctor_row doctor_rows[] = {
         {
                 .name = "TransmitFile",
                 .role = DOCTOR_SERVER,
-                .rule = DOCTOR_EXACTLY,
                 .read = read_edition,
-                .needed = doctor_need_none,
-                .want = want_server,
+                .needed = need_sends,
                 .why = "Client editions let only two calls of TransmitFile run at a time on the whole machine, so "
-                       "berth "
-                       "does not use it there: files pass through its memory.",
-                .how = "a server edition of Windows",
+                       "berth does not use it there: each answer under way has a buffer of 64 KiB, and there are as "
+                       "many as --max-sends says. Counted is one connection in a hundred.",
+                .how = "berth serve --max-sends N, as far as memory goes, or a server edition of Windows",
         },
         {
                 .name = "dynamic port range",

@@ -3,6 +3,8 @@
 #include "doctor/doctor_priv.h"
 
 #include <winsock2.h>
+#include <ws2tcpip.h>
+
 #include <iphlpapi.h>
 
 #include <errno.h>
@@ -12,10 +14,20 @@
 /* Segments that were sent again are a sign of lost packets from this share on. */
 enum { AGAIN_SHARE = 20, COMMIT_PERCENT = 90, TABLE_TRIES = 4 };
 
-/* The table grows between asking for its size and for itself. NULL: it cannot be had. */
-static MIB_TCPTABLE *tcp_table(void)
+static ULONG read_4(void *rows, ULONG *size)
 {
-        MIB_TCPTABLE *rows = NULL;
+        return GetTcpTable(rows, size, FALSE);
+}
+
+static ULONG read_6(void *rows, ULONG *size)
+{
+        return GetTcp6Table(rows, size, FALSE);
+}
+
+/* The table grows between asking for its size and for itself. NULL: it cannot be had. */
+static void *tcp_table(ULONG (*read)(void *rows, ULONG *size))
+{
+        void *rows = NULL;
         ULONG size = 0, result = ERROR_INSUFFICIENT_BUFFER;
         for (int i = 0; i < TABLE_TRIES && result == ERROR_INSUFFICIENT_BUFFER; i++) {
                 free(rows);
@@ -23,7 +35,7 @@ static MIB_TCPTABLE *tcp_table(void)
                 rows = size > 0 ? malloc(size) : NULL;
                 if (size > 0 && !rows)
                         return NULL;
-                result = GetTcpTable(rows, &size, FALSE);
+                result = read(rows, &size);
         }
         if (result == NO_ERROR)
                 return rows;
@@ -33,12 +45,16 @@ static MIB_TCPTABLE *tcp_table(void)
 
 static void time_wait(const struct doctor_plan *plan, struct doctor_symptom *symptom)
 {
-        MIB_TCPTABLE *rows = tcp_table();
+        MIB_TCPTABLE *rows = tcp_table(read_4);
+        MIB_TCP6TABLE *rows_6 = tcp_table(read_6); /* none where there is no IPv6 */
         symptom->limit = plan->ports;
         symptom->error = rows ? 0 : -ENODATA;
         for (DWORD i = 0; rows && i < rows->dwNumEntries; i++)
                 symptom->value += rows->table[i].dwState == MIB_TCP_STATE_TIME_WAIT;
+        for (DWORD i = 0; rows_6 && i < rows_6->dwNumEntries; i++)
+                symptom->value += rows_6->table[i].State == MIB_TCP_STATE_TIME_WAIT;
         symptom->bad = symptom->value >= symptom->limit / 2;
+        free(rows_6);
         free(rows);
 }
 
@@ -51,7 +67,8 @@ static void sent_again(const struct doctor_plan *plan, struct doctor_symptom *sy
                 return;
         }
         symptom->value = counters.dwRetransSegs;
-        symptom->limit = max_of(counters.dwOutSegs / AGAIN_SHARE, 1);
+        uint64_t all = (uint64_t)counters.dwOutSegs + counters.dwRetransSegs; /* the former are without the latter */
+        symptom->limit = max_of(all / AGAIN_SHARE, UINT64_C(1));
         symptom->bad = symptom->value >= symptom->limit;
 }
 

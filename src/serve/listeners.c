@@ -135,7 +135,9 @@ int listener_failed(const struct listener_spec *spec, int error)
 {
         char name[256];
         listener_name(spec, name, sizeof(name));
-        complain("cannot listen on %s: %s", name, error_text(-error));
+        bool denied = error == -EACCES && spec->address.ss_family != AF_UNIX;
+        complain("cannot listen on %s: %s%s%s%s", name, error_text(-error), denied ? " (" : "",
+                 denied ? machine_port_denied() : "", denied ? ")" : "");
         return error;
 }
 

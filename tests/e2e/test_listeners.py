@@ -2,6 +2,7 @@
 import concurrent.futures
 import contextlib
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -153,3 +154,12 @@ def test_activation_meant_for_another_process_is_not_taken(serve):
         server = serve(wrapper=wrapper, pass_fds=[listener.fileno()], env={**os.environ, 'WRONG_PID': '1'})
         assert server.address != listener.getsockname()
     assert server.fetch('/').status == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which('setpriv'), reason='takes root and setpriv')
+def test_a_port_that_is_not_for_everybody_is_refused_with_the_reason(tmp_path):
+    without = ['setpriv', '--bounding-set=-net_bind_service', '--inh-caps=-net_bind_service']
+    result = subprocess.run([*without, PROGRAM, 'serve', '--listen=127.0.0.1:81', tmp_path], capture_output=True, text=True, timeout=30)
+    assert result.returncode == 1
+    assert result.stderr == ('berth: cannot listen on http://127.0.0.1:81/: Permission denied (ports below '
+                             "net.ipv4.ip_unprivileged_port_start (1024 unless it was changed) are root's)\n")

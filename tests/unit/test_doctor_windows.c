@@ -200,9 +200,14 @@ static void a_client_edition_is_told_and_fits(void **state)
         (void)state;
         struct doctor_plan plan = plan_for(1000);
         assert_int_equal(judged(&plan, "TransmitFile")->verdict, DOCTOR_OK);
+        uint64_t without = doctor_capacity_of(&plan).user_bytes;
         plan.windows.client_edition = true;
-        assert_int_equal(judged(&plan, "TransmitFile")->verdict, DOCTOR_CHANGE);
-        assert_string_equal(find("TransmitFile")->now, "client edition");
+        assert_int_equal(judged(&plan, "TransmitFile")->verdict, DOCTOR_OK);
+        assert_string_equal(find("TransmitFile")->now, "client: 4096 copied");
+        assert_int_equal(doctor_capacity_of(&plan).user_bytes - without, 1000 * 655); /* 64 KiB for one in a hundred */
+        plan.connections = 409601; /* of which one in a hundred is sent a piece of a file */
+        assert_int_equal(judged(&plan, "TransmitFile")->verdict, DOCTOR_RAISE);
+        assert_non_null(strstr(find("TransmitFile")->how, "--max-sends"));
         assert_int_equal(report.fit, DOCTOR_FITS);
 }
 
