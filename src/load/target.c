@@ -168,7 +168,9 @@ static int read_urls(struct load_targets *targets, struct group *groups, unsigne
         for (unsigned i = 0; i < options->url_count; i++) {
                 struct load_url url;
                 if (load_url_parse(&url, options->urls[i]) < 0) {
-                        complain("%s: expected http://HOST[:PORT[-PORT]][/PATH]", options->urls[i]);
+                        bool tls = strncasecmp(options->urls[i], "https:", 6) == 0;
+                        complain("%s: expected http://HOST[:PORT[-PORT]][/PATH]%s", options->urls[i],
+                                 tls ? "; there is no TLS, here as in berth serve: ask what is behind the proxy" : "");
                         return -EINVAL;
                 }
                 if (options->first_port) {

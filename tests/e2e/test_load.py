@@ -418,6 +418,7 @@ def test_wrong_options_end_with_2_and_a_line(options):
     run = subprocess.run([*COMMAND, 'load', *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20,
                          check=False)
     assert run.returncode == 2 and run.stdout == '' and run.stderr.startswith('berth: '), run.stderr
+    assert ('there is no TLS' in run.stderr) == (options == ['https://a/'])
 
 
 # ---- how it ends ----
