@@ -25,6 +25,8 @@ class AdminServer(Server):
 
     def _wait_until_up(self):
         addresses = super()._wait_until_up()
+        if not addresses:
+            return addresses  # it is started once more
         line = re.compile(r'metrics at http://(?:\[([0-9a-f:]+)\]|([\d.]+)):(\d+)/metrics\n')
         eventually(lambda: line.search(self.stderr()))
         six, four, port = line.search(self.stderr()).groups()
