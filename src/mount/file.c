@@ -145,6 +145,26 @@ static int open_in_turn(struct file *file, const struct file_open *how)
         return error;
 }
 
+/* A small file that was fetched ahead goes to the kernel with its opening, so that to read it asks nothing. In its turn,
+ * which who else opens it waits for, so that no page of it is read or written; the mutex is let go meanwhile. */
+static void hand_over(struct file *file, struct file_opened *opened)
+{
+        struct mount *mount = file->mount;
+        struct ahead_view view = { 0 };
+        size_t size = (size_t)file->size;
+        if (!file_clean(file) || !file->told || file->stale || file->error || size == 0 || size > SMALL_FILE_BYTES)
+                return;
+        pthread_mutex_unlock(&file->lock);
+        if (small_take(mount, file->node, file->tag, size, &view) > 0)
+                notify_content(mount, file->node, &view);
+        ahead_release(mount->ahead, &view);
+        pthread_mutex_lock(&file->lock);
+        if (!tree_take_changed(mount->tree, file->node))
+                return;
+        opened->keep_cache = false; /* there is another version since */
+        tell_changed(file, 0, UINT64_MAX);
+}
+
 int file_open(struct mount *mount, struct node *node, const struct file_open *how, struct file **out,
               struct file_opened *opened)
 {
@@ -184,6 +204,8 @@ int file_open(struct mount *mount, struct node *node, const struct file_open *ho
         };
         if (changed) /* while somebody had it open, who closed it before it could be told */
                 tell_changed(file, 0, UINT64_MAX);
+        else if (!error && alone && !how->write && how->paged && file->opens == 1)
+                hand_over(file, opened);
         if (alone)
                 file_give_turn(file);
         pthread_mutex_unlock(&file->lock);

@@ -19,6 +19,7 @@ struct file_open {
         bool read, write;
         bool truncate; /* O_TRUNC */
         bool brief;    /* for one change, which needs no lock */
+        bool paged;    /* what is read goes through the kernel's page cache */
 };
 
 /* How the kernel is to treat an opened file. */

@@ -87,6 +87,7 @@ void io_open(fuse_req_t request, fuse_ino_t number, struct fuse_file_info *info)
                 .read = access != O_WRONLY,
                 .write = access != O_RDONLY || (info->flags & O_TRUNC),
                 .truncate = info->flags & O_TRUNC,
+                .paged = !(info->flags & O_DIRECT),
         };
         struct file_opened opened;
         struct file *file;

@@ -243,6 +243,10 @@ void notify_stop(struct mount *mount);
  * which the kernel with writeback caching would not take from attributes. Pins the node until it is told. */
 void notify_changed(struct mount *mount, struct node *node, uint64_t old_size, uint64_t new_size);
 
+/* The whole content of a file, in one part, for the kernel's page cache; at once. No page of it may be about to be read
+ * or written: that is, nobody has it open. */
+void notify_content(struct mount *mount, struct node *node, struct ahead_view *view);
+
 /* Waits until what was queued of the node has been told, some tens of milliseconds at most: who opens a file is to see it
  * as it is. Nothing may be held that an operation could wait for. */
 void notify_settle(struct mount *mount, const struct node *node);

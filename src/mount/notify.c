@@ -140,6 +140,14 @@ void notify_attributes(struct mount *mount, struct node *node)
         notify_change(mount, (struct change){ .node = node });
 }
 
+void notify_content(struct mount *mount, struct node *node, struct ahead_view *view)
+{
+        struct fuse_bufvec content = FUSE_BUFVEC_INIT(view->parts[0].iov_len);
+        content.buf[0].mem = view->parts[0].iov_base;
+        ensure(view->count == 1);
+        fuse_lowlevel_notify_store(mount->session, number_of(mount, node), 0, &content, 0);
+}
+
 void notify_settle(struct mount *mount, const struct node *node)
 {
         struct notify *notify = mount->notify;

@@ -329,6 +329,12 @@ static bool is_that(const struct small *small, const char *tag, size_t size)
         return small->size == size && strcmp(small->tag, tag) == 0;
 }
 
+static bool is_ready(const struct small *small, const char *tag, size_t size)
+{
+        return small->state == HERE && !atomic_load(&small->unwanted) && small->waiting == 0 &&
+               is_that(small, tag, size);
+}
+
 ssize_t small_read(struct mount *mount, struct node *node, const char *tag, size_t size, struct ahead_view *view)
 {
         struct smalls *all = mount->smalls;
@@ -348,11 +354,28 @@ ssize_t small_read(struct mount *mount, struct node *node, const char *tag, size
         follow(all, node, planned);
         if (small)
                 wait_for(all, small);
-        if (small && small->state == HERE && !atomic_load(&small->unwanted) && small->waiting == 0 &&
-            is_that(small, tag, size))
+        if (small && is_ready(small, tag, size))
                 result = take(all, small, view);
         else if (small)
                 drop(small);
+        pthread_mutex_unlock(&all->lock);
+        return result;
+}
+
+ssize_t small_take(struct mount *mount, struct node *node, const char *tag, size_t size, struct ahead_view *view)
+{
+        struct smalls *all = mount->smalls;
+        ssize_t result = 0;
+        if (all->most_bytes == 0)
+                return 0;
+        pthread_mutex_lock(&all->lock);
+        struct small *small = find(all, node);
+        if (small && is_ready(small, tag, size)) {
+                small->waiting++; /* so that it stays his */
+                follow(all, node, true);
+                small->waiting--;
+                result = take(all, small, view);
+        }
         pthread_mutex_unlock(&all->lock);
         return result;
 }

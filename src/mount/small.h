@@ -32,4 +32,7 @@ const struct small_counters *small_counters(const struct mount *mount);
  * maybe after a wait; 0: it is to be asked for. Any thread; no lock of the file is held. */
 ssize_t small_read(struct mount *mount, struct node *node, const char *tag, size_t size, struct ahead_view *view);
 
+/* The same for who opens it and will read: only what is here now. */
+ssize_t small_take(struct mount *mount, struct node *node, const char *tag, size_t size, struct ahead_view *view);
+
 #endif

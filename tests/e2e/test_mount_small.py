@@ -1,9 +1,15 @@
 """Small files that are read one after the other are fetched ahead, and nobody ever reads what is not so any more."""
+import contextlib
+import itertools
+import mmap
 import os
 import random
+import struct
+import threading
 import time
 
 import pytest
+from conftest import eventually
 from mount import BY, Proxy
 from test_mount_proof import tool
 
@@ -43,6 +49,75 @@ def test_one_after_the_other(mount, order):
     asked, used = ahead(mounted)
     assert asked == used >= FILES - 5
     assert mounted.stats()['bytes-dropped'] == 0
+
+
+def test_what_is_here_comes_with_the_opening(mount):
+    mounted = mount()
+    tree = fill(mounted)
+    for name in as_listed(mounted):
+        read(mounted, tree, [name])
+        time.sleep(0.02)  # so that the next one has come
+    assert ahead(mounted)[1] >= FILES - 5
+    assert mounted.stats()['reads'] <= FILES // 3, 'the others were in the page cache'
+    requests = mounted.stats()['requests']
+    read(mounted, tree, tree)
+    assert mounted.stats()['requests'] == requests
+
+
+def test_who_passes_the_page_cache_by_is_given_it_all_the_same(mount):
+    mounted = mount()
+    tree = fill(mounted)
+    room = mmap.mmap(-1, 8192)
+    for name in as_listed(mounted):
+        descriptor = os.open(mounted.path / name, os.O_RDONLY | os.O_DIRECT)
+        assert os.preadv(descriptor, [room], 0) == len(tree[name]) and room[:len(tree[name])] == tree[name]
+        os.close(descriptor)
+        time.sleep(0.01)
+    assert ahead(mounted)[1] >= FILES - 5 and mounted.stats()['reads'] >= FILES
+
+
+def test_nothing_old_stays_while_files_are_read_and_changed_on_both_sides(mount):
+    """Versions are numbers, and each file is full of its own."""
+    mounted = mount('--attr-ttl=0.3')
+    count, words = 30, 700
+    (mounted.folder / 'folder').mkdir()
+    names = [f'folder/file{number:02}' for number in range(count)]
+    versions, until, wrong = itertools.count(1), time.monotonic() + 6, []
+
+    def content():
+        return struct.pack('<I', next(versions)) * words
+
+    def change_there():
+        while time.monotonic() < until:
+            name = random.choice(names)
+            (mounted.folder / 'new').write_bytes(content())
+            (mounted.folder / 'new').replace(mounted.folder / name)
+            time.sleep(0.005)
+
+    def change_here():
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), open(mounted.path / random.choice(names), 'r+b') as file:  # ESTALE: a conflict
+                file.write(content())
+            time.sleep(0.02)
+
+    def read_all():
+        while time.monotonic() < until:
+            for name in names:
+                with contextlib.suppress(OSError):
+                    if len((mounted.path / name).read_bytes()) != 4 * words:
+                        wrong.append(name)
+    for name in names:
+        (mounted.folder / name).write_bytes(content())
+    threads = [threading.Thread(target=work) for work in (change_there, change_here, read_all, read_all)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and ahead(mounted)[1] > 50
+    time.sleep(0.5)
+    for name in names:
+        eventually(lambda: (mounted.path / name).read_bytes() == (mounted.folder / name).read_bytes())  # noqa: B023
+    mounted.kill()  # a conflict may have been lost, of which unmounting would tell
 
 
 def test_from_folder_to_folder(mount):

@@ -457,6 +457,18 @@ ssize_t small_read(struct mount *mount, struct node *node, const char *tag, size
         return 0;
 }
 
+ssize_t small_take(struct mount *mount, struct node *node, const char *tag, size_t size, struct ahead_view *view)
+{
+        return small_read(mount, node, tag, size, view);
+}
+
+void notify_content(struct mount *mount, struct node *node, struct ahead_view *view)
+{
+        (void)mount;
+        (void)node;
+        (void)view;
+}
+
 void notify_settle(struct mount *mount, const struct node *node)
 {
         (void)mount;
