@@ -43,9 +43,12 @@ static int iocp_wait(struct berth_port *port, struct berth_event *events, unsign
         struct iocp_port *self = iocp_of(port);
         OVERLAPPED_ENTRY entries[WAIT_PACKETS];
         ULONG n = 0;
-        bool looks = self->deep > 0 || self->accept_data_ms || self->by_event || self->leaving_count > 0;
+        bool looks = self->deep > 0 || self->accept_data_ms || self->by_event || self->leaving_count > 0 ||
+                     !list_empty(&self->piece_waiters);
         if (looks && (timeout_ms < 0 || timeout_ms > LOOK_AGAIN_MS))
                 timeout_ms = LOOK_AGAIN_MS;
+        if (iocp_feed_pieces(self))
+                timeout_ms = 0;
         if (GetQueuedCompletionStatusEx(self->queue, entries, WAIT_PACKETS, &n,
                                         timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, FALSE)) {
                 for (ULONG i = 0; i < n; i++)

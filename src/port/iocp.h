@@ -101,6 +101,7 @@ struct iocp_port {
         uint32_t deep;       /* listeners that have more accepts posted than the least */
         char *spare_pieces;  /* linked by their first word */
         uint32_t piece_count, spare_count, most_pieces;
+        uint64_t no_piece_ms;      /* when there was no memory for one; 0: never */
         struct list piece_waiters; /* send_files that wait for a buffer, oldest first */
         uint32_t calls;            /* made; counts for refuse_some */
         bool started;              /* Winsock */
@@ -286,6 +287,8 @@ void iocp_send_file_go_on(struct iocp_port *self, struct berth_op *op);
 io_ended iocp_transmit_ended, iocp_piece_read, iocp_piece_sent;
 /* Room for so many pieces at a time; 0: as many as are usual. */
 void iocp_make_pieces(struct iocp_port *self, uint32_t most);
+/* Those who wait for room go on, as far as there is some: true when any do. */
+bool iocp_feed_pieces(struct iocp_port *self);
 void iocp_free_pieces(struct iocp_port *self);
 uint32_t iocp_file_buffer_bytes(const struct berth_port *port);
 

@@ -15,6 +15,7 @@ enum {
         BUFFER_BYTES = 64 << 10,    /* a whole number of pages, since pages are what gets locked */
         DEFAULT_BUFFERS = 4096,
         MAX_SPARE_BUFFERS = 64,
+        REFUSED_MS = 1000, /* without memory for a further buffer none is asked for */
         FED = 1,
 };
 
@@ -39,27 +40,35 @@ static char *take_buffer(struct iocp_port *self)
                 self->spare_count--;
                 return buffer;
         }
-        if (self->piece_count >= self->most_pieces || !(buffer = memory_map(BUFFER_BYTES)))
+        if (self->piece_count >= self->most_pieces)
                 return NULL;
-        self->piece_count++;
+        buffer = memory_map(BUFFER_BYTES);
+        if (buffer)
+                self->piece_count++;
+        else
+                self->no_piece_ms = clock_ms();
         return buffer;
 }
 
-/* Who has waited longest has the next turn. */
-static void feed(struct iocp_port *self)
+/* Not all of those who are woken may take one: so it is looked each time, and not only when one comes back. */
+bool iocp_feed_pieces(struct iocp_port *self)
 {
-        if (list_empty(&self->piece_waiters))
-                return;
-        struct berth_op *op = op_of_starved(self->piece_waiters.next);
-        list_remove(&op_space(op)->recv.starved);
-        op->state = OP_PENDING;
-        op_space(op)->send_file.step = FED;
-        op_runnable(&self->port, op);
+        bool refused = self->no_piece_ms && clock_ms() - self->no_piece_ms < REFUSED_MS;
+        uint32_t more = self->most_pieces - min_of(self->piece_count, self->most_pieces);
+        uint32_t count = self->spare_count + (refused ? 0 : more);
+        bool any = count > 0 && !list_empty(&self->piece_waiters);
+        for (; count > 0 && !list_empty(&self->piece_waiters); count--) {
+                struct berth_op *op = op_of_starved(self->piece_waiters.next);
+                list_remove(&op_space(op)->recv.starved);
+                op->state = OP_PENDING;
+                op_space(op)->send_file.step = FED;
+                op_runnable(&self->port, op);
+        }
+        return any;
 }
 
 static void give_buffer(struct iocp_port *self, char *buffer)
 {
-        feed(self);
         if (self->spare_count < MAX_SPARE_BUFFERS) {
                 memcpy(buffer, &self->spare_pieces, sizeof(buffer));
                 self->spare_pieces = buffer;

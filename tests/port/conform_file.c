@@ -143,6 +143,44 @@ static void more_readers_than_buffers_for_files_get_all_of_theirs(void **state)
         lab_close(&lab);
 }
 
+/* What one of those who wait leaves goes to the next. */
+static void who_ends_while_waiting_for_a_buffer_holds_up_nobody(void **state)
+{
+        (void)state;
+        enum { READERS = 3, BYTES = 12 << 20 };
+        static struct end clients[READERS], servers[READERS];
+        struct berth_send_file what[READERS];
+        struct berth_handle files[2];
+        struct lab lab;
+        lab_open(&lab, &(struct berth_port_config){ .file_buffers = 1, .buffer_bytes = 32768 });
+        lab_make_folder(&lab);
+        lab_make_file(&lab, "file", BYTES);
+        lab_make_file(&lab, "cut", BYTES);
+        lab_open_file(&lab, &files[0], "file", 0);
+        lab_open_file(&lab, &files[1], "cut", 0);
+        for (int i = 0; i < READERS; i++) {
+                lab_pair(&lab, &clients[i], &servers[i]);
+                what[i] = (struct berth_send_file){ .file = &files[i == 1], .length = BYTES, .flags = BERTH_FILE_WARM };
+                send_file(&lab, &servers[i], &what[i]);
+                lab_settle(&lab); /* the first is stuck, the others wait behind it */
+        }
+        lab_cut_file(lab_path(&lab, "cut"), 0);
+        for (int i = 0; i < READERS; i++)
+                end_receive(&lab, &clients[i], true);
+        for (int i = 0; i < READERS; i++) {
+                act_wait(&servers[i].send);
+                assert_int_equal(servers[i].send.result, i == 1 ? -EIO : BYTES);
+        }
+        lab_until(&lab, clients[0].received == BYTES && clients[2].received == BYTES);
+        for (int i = 0; i < READERS; i++) {
+                end_close_wait(&lab, &servers[i], 0);
+                end_close_wait(&lab, &clients[i], 0);
+        }
+        lab_close_file(&lab, &files[0]);
+        lab_close_file(&lab, &files[1]);
+        lab_close(&lab);
+}
+
 static void a_file_that_is_not_in_memory_is_read_in_first(void **state)
 {
         (void)state;
@@ -529,6 +567,7 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_head_and_a_range_of_a_file_are_sent),
         cmocka_unit_test(long_files_go_to_several_at_once),
         cmocka_unit_test(more_readers_than_buffers_for_files_get_all_of_theirs),
+        cmocka_unit_test(who_ends_while_waiting_for_a_buffer_holds_up_nobody),
         cmocka_unit_test(a_file_that_is_not_in_memory_is_read_in_first),
         cmocka_unit_test(a_file_cut_short_meanwhile_is_an_error),
         cmocka_unit_test(a_range_past_the_end_is_an_error),
