@@ -3,7 +3,10 @@
  *
  * A file that has something to be sent is in the list of dirty files. A thread takes one that is due (an extent is
  * full), that nobody wrote to for --flush-after, or any when writers wait for room. close() and fsync() send in the
- * thread of the program that waits for it, which saves two hand-overs. */
+ * thread of the program that waits for it, which saves two hand-overs.
+ *
+ * Of the threads without work one watches for what becomes due with time, by steps that are long while nothing is dirty.
+ * The others sleep until they are called; who leaves the watch for work calls one of them to take it over. */
 #include "mount/block.h"
 #include "mount/file_inner.h"
 #include "mount/later.h"
@@ -31,6 +34,8 @@ struct sender {
         struct list writers;       /* they, in the order they came: small writes do not overtake large ones for ever */
         size_t buffered, reserved; /* memory of all extents; of writes under way */
         uint64_t trim_ms;          /* when to look whether memory that is kept was of use */
+        uint64_t busy_ms;          /* when something was last seen to be dirty or locked */
+        bool watched;
         bool stop;
         unsigned thread_count;
         pthread_t threads[MAX_SENDERS];
@@ -359,10 +364,25 @@ void file_hurry(struct file *file)
         pthread_mutex_unlock(&sender->lock);
 }
 
-static void tick(struct sender *sender)
+/* What begins meanwhile is not due before the step is over. */
+static unsigned step_ms(struct sender *sender)
 {
-        struct timespec at = clock_after_ms(sender->waiting > 0 ? PRESSED_MS : TICK_MS);
+        uint64_t now_ms = clock_ms();
+        if (sender->waiting > 0)
+                return PRESSED_MS;
+        if (!list_empty(&sender->dirty) || !list_empty(&sender->locked))
+                sender->busy_ms = now_ms;
+        if (now_ms - sender->busy_ms < TRIM_MS)
+                return TICK_MS;
+        return (unsigned)max_of(min_of(sender->mount->options.flush_after_ms, (uint64_t)TRIM_MS), (uint64_t)TICK_MS);
+}
+
+static void watch(struct sender *sender)
+{
+        struct timespec at = clock_after_ms(step_ms(sender));
+        sender->watched = true;
         pthread_cond_timedwait(&sender->work, &sender->lock, &at);
+        sender->watched = false;
         uint64_t now_ms = clock_ms();
         if (now_ms < sender->trim_ms)
                 return;
@@ -370,13 +390,24 @@ static void tick(struct sender *sender)
         block_trim();
 }
 
+/* Who goes to work, and lets go of the lock, is not there to watch. */
+static void leave_watch(struct sender *sender)
+{
+        if (!sender->watched)
+                pthread_cond_signal(&sender->work);
+}
+
 /* No file is to be sent now. */
 static void wait_for_work(struct sender *sender)
 {
         if (!later_is_due(sender->mount)) {
-                tick(sender);
+                if (sender->watched)
+                        pthread_cond_wait(&sender->work, &sender->lock);
+                else
+                        watch(sender);
                 return;
         }
+        leave_watch(sender);
         pthread_mutex_unlock(&sender->lock);
         later_send(sender->mount, NULL);
         pthread_mutex_lock(&sender->lock);
@@ -422,6 +453,7 @@ static void *sender_thread(void *context)
         while (!sender->stop) {
                 struct file *file = next_to_refresh(sender);
                 if (file) {
+                        leave_watch(sender);
                         pthread_mutex_unlock(&sender->lock);
                         lease_refresh(file);
                         file_put(file);
@@ -439,6 +471,7 @@ static void *sender_thread(void *context)
                 /* The next one that is chosen is another. */
                 list_remove(&file->dirty_node);
                 list_append(&sender->dirty, &file->dirty_node);
+                leave_watch(sender);
                 pthread_mutex_unlock(&sender->lock);
                 send_in_background(file, pressed);
                 pthread_mutex_lock(&sender->lock);
