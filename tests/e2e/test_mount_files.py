@@ -1443,3 +1443,16 @@ def test_memory_is_bounded_while_the_server_is_stuck(mount, monkeypatch):
     assert most - before < 32 * MIB + 64 * MIB, (before, most)
     assert place.mounted.stats()['buffered-bytes-peak'] <= 32 * MIB
     subprocess.run(['cmp', source, place.folder / 'file'], check=True)
+
+
+@only_berth
+def test_who_has_nothing_to_do_sleeps(mount):
+    place = whole(mount())
+    (place.path / 'file').write_bytes(b'content')
+    time.sleep(5.5)  # while there was something lately it looks twice a second
+    def wakes():
+        tasks = pathlib.Path(f'/proc/{place.mounted.process.pid}/task').glob('*/status')
+        return sum(int(re.search(r'\nvoluntary_ctxt_switches:\s+(\d+)', task.read_text())[1]) for task in tasks)
+    before = wakes()
+    time.sleep(3)
+    assert wakes() - before < 10

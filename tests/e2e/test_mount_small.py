@@ -52,7 +52,7 @@ def test_one_after_the_other(mount, order):
 
 
 def test_what_is_here_comes_with_the_opening(mount):
-    mounted = mount()
+    mounted = mount('--attr-ttl=100')
     tree = fill(mounted)
     for name in as_listed(mounted):
         read(mounted, tree, [name])
